@@ -1,0 +1,154 @@
+"""What firmware and the command line hand to the kernel at boot, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from hotplug_model.errors import UserError
+from hotplug_model.flags import OnlineType
+from hotplug_model.geometry import Geometry
+from hotplug_model.pfn import PfnRange
+from hotplug_model.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootLayout:
+    """Memory and kernel parameters at boot. Ranges are pfns, in order and disjoint."""
+
+    ram: tuple[tuple[PfnRange, int], ...]
+    """System RAM with the node each range belongs to."""
+    window: tuple[PfnRange, ...]
+    """Where operations are drawn; whole sections."""
+    firmware: tuple[tuple[str, PfnRange], ...] = ()
+    """Other firmware regions in /proc/iomem, by name; none of them is busy."""
+    nodes: int = 1
+    """Possible nodes: ``node_possible()`` for 0 to this - 1."""
+    sections_per_block: int = 1
+    """Size of a memory block."""
+    memhp_default_state: OnlineType = OnlineType.MMOP_OFFLINE
+    movable_node: bool = False
+    memmap_on_memory: bool = False
+    holes_in_zone: bool = False
+    """CONFIG_HOLES_IN_ZONE: the struct pages of boot holes are not initialised."""
+    page_poisoning: bool = True
+    """CONFIG_DEBUG_VM with vm_debug=p: memmaps are poisoned, else left stale."""
+
+    def validate(self, geometry: Geometry) -> None:
+        """Raise :class:`UserError` unless the layout fits *geometry*."""
+        every = [*(pfns for pfns, _ in self.ram), *self.window, *(r for _, r in self.firmware)]
+        for pfns in every:
+            if pfns.nr_pages <= 0 or not geometry.all_pfns.contains(pfns):
+                raise UserError(f"boot: {pfns} is empty or outside {geometry.all_pfns}")
+        ram = [pfns for pfns, _ in self.ram]
+        regions = sorted([*ram, *(pfns for _, pfns in self.firmware)])
+        for first, second in zip(regions, regions[1:], strict=False):
+            if first.overlaps(second):
+                raise UserError(f"boot: {first} and {second} overlap")
+        if not ram or ram != sorted(ram) or not self.window:
+            raise UserError("boot: ram and window must not be empty, ram must be sorted")
+        if not all(pfns.is_aligned(geometry.pages_per_section) for pfns in self.window):
+            raise UserError("boot: window must consist of whole sections")
+        if not (1 <= self.nodes <= 8 and all(0 <= nid < self.nodes for _, nid in self.ram)):
+            raise UserError("boot: 1 to 8 nodes, and every nid below their number")
+        if not 1 <= self.sections_per_block <= 64:
+            raise UserError("boot: a memory block has 1 to 64 sections")
+
+
+LayoutMaker: TypeAlias = Callable[[Geometry], BootLayout]
+LAYOUTS: Registry[LayoutMaker] = Registry("boot layout")
+
+MAX_WINDOW = 16
+"""Sections that a search uses at the most."""
+
+
+def layout(make: LayoutMaker) -> LayoutMaker:
+    """Register a boot layout under its function's name, with dashes."""
+    return LAYOUTS.add(make.__name__.replace("_", "-"), make)
+
+
+def search_sections(geometry: Geometry) -> list[PfnRange]:
+    """Sections to search in: section 0 and those from ZONE_NORMAL's first on."""
+    size = geometry.pages_per_section
+    nr_sections = geometry.all_pfns.end_pfn // size
+    first = max(1, -(-max(geometry.max_dma_pfn, geometry.max_dma32_pfn) // size))
+    high = range(first, min(nr_sections, first + MAX_WINDOW - 1))
+    return [geometry.section_pfns(nr) for nr in (0, *high)]
+
+
+def _part(section: PfnRange, first: int, last: int) -> PfnRange:
+    """Quarters *first* to *last* of a section."""
+    quarter = section.nr_pages // 4
+    return PfnRange(section.start_pfn + first * quarter, section.start_pfn + last * quarter)
+
+
+@layout
+def collision(geometry: Geometry) -> BootLayout:
+    """RAM that ends in the middle of a section; the rest of it is a hole.
+
+    ```
+    section      0          1          2 ...
+             [RAM RAM] [RAM   hole] [        ]
+    ```
+    """
+    sections = search_sections(geometry)
+    ram = ((sections[0], 0), (_part(sections[1], 0, 2), 0))
+    return BootLayout(ram=ram, window=tuple(sections))
+
+
+@layout
+def stale(geometry: Geometry) -> BootLayout:
+    """As collision, without memmap poisoning."""
+    return replace(collision(geometry), page_poisoning=False)
+
+
+@layout
+def leading_hole(geometry: Geometry) -> BootLayout:
+    """RAM that begins in the middle of a section, behind a full one."""
+    sections = search_sections(geometry)
+    ram = ((sections[0], 0), (_part(sections[1], 1, 4), 0))
+    return BootLayout(ram=ram, window=tuple(sections), page_poisoning=False)
+
+
+@layout
+def two_nodes(geometry: Geometry) -> BootLayout:
+    """A full section on each of two nodes, movable by default."""
+    sections = search_sections(geometry)
+    ram = ((sections[0], 0), (sections[1], 1))
+    return BootLayout(ram=ram, window=tuple(sections), nodes=2, movable_node=True)
+
+
+@layout
+def memmap_on_memory(geometry: Geometry) -> BootLayout:
+    """Hotplugged blocks hold their own memmap where they can."""
+    return replace(collision(geometry), memmap_on_memory=True)
+
+
+@layout
+def auto_online(geometry: Geometry) -> BootLayout:
+    """memhp_default_state=online_movable."""
+    movable = OnlineType.MMOP_ONLINE_MOVABLE
+    return replace(collision(geometry), memhp_default_state=movable, page_poisoning=False)
+
+
+@layout
+def large_blocks(geometry: Geometry) -> BootLayout:
+    """Memory blocks of two sections; boot memory is one full block."""
+    sections = search_sections(geometry)
+    start = sections[1].start_pfn - sections[1].start_pfn % (2 * geometry.pages_per_section)
+    pair = PfnRange(start, start + 2 * geometry.pages_per_section)
+    window = tuple(s for s in sections if not pair.overlaps(s))
+    return BootLayout(
+        ram=((pair, 0),), window=tuple(sorted((pair, *window))), sections_per_block=2
+    )
+
+
+
+@layout
+def holes_in_zone(geometry: Geometry) -> BootLayout:
+    """RAM that ends in the middle of a subsection, where holes have no struct pages."""
+    sections = search_sections(geometry)
+    half = _part(sections[1], 0, 2)
+    odd = PfnRange(half.start_pfn, half.end_pfn - max(1, geometry.pages_per_subsection // 2))
+    return BootLayout(ram=((sections[0], 0), (odd, 0)), window=tuple(sections), holes_in_zone=True)

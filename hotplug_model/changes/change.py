@@ -1,0 +1,175 @@
+"""The unit of variation is the commit: a variant is mainline with some undone."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from inspect import cleandoc
+from typing import Self, TypeAlias
+
+from hotplug_model.errors import UserError
+from hotplug_model.mm.mainline import MAINLINE
+from hotplug_model.registry import Registry, unknown
+from hotplug_model.rules import KernelRules
+
+Release: TypeAlias = tuple[int, int]
+Rewrite: TypeAlias = Callable[[KernelRules], KernelRules]
+
+RELEASES: dict[str, Release] = {
+    f"{major}.{minor}": (major, minor)
+    for major, minors in ((5, range(4, 20)), (6, range(14)))
+    for minor in minors
+}
+"""Releases that can be named. Older ones differ in more than is modelled."""
+
+
+class VariantConflict(UserError):
+    """A commit cannot be undone because a newer one builds on the same rule."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Change:
+    """A commit, as the way to undo it; or a proposal or injected bug, to apply."""
+
+    name: str
+    """Abbreviated commit id; a slug for what never was a commit."""
+    subject: str
+    since: Release | None
+    """First release with the commit; None for what never shipped."""
+    rewrite: Rewrite
+    breaks: tuple[str, ...] = ()
+    """Invariants that the change violates, exactly. Empty if it is not a fix."""
+    commit: bool = False
+    """Whether applying it to the model means undoing an upstream commit."""
+
+    @property
+    def rules(self) -> frozenset[str]:
+        """Names of the rules it touches."""
+        changed = self.rewrite(MAINLINE)
+        names = (rule.name for rule in fields(KernelRules))
+        return frozenset(n for n in names if getattr(changed, n) != getattr(MAINLINE, n))
+
+    @property
+    def doc(self) -> str:
+        """What is different with it, one line."""
+        return cleandoc(self.rewrite.__doc__ or "").partition("\n")[0]
+
+
+CHANGES: Registry[Change] = Registry("change")
+
+
+def undoing(
+    name: str, subject: str, *, since: Release, breaks: tuple[str, ...] = ()
+) -> Callable[[Rewrite], Rewrite]:
+    """Register the decorated function as the way to undo commit *name*."""
+
+    def register(undo: Rewrite) -> Rewrite:
+        change = Change(
+            name=name, subject=subject, since=since, rewrite=undo, breaks=breaks, commit=True
+        )
+        CHANGES.add(name, change)
+        return undo
+
+    return register
+
+
+def proposing(
+    name: str, subject: str, *, breaks: tuple[str, ...] = ()
+) -> Callable[[Rewrite], Rewrite]:
+    """Register the decorated function as a proposal or bug that never shipped."""
+
+    def register(apply: Rewrite) -> Rewrite:
+        change = Change(name=name, subject=subject, since=None, rewrite=apply, breaks=breaks)
+        CHANGES.add(name, change)
+        return apply
+
+    return register
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelVariant:
+    """Mainline, or a release, with *changes*: commits undone and proposals applied."""
+
+    release: str | None = None
+    changes: tuple[Change, ...] = ()
+    backports: frozenset[str] = field(default=frozenset())
+    """Names of newer commits that the release has all the same."""
+
+    @classmethod
+    def named(
+        cls, release: str | None, changes: tuple[str, ...], backports: tuple[str, ...] = ()
+    ) -> Self:
+        """The variant that the command line or a trace describes."""
+        if release is not None and release not in RELEASES:
+            raise UserError(unknown("release", release, RELEASES))
+        found = tuple(find_change(name) for name in changes)
+        return cls(release=release, changes=found, backports=frozenset(backports))
+
+    @property
+    def undone(self) -> tuple[Change, ...]:
+        """Every commit that this kernel lacks, newest first."""
+        at = RELEASES[self.release] if self.release else (999, 0)
+        newer = [
+            c
+            for c in CHANGES
+            if c.commit and c.since and c.since > at and c.name not in self.backports
+        ]
+        named = [c for c in self.changes if c.commit and c not in newer]
+        return tuple(sorted([*newer, *named], key=lambda c: c.since or at, reverse=True))
+
+    def rules(self) -> KernelRules:
+        """Undo newest first, as ``git revert`` would, then apply what never shipped."""
+        rules, undone = MAINLINE, self.undone
+        for change in undone:
+            self._refuse_conflict(change, undone)
+            rules = change.rewrite(rules)
+        for change in self.changes:
+            if not change.commit:
+                rules = change.rewrite(rules)
+        return rules
+
+    def _refuse_conflict(self, change: Change, undone: tuple[Change, ...]) -> None:
+        for newer in CHANGES:
+            builds_on = newer.since and change.since and newer.since > change.since
+            if newer.commit and builds_on and newer not in undone and newer.rules & change.rules:
+                rule = min(newer.rules & change.rules)
+                raise VariantConflict(
+                    f"cannot undo {change.name} alone: {newer.name} ({newer.subject!r}) "
+                    f"builds on its rule {rule!r}; undo both"
+                )
+
+    def __str__(self) -> str:
+        parts = [f"v{self.release}" if self.release else "mainline"]
+        without = [c.name for c in self.changes if c.commit]
+        applied = [c.name for c in self.changes if not c.commit]
+        if self.backports:
+            parts.append("with " + ", ".join(sorted(self.backports)))
+        if without:
+            parts.append("without " + ", ".join(without))
+        if applied:
+            parts.append("plus " + ", ".join(applied))
+        return " ".join(parts)
+
+
+def find_change(name: str) -> Change:
+    """The registered change called *name*, or the user's own, ``module:function``."""
+    if ":" not in name:
+        return CHANGES[name]
+    module_name, _, function_name = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise UserError(f"change {name!r}: {error}") from None
+    subject = cleandoc(getattr(function, "__doc__", None) or function_name).partition("\n")[0]
+    rewrite: Rewrite = function
+    if not isinstance(_try_rewrite(name, rewrite), KernelRules):
+        raise UserError(f"change {name!r} must take KernelRules and return KernelRules")
+    return Change(name=name, subject=subject, since=None, rewrite=rewrite)
+
+
+def _try_rewrite(name: str, rewrite: Rewrite) -> object:
+    try:
+        return rewrite(MAINLINE)
+    except Exception as error:
+        raise UserError(f"change {name!r} failed on mainline: {error}") from None

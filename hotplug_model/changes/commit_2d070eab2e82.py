@@ -1,0 +1,18 @@
+"""Commit 2d070eab2e82 ("mm: consider zone which is not fully populated to have holes") (in v4.13)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hotplug_model.changes.change import undoing
+from hotplug_model.rules import KernelRules
+
+
+@undoing(
+    "2d070eab2e82",
+    "mm: consider zone which is not fully populated to have holes",
+    since=(4, 13),
+)
+def trust_pfn_valid(rules: KernelRules) -> KernelRules:
+    """Walkers take any valid pfn, whether or not its section is online."""
+    return replace(rules, walkers_check_online=False)

@@ -1,0 +1,151 @@
+"""Applies operations and evaluates every registered invariant on the way."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from hotplug_model import steps
+from hotplug_model.defects import DEFECTS
+from hotplug_model.errors import KernelRefusal
+from hotplug_model.extents import Extents
+from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
+from hotplug_model.kernel import Kernel
+from hotplug_model.ops import Op
+from hotplug_model.pfn import PfnRange
+
+QUIESCENT = "quiescent"
+"""The milestone behind an operation, when nothing is in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A broken invariant, where, and at which milestone of the operation."""
+
+    invariant: str
+    pfns: tuple[PfnRange, ...]
+    milestone: str
+    defect: str | None = None
+    """The known defect of mainline that this is an instance of, if any."""
+
+    @property
+    def message(self) -> str:
+        """What it means, one sentence."""
+        return INVARIANTS[self.invariant].message
+
+    @property
+    def source(self) -> str:
+        """The kernel source that is the authority."""
+        return INVARIANTS[self.invariant].source
+
+    def __str__(self) -> str:
+        shown = [str(pfns) for pfns in self.pfns[:4]]
+        if len(self.pfns) > 4:
+            shown.append(f"and {len(self.pfns) - 4} more")
+        return f"{self.invariant} at {', '.join(shown)} ({self.milestone}): {self.message}"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one operation did."""
+
+    refusal: KernelRefusal | None
+    violations: list[Violation]
+    """Everything that did not hold, known defects of mainline apart."""
+    known: list[Violation]
+    """Instances of known defects of mainline."""
+    milestones: list[str] = field(default_factory=list)
+
+
+class Checker:
+    """One machine under test. Remembers which states it has judged sound."""
+
+    def __init__(self, kernel: Kernel, strict: bool = False, sound: set[bytes] | None = None) -> None:
+        self.kernel = kernel
+        self.strict = strict
+        self.reached: set[str] = set()
+        self._sound: set[bytes] = set() if sound is None else sound
+
+    def boot(self) -> list[Violation]:
+        """What does not hold right after boot."""
+        return [v for v in self.look(QUIESCENT) if v.defect is None or self.strict]
+
+    def apply(self, op: Op) -> Outcome:
+        """Carry *op* out in place, looking at every milestone and at the end."""
+        kernel = self.kernel
+        kernel.notified.clear()
+        before = kernel.snapshot()
+        found: list[Violation] = []
+        milestones: list[str] = []
+
+        def at(milestone: str) -> None:
+            milestones.append(milestone)
+            found.extend(self.look(milestone))
+
+        refusal = steps.run(op.steps(kernel), at)
+        kernel.pfns.merge()
+        found.extend(self.look(QUIESCENT))
+        found.extend(self.compare(before, refusal))
+        unique = list({(v.invariant, v.pfns, v.defect): v for v in reversed(found)}.values())
+        known = [v for v in unique if v.defect and not self.strict]
+        return Outcome(refusal, [v for v in unique if v not in known], known, milestones)
+
+    def look(self, milestone: str) -> list[Violation]:
+        """Everything that does not hold right now."""
+        quiescent = milestone == QUIESCENT
+        key = self._key(quiescent)
+        if key in self._sound:
+            return []
+        x = self.kernel.extents()
+        if quiescent:
+            self.reached |= {
+                name for name, reach in SOMETIMES.items() if name not in self.reached and reach(x)
+            }
+        found = [
+            violation
+            for invariant in INVARIANTS
+            if quiescent or not invariant.quiescent
+            for violation in self._judge(invariant, x, milestone)
+        ]
+        if not found:
+            self._sound.add(key)
+        return found
+
+    def compare(self, before: Kernel, refusal: KernelRefusal | None) -> list[Violation]:
+        """What does not hold from before the operation to after it."""
+        x = self.kernel.extents()
+        return [
+            violation
+            for invariant in INVARIANTS
+            if invariant.across is not None
+            for violation in self._split(
+                invariant, tuple(invariant.across(before, refusal, self.kernel)), x, QUIESCENT
+            )
+        ]
+
+    def _judge(self, invariant: Invariant, x: Extents, milestone: str) -> list[Violation]:
+        if invariant.always is not None:
+            rows = invariant.always(x)
+            return self._split(invariant, x.where(rows), x, milestone) if rows.any() else []
+        if invariant.law is not None:
+            return self._split(invariant, tuple(invariant.law(self.kernel)), x, milestone)
+        return []
+
+    def _split(
+        self, invariant: Invariant, pfns: tuple[PfnRange, ...], x: Extents, milestone: str
+    ) -> list[Violation]:
+        """One violation for each known defect that explains some of *pfns*, one for the rest."""
+        found = []
+        for defect in DEFECTS:
+            if pfns and invariant.name in defect.invariants:
+                explained = tuple(p for p in pfns if defect.explains(x, p, milestone))
+                if explained:
+                    found.append(Violation(invariant.name, explained, milestone, defect.name))
+                    pfns = tuple(p for p in pfns if p not in explained)
+        if pfns:
+            found.append(Violation(invariant.name, pfns, milestone))
+        return found
+
+    def _key(self, quiescent: bool) -> bytes:
+        digest = hashlib.blake2b(self.kernel.fingerprint(), digest_size=16)
+        return digest.digest() + (b"q" if quiescent else b"m")

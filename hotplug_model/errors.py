@@ -1,0 +1,21 @@
+"""Outcomes that are not violations."""
+
+from __future__ import annotations
+
+import errno
+
+
+class KernelRefusal(Exception):
+    """The modelled kernel returned an error, as it is entitled to."""
+
+    def __init__(self, err: int) -> None:
+        super().__init__(f"-{errno.errorcode[err]}")
+        self.errno = err
+
+
+class ModelError(Exception):
+    """The model contradicts itself: a bug in this project, never in the kernel."""
+
+
+class UserError(Exception):
+    """The user asked for something that cannot be; its text is the one line to print."""

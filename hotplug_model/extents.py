@@ -1,0 +1,226 @@
+"""What the kernel's predicates say, on maximal pfn ranges where nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hotplug_model.arrays import Column, ExtentMask, Pfns
+from hotplug_model.flags import (
+    MemmapOrigin,
+    PageContent,
+    PageFlag,
+    RefState,
+    SectionFlag,
+    ZoneType,
+)
+from hotplug_model.pfn import PfnRange, merge_ranges
+
+if TYPE_CHECKING:
+    from hotplug_model.kernel import Kernel
+
+
+class Extents:
+    """One row a run of the pfn table. All columns have shape (nr_extents,).
+
+    A boolean expression over the columns is an invariant's counterexample: the rows
+    where it is true, merged, are the ranges that the report prints.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.geometry = kernel.geometry
+        self._table = kernel.pfns
+        self._memo: dict[str, ExtentMask] = {}
+
+    def remember(self, name: str, compute: Callable[[], ExtentMask]) -> ExtentMask:
+        """What *compute* returns, asked once a view."""
+        if name not in self._memo:
+            self._memo[name] = compute()
+        return self._memo[name]
+
+    # What is stored
+
+    @cached_property
+    def start_pfn(self) -> Pfns:
+        """First pfn of each row."""
+        return self._table.start_pfn
+
+    @cached_property
+    def end_pfn(self) -> Pfns:
+        """Pfn behind the last of each row."""
+        return self._table.end_pfn
+
+    @cached_property
+    def nr_pages(self) -> Pfns:
+        """Pages in each row."""
+        return self.end_pfn - self.start_pfn
+
+    @cached_property
+    def section_flags(self) -> Column:
+        """:class:`SectionFlag` bits of the row's section."""
+        return self._table.column("section_flags")
+
+    @cached_property
+    def subsection(self) -> ExtentMask:
+        """Whether the subsection map has the row's bit."""
+        rows: ExtentMask = self._table.column("subsection") != 0
+        return rows
+
+    @cached_property
+    def memmap(self) -> Column:
+        """:class:`MemmapOrigin` of the struct pages."""
+        return self._table.column("memmap")
+
+    @cached_property
+    def content(self) -> Column:
+        """:class:`PageContent` of the struct pages."""
+        return self._table.column("content")
+
+    @cached_property
+    def zone(self) -> Column:
+        """``page_zonenum()``; meaningful where initialised or stale."""
+        return self._table.column("zone")
+
+    @cached_property
+    def nid(self) -> Column:
+        """``page_to_nid()``; meaningful where initialised or stale."""
+        return self._table.column("nid")
+
+    @cached_property
+    def page_flags(self) -> Column:
+        """:class:`PageFlag` bits."""
+        return self._table.column("page_flags")
+
+    @cached_property
+    def refcount(self) -> Column:
+        """``page_count()``, as far as hotplug and pins decide it."""
+        return self._table.column("refcount")
+
+    @cached_property
+    def page_pgmap(self) -> Column:
+        """Id of the map that ``page->pgmap`` points to, -1 if none."""
+        return self._table.column("page_pgmap")
+
+    @cached_property
+    def pgmap_array(self) -> Column:
+        """Id of the map stored in ``pgmap_array``, -1 if none."""
+        return self._table.column("pgmap_array")
+
+    @cached_property
+    def block(self) -> Column:
+        """:class:`BlockState` of the memory block."""
+        return self._table.column("block")
+
+    # What follows from it
+
+    @cached_property
+    def mapped(self) -> ExtentMask:
+        """Whether the struct page can be read without a fault."""
+        rows: ExtentMask = self.memmap != MemmapOrigin.NONE
+        return rows
+
+    @cached_property
+    def initialised(self) -> ExtentMask:
+        """Whether the struct page says what its current owner wrote."""
+        rows: ExtentMask = self.content == PageContent.INITIALISED
+        return rows
+
+    @cached_property
+    def is_zone_device(self) -> ExtentMask:
+        """Whether the struct page is initialised and links to ZONE_DEVICE."""
+        rows: ExtentMask = self.initialised & (self.zone == ZoneType.ZONE_DEVICE)
+        return rows
+
+    @cached_property
+    def section_has_online(self) -> ExtentMask:
+        """Whether the row's section is online."""
+        return self.section_has(SectionFlag.IS_ONLINE)
+
+    def section_has(self, flags: SectionFlag) -> ExtentMask:
+        """Whether all of *flags* are set in the row's section."""
+        rows: ExtentMask = (self.section_flags & flags) == flags
+        return rows
+
+    @cached_property
+    def pfn_in_present_section(self) -> ExtentMask:
+        """``pfn_in_present_section()``: MARKED_PRESENT only (5.8 and later)."""
+        return self.section_has(SectionFlag.MARKED_PRESENT)
+
+    @cached_property
+    def pfn_section_valid(self) -> ExtentMask:
+        """``pfn_section_valid()``: the subsection bit, where there is a usage map."""
+        return self.subsection & self.section_has(SectionFlag.USAGE)
+
+    @cached_property
+    def pfn_valid(self) -> ExtentMask:
+        """``pfn_valid()``: early sections answer for all of their subsections.
+
+        An architecture with holes in a zone knows better: its boot holes are invalid.
+
+        Source: include/linux/mmzone.h; pfn_valid(), arch/arm64/mm/init.c before v5.14.
+        """
+        early = self.section_has(SectionFlag.IS_EARLY)
+        valid = self.section_has(SectionFlag.HAS_MEM_MAP) & (early | self.pfn_section_valid)
+        if self.kernel.layout.holes_in_zone:
+            valid &= ~(early & (self.content == PageContent.ZEROED))
+        return valid
+
+    @cached_property
+    def dev_pagemap(self) -> Column:
+        """Id of the map that ``get_dev_pagemap()`` returns, -1 if NULL.
+
+        A map whose reference is killed is not returned, though still in the array.
+        """
+        pgmaps = self.kernel.pgmaps
+        highest = max(max(pgmaps, default=0), int(self.pgmap_array.max()))
+        live = np.zeros(highest + 2, bool)
+        for pgmap_id, pgmap in pgmaps.items():
+            live[pgmap_id + 1] = pgmap.ref == RefState.LIVE
+        # Index 0 stands for -1: nothing in the array.
+        return np.where(live[self.pgmap_array + 1], self.pgmap_array, -1).astype(np.int32)
+
+    @cached_property
+    def online_page(self) -> ExtentMask:
+        """Whether ``pfn_to_online_page()`` returns a page."""
+        return self.kernel.rules.pfn_to_online_page(self)
+
+    @cached_property
+    def is_online_ram(self) -> ExtentMask:
+        """Ground truth: initialised System RAM of a section that is online.
+
+        This asks the stores, not the predicates that walkers use.
+        """
+        ram = self.subsection & self.initialised & (self.zone != ZoneType.ZONE_DEVICE)
+        rows: ExtentMask = ram & self.section_has_online & ~self.is_boot_hole
+        return rows
+
+    @cached_property
+    def is_boot_hole(self) -> ExtentMask:
+        """Struct pages set up at boot for pfns that are no memory."""
+        reserved = (self.page_flags & PageFlag.PG_reserved) != 0
+        device = self.zone == ZoneType.ZONE_DEVICE
+        rows: ExtentMask = self.initialised & self.section_has(SectionFlag.IS_EARLY) & reserved & ~device
+        return rows
+
+    # Rows and pfns
+
+    def row_of(self, pfns: Pfns) -> Pfns:
+        """Index of the row that holds each pfn."""
+        return self.start_pfn.searchsorted(pfns, "right") - 1
+
+    def holds_multiple_of(self, nr_pages: int) -> ExtentMask:
+        """Rows that hold a pfn which is a multiple of *nr_pages*."""
+        return self.next_multiple(nr_pages) < self.end_pfn
+
+    def next_multiple(self, nr_pages: int) -> Pfns:
+        """First multiple of *nr_pages* at or behind the start of each row."""
+        return -(-self.start_pfn // nr_pages) * nr_pages
+
+    def where(self, rows: ExtentMask) -> tuple[PfnRange, ...]:
+        """The pfns of *rows*, touching ranges joined."""
+        start, end = self.start_pfn[rows].tolist(), self.end_pfn[rows].tolist()
+        return merge_ranges(map(PfnRange, start, end))

@@ -1,0 +1,129 @@
+"""Kernel enumerations, spelled and numbered as the kernel has them."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+
+class ZoneType(IntEnum):
+    """``enum zone_type`` (include/linux/mmzone.h) with all zones configured."""
+
+    ZONE_DMA = 0
+    ZONE_DMA32 = 1
+    ZONE_NORMAL = 2
+    ZONE_MOVABLE = 3
+    ZONE_DEVICE = 4
+
+    @property
+    def label(self) -> str:
+        """The name that sysfs and /proc/zoneinfo print, e.g. ``DMA32``."""
+        name = self.name.removeprefix("ZONE_")
+        return name if name.startswith("DMA") else name.capitalize()
+
+
+class SectionFlag(IntFlag):
+    """Low bits of ``mem_section.section_mem_map`` (include/linux/mmzone.h).
+
+    ``USAGE`` is ours: whether ``mem_section.usage`` is set.
+    """
+
+    MARKED_PRESENT = 1
+    HAS_MEM_MAP = 2
+    IS_ONLINE = 4
+    IS_EARLY = 8
+    TAINT_ZONE_DEVICE = 16
+    USAGE = 32
+    BOOT_USAGE = 64
+    """``usage`` was allocated at boot and is therefore never freed."""
+
+
+class PageFlag(IntFlag):
+    """Bits of ``page->flags`` and page types that hotplug cares about."""
+
+    PG_reserved = 1
+    PG_offline = 2
+    PG_vmemmap_self_hosted = 4
+
+
+class PageContent(IntEnum):
+    """What the bytes of a struct page are worth."""
+
+    NONE = 0
+    """There is no struct page."""
+    ZEROED = 1
+    """Fresh from the allocator, never initialised."""
+    POISONED = 2
+    """Overwritten by page_init_poison()."""
+    STALE = 3
+    """Still says what an owner that is gone once wrote."""
+    GARBAGE = 4
+    """Whatever the memory that now holds the memmap contained before."""
+    INITIALISED = 5
+
+
+class MemmapOrigin(IntEnum):
+    """Where the memory that holds a struct page came from."""
+
+    NONE = 0
+    BOOT = 1
+    BUDDY = 2
+    ALTMAP = 3
+
+
+class BlockState(IntEnum):
+    """``memory_block.state`` (include/linux/memory.h); NONE where no block exists."""
+
+    NONE = 0
+    MEM_OFFLINE = 1
+    MEM_GOING_ONLINE = 2
+    MEM_ONLINE = 3
+    MEM_GOING_OFFLINE = 4
+
+
+class OnlineType(IntEnum):
+    """``MMOP_*`` (include/linux/memory_hotplug.h)."""
+
+    MMOP_OFFLINE = 0
+    MMOP_ONLINE = 1
+    MMOP_ONLINE_KERNEL = 2
+    MMOP_ONLINE_MOVABLE = 3
+
+    @property
+    def label(self) -> str:
+        """What is written to ``memoryN/state``, e.g. ``online_movable``."""
+        return self.name.removeprefix("MMOP_").lower()
+
+
+class MemoryType(IntEnum):
+    """``enum memory_type`` (include/linux/memremap.h)."""
+
+    MEMORY_DEVICE_PRIVATE = 1
+    MEMORY_DEVICE_COHERENT = 2
+    MEMORY_DEVICE_FS_DAX = 3
+    MEMORY_DEVICE_GENERIC = 4
+    MEMORY_DEVICE_PCI_P2PDMA = 5
+
+
+class RefState(IntEnum):
+    """Life of ``dev_pagemap.ref``, a percpu_ref."""
+
+    LIVE = 1
+    KILLED = 2
+    GONE = 3
+
+
+class NotifierAction(IntEnum):
+    """Memory notifier actions. Numbers differ by release; compare names only."""
+
+    MEM_ONLINE = 1
+    MEM_GOING_OFFLINE = 2
+    MEM_OFFLINE = 4
+    MEM_GOING_ONLINE = 8
+    MEM_CANCEL_ONLINE = 16
+    MEM_CANCEL_OFFLINE = 32
+    MEM_PREPARE_ONLINE = 64
+    MEM_FINISH_OFFLINE = 128
+
+
+MHP_MEMMAP_ON_MEMORY = 2
+"""``mhp_flags`` bit of add_memory() (include/linux/memory_hotplug.h)."""

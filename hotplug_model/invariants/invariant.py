@@ -1,0 +1,96 @@
+"""Declaring what must hold. A function's docstring is the message of its violation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import cleandoc
+from typing import TypeAlias
+
+from hotplug_model.arrays import ExtentMask
+from hotplug_model.errors import KernelRefusal
+from hotplug_model.extents import Extents
+from hotplug_model.kernel import Kernel
+from hotplug_model.pfn import PfnRange
+from hotplug_model.registry import Registry
+
+Always: TypeAlias = Callable[[Extents], ExtentMask]
+Law: TypeAlias = Callable[[Kernel], list[PfnRange]]
+Across: TypeAlias = Callable[[Kernel, KernelRefusal | None, Kernel], list[PfnRange]]
+Sometimes: TypeAlias = Callable[[Extents], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invariant:
+    """A statement about the machine; exactly one of the four checks is set."""
+
+    name: str
+    doc: str
+    quiescent: bool = False
+    """Whether it holds between operations only."""
+    local: bool = True
+    """Whether an ``always`` check judges a row without its neighbours."""
+    always: Always | None = None
+    """The offending rows, at every milestone."""
+    law: Law | None = None
+    """The offending ranges, for statements about sums and whole tables."""
+    across: Across | None = None
+    """The offending ranges, from before an operation to after it."""
+
+    @property
+    def message(self) -> str:
+        """First line of the docstring: the only wording of the violation."""
+        return self.doc.partition("\n")[0]
+
+    @property
+    def source(self) -> str:
+        """What the docstring names as the authority."""
+        return " ".join(self.doc.partition("Source:")[2].split())
+
+
+INVARIANTS: Registry[Invariant] = Registry("invariant")
+SOMETIMES: Registry[Sometimes] = Registry("sometimes property")
+
+
+def _doc(check: Callable[..., object]) -> str:
+    return cleandoc(check.__doc__ or "")
+
+
+def always(*, quiescent: bool = False, local: bool = True) -> Callable[[Always], Always]:
+    """Register a check that returns the offending rows, asked at every milestone."""
+
+    def register(check: Always) -> Always:
+        name = check.__name__
+        INVARIANTS.add(
+            name,
+            Invariant(
+                name=name, doc=_doc(check), quiescent=quiescent, local=local, always=check
+            ),
+        )
+        return check
+
+    return register
+
+
+def law(*, quiescent: bool = False) -> Callable[[Law], Law]:
+    """Register a check of sums, spans or tables that returns the offending ranges."""
+
+    def register(check: Law) -> Law:
+        name = check.__name__
+        invariant = Invariant(name=name, doc=_doc(check), quiescent=quiescent, law=check)
+        INVARIANTS.add(name, invariant)
+        return check
+
+    return register
+
+
+def across(check: Across) -> Across:
+    """Register a check that compares the machine before and after an operation."""
+    name = check.__name__
+    INVARIANTS.add(name, Invariant(name=name, doc=_doc(check), quiescent=True, across=check))
+    return check
+
+
+def sometimes(check: Sometimes) -> Sometimes:
+    """Register a state that the suite must reach, or the invariants prove nothing."""
+    return SOMETIMES.add(check.__name__, check)

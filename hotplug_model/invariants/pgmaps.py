@@ -1,0 +1,65 @@
+"""Device maps: look-up, struct pages and references agree."""
+
+from __future__ import annotations
+
+from hotplug_model.arrays import ExtentMask
+from hotplug_model.extents import Extents
+from hotplug_model.flags import RefState
+from hotplug_model.invariants.invariant import always, law
+from hotplug_model.kernel import Kernel
+from hotplug_model.pfn import PfnRange
+
+
+@law(quiescent=True)
+def pgmap_array_holds_the_maps(kernel: Kernel) -> list[PfnRange]:
+    """A pfn of a live map is not found in pgmap_array, or a dead map's is.
+
+    Source: pagemap_range(), pgmap_array_delete(), mm/memremap.c.
+    """
+    table = kernel.pfns
+    wrong = [
+        pfns
+        for pgmap_id, pgmap in kernel.pgmaps.items()
+        for pfns in pgmap.ranges
+        if (table.within(pfns, "pgmap_array") != pgmap_id).any()
+    ]
+    stored = kernel.extents().where(table.column("pgmap_array") >= 0)
+    owned = [pfns for pgmap in kernel.pgmaps.values() for pfns in pgmap.ranges]
+    return wrong + [s for s in stored if not any(o.overlaps(s) for o in owned)]
+
+
+@always(quiescent=True)
+def device_pages_point_to_their_map(x: Extents) -> ExtentMask:
+    """page->pgmap of a mapped device page is not the map that pgmap_array has.
+
+    Altmap pages have no map, and are no data.
+
+    Source: memmap_init_zone_device(), mm/page_alloc.c.
+    """
+    mapped = x.is_zone_device & x.subsection & (x.dev_pagemap >= 0)
+    rows: ExtentMask = mapped & (x.page_pgmap >= 0) & (x.page_pgmap != x.pgmap_array)
+    return rows
+
+
+@always(quiescent=True)
+def populated_device_pages_have_a_map(x: Extents) -> ExtentMask:
+    """A populated ZONE_DEVICE page has no live map.
+
+    Source: memunmap_pages(), mm/memremap.c.
+    """
+    return x.is_zone_device & x.subsection & (x.dev_pagemap < 0)
+
+
+@law(quiescent=True)
+def pgmap_references_count_the_pages(kernel: Kernel) -> list[PfnRange]:
+    """A live map does not hold one reference a data page, or one that is dead some.
+
+    Source: pagemap_range(), memunmap_pages(): percpu_ref_get_many(pfn_len()).
+    """
+    wrong: list[PfnRange] = []
+    for pgmap in kernel.pgmaps.values():
+        pages = sum(pgmap.pfn_len(i) for i in range(pgmap.nr_range))
+        expected = 1 + (pages if pgmap.counts_pages else 0)
+        if pgmap.ref != RefState.LIVE or pgmap.nr_refs != expected:
+            wrong += pgmap.ranges
+    return wrong

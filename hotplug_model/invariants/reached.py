@@ -1,0 +1,139 @@
+"""States that the suite must reach, or the invariants prove nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hotplug_model.extents import Extents
+from hotplug_model.flags import (
+    BlockState,
+    MemmapOrigin,
+    PageContent,
+    PageFlag,
+    SectionFlag,
+    ZoneType,
+)
+from hotplug_model.invariants.invariant import sometimes
+
+DEVICE, ONLINE = ZoneType.ZONE_DEVICE, SectionFlag.IS_ONLINE
+
+
+@sometimes
+def device_memory_shares_an_online_section(x: Extents) -> bool:
+    """ZONE_DEVICE pages lie in a section that is online."""
+    return bool((x.is_zone_device & x.subsection & x.section_has(ONLINE)).any())
+
+
+@sometimes
+def an_early_section_has_a_hole(x: Extents) -> bool:
+    """A valid pfn of an early section has no subsection bit."""
+    return bool((x.section_has(SectionFlag.IS_EARLY) & ~x.subsection & x.pfn_valid).any())
+
+
+@sometimes
+def a_tainted_section_has_no_device_memory(x: Extents) -> bool:
+    """The taint outlived the device, in an online section."""
+    tainted = x.section_has(SectionFlag.TAINT_ZONE_DEVICE | ONLINE)
+    return bool(tainted.any() and not (tainted & (x.pgmap_array >= 0)).any())
+
+
+@sometimes
+def a_page_is_poisoned(x: Extents) -> bool:
+    """A struct page that can be read is poisoned."""
+    return bool((x.content == PageContent.POISONED).any())
+
+
+@sometimes
+def a_page_is_stale(x: Extents) -> bool:
+    """A struct page that can be read still says what its last owner wrote."""
+    return bool((x.content == PageContent.STALE).any())
+
+
+@sometimes
+def memory_is_added_but_not_online(x: Extents) -> bool:
+    """A memory block is offline and its struct pages are not initialised."""
+    return bool(((x.block == BlockState.MEM_OFFLINE) & ~x.initialised).any())
+
+
+@sometimes
+def movable_memory_is_online(x: Extents) -> bool:
+    """Hotplugged memory is online in ZONE_MOVABLE."""
+    return bool((x.is_online_ram & (x.zone == ZoneType.ZONE_MOVABLE)).any())
+
+
+@sometimes
+def kernel_memory_is_hotplugged(x: Extents) -> bool:
+    """Hotplugged memory is online in ZONE_NORMAL."""
+    hotplugged = x.is_online_ram & ~x.section_has(SectionFlag.IS_EARLY)
+    return bool((hotplugged & (x.zone == ZoneType.ZONE_NORMAL)).any())
+
+
+@sometimes
+def a_boot_section_was_readded(x: Extents) -> bool:
+    """A section whose usage map dates from boot is present but not early any more."""
+    again = x.section_has(SectionFlag.BOOT_USAGE | SectionFlag.MARKED_PRESENT)
+    return bool((again & ~x.section_has(SectionFlag.IS_EARLY)).any())
+
+
+@sometimes
+def a_section_holds_two_maps(x: Extents) -> bool:
+    """Two maps share one section."""
+    size = x.geometry.pages_per_section
+    mapped = x.dev_pagemap >= 0
+    pairs = np.stack((x.start_pfn[mapped] // size, x.dev_pagemap[mapped]))
+    distinct = np.unique(pairs, axis=1)
+    return bool(len(np.unique(distinct[0])) < distinct.shape[1])
+
+
+@sometimes
+def the_memmap_lives_in_an_altmap(x: Extents) -> bool:
+    """Device memory holds its own struct pages."""
+    return bool(((x.memmap == MemmapOrigin.ALTMAP) & (x.zone == DEVICE)).any())
+
+
+@sometimes
+def a_block_holds_its_own_memmap(x: Extents) -> bool:
+    """memmap_on_memory pages are online."""
+    hosted = (x.page_flags & PageFlag.PG_vmemmap_self_hosted) != 0
+    return bool((hosted & x.section_has(ONLINE)).any())
+
+
+@sometimes
+def a_page_is_pinned_in_zone_movable(x: Extents) -> bool:
+    """Somebody holds a page that offlining would wait for."""
+    held = x.is_online_ram & (x.refcount > 0) & (x.page_flags == 0)
+    return bool((held & (x.zone == ZoneType.ZONE_MOVABLE)).any())
+
+
+@sometimes
+def device_spans_foreign_memory(x: Extents) -> bool:
+    """The span of ZONE_DEVICE holds a page of another zone."""
+    for node in x.kernel.nodes.values():
+        span = node.zones[DEVICE].span
+        inside = (x.start_pfn >= span.start_pfn) & (x.end_pfn <= span.end_pfn)
+        if (inside & x.is_online_ram).any():
+            return True
+    return False
+
+
+@sometimes
+def device_memory_crosses_sections(x: Extents) -> bool:
+    """One map covers pfns of two sections."""
+    size = x.geometry.pages_per_section
+    return any(
+        pfns.start_pfn // size != (pfns.end_pfn - 1) // size
+        for pgmap in x.kernel.pgmaps.values()
+        for pfns in pgmap.ranges
+    )
+
+
+@sometimes
+def a_notifier_vetoes(x: Extents) -> bool:
+    """A memory notifier is set to refuse."""
+    return bool(x.kernel.vetoes)
+
+
+@sometimes
+def two_nodes_have_memory(x: Extents) -> bool:
+    """Pages of two nodes are online."""
+    return sum(node.node_present_pages > 0 for node in x.kernel.nodes.values()) > 1

@@ -1,0 +1,111 @@
+"""Sections, subsection maps, memmaps and memory blocks agree."""
+
+from __future__ import annotations
+
+from hotplug_model.arrays import ExtentMask
+from hotplug_model.extents import Extents
+from hotplug_model.flags import BlockState, PageContent, SectionFlag, ZoneType
+from hotplug_model.invariants.invariant import always, law
+from hotplug_model.kernel import Kernel
+from hotplug_model.pfn import PfnRange
+from hotplug_model.state.resource import SYSTEM_RAM
+
+VALID = SectionFlag.MARKED_PRESENT | SectionFlag.HAS_MEM_MAP
+
+
+@always()
+def valid_pfns_have_a_struct_page(x: Extents) -> ExtentMask:
+    """pfn_valid() admits a pfn whose struct page is not mapped.
+
+    Source: pfn_valid(), include/linux/mmzone.h.
+    """
+    return x.pfn_valid & ~x.mapped
+
+
+@always(quiescent=True)
+def populated_subsections_are_valid(x: Extents) -> ExtentMask:
+    """A subsection is populated in a section that is not present and valid.
+
+    Source: sparse_add_section(), mm/sparse.c.
+    """
+    usable = x.section_has(VALID | SectionFlag.USAGE)
+    return x.subsection & ~usable
+
+
+@always()
+def online_sections_are_valid(x: Extents) -> ExtentMask:
+    """A section is online but not present and valid.
+
+    Source: online_mem_sections(), mm/sparse.c.
+    """
+    return x.section_has(SectionFlag.IS_ONLINE) & ~x.section_has(VALID)
+
+
+@always(quiescent=True)
+def online_sections_are_online_blocks(x: Extents) -> ExtentMask:
+    """SECTION_IS_ONLINE and the state of the memory block disagree.
+
+    Source: memory_block_online(), drivers/base/memory.c; online_pages().
+    """
+    online = x.block == BlockState.MEM_ONLINE
+    exists = x.block != BlockState.NONE
+    rows: ExtentMask = (online != x.section_has(SectionFlag.IS_ONLINE)) & (exists | x.subsection)
+    return rows
+
+
+@always(quiescent=True)
+def memory_blocks_hold_no_device_memory(x: Extents) -> ExtentMask:
+    """An added, not early, section of a memory block holds ZONE_DEVICE pages.
+
+    Source: section_activate(), mm/sparse.c: -EEXIST.
+    """
+    hotplugged = (x.block != BlockState.NONE) & ~x.section_has(SectionFlag.IS_EARLY)
+    rows: ExtentMask = hotplugged & ((x.pgmap_array >= 0) | x.is_zone_device)
+    return rows
+
+
+@always(quiescent=True)
+def online_pages_are_initialised(x: Extents) -> ExtentMask:
+    """A populated page of an online block is not initialised and belongs to no device.
+
+    Source: memmap_init_range(), mm/page_alloc.c.
+    """
+    online = (x.block == BlockState.MEM_ONLINE) & x.subsection
+    rows: ExtentMask = online & (x.content != PageContent.INITIALISED) & (x.dev_pagemap < 0)
+    return rows
+
+
+@law(quiescent=True)
+def memory_blocks_lie_in_system_ram(kernel: Kernel) -> list[PfnRange]:
+    """A hotplugged memory block and the System RAM resource disagree.
+
+    Source: register_memory_resource(), release_mem_region_adjustable().
+    """
+    early = kernel.extents().where(kernel.extents().section_has(SectionFlag.IS_EARLY))
+    blocks = [kernel.block_pfns(block_id) for block_id in sorted(kernel.blocks)]
+    hotplugged = [b for b in blocks if not any(b.overlaps(pfns) for pfns in early)]
+    ram = kernel.iomem.merged(SYSTEM_RAM)
+    lost = [b for b in hotplugged if kernel.iomem.system_ram(b) != b.nr_pages]
+    bare = [r for r in ram if not any(b.overlaps(r) for b in blocks)]
+    return lost + bare
+
+
+@law()
+def memmap_goes_back_to_its_owner(kernel: Kernel) -> list[PfnRange]:
+    """Memmap that lives in device memory was freed to the buddy allocator.
+
+    Source: vmemmap_free(), arch/x86/mm/init_64.c; commit f42ce5f087eb ("mm/
+    memory_hotplug: fix error handling in add_memory_resource()") (in v6.7).
+    """
+    return [kernel.geometry.all_pfns] if kernel.wild_frees else []
+
+
+@always(quiescent=True)
+def offline_pages_have_left_the_allocator(x: Extents) -> ExtentMask:
+    """A page of an offline block is still held by somebody.
+
+    Source: offline_pages(), mm/memory_hotplug.c.
+    """
+    ram = x.initialised & (x.zone != ZoneType.ZONE_DEVICE) & x.subsection
+    rows: ExtentMask = ram & (x.block == BlockState.MEM_OFFLINE)
+    return rows

@@ -1,0 +1,241 @@
+"""The whole modelled machine: state tables plus the rules they evolve under."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from hotplug_model.boot import BootLayout
+from hotplug_model.extents import Extents
+from hotplug_model.flags import (
+    BlockState,
+    MemmapOrigin,
+    NotifierAction,
+    PageContent,
+    PageFlag,
+    SectionFlag,
+    ZoneType,
+)
+from hotplug_model.geometry import Geometry
+from hotplug_model.pfn import PfnRange
+from hotplug_model.rules import KernelRules
+from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.locks import Locks
+from hotplug_model.state.memory_block import MemoryBlock
+from hotplug_model.state.pfn_table import PfnTable
+from hotplug_model.state.resource import SYSTEM_RAM, Resource
+from hotplug_model.state.zone import Node, Zone
+
+BOOT_SECTION = (
+    SectionFlag.MARKED_PRESENT
+    | SectionFlag.HAS_MEM_MAP
+    | SectionFlag.IS_ONLINE
+    | SectionFlag.IS_EARLY
+    | SectionFlag.USAGE
+    | SectionFlag.BOOT_USAGE
+)
+
+
+@dataclass(slots=True)
+class Kernel:
+    """Everything that an operation may read or change."""
+
+    geometry: Geometry
+    rules: KernelRules
+    layout: BootLayout
+    pfns: PfnTable
+    nodes: dict[int, Node]
+    iomem: Resource
+    blocks: dict[int, MemoryBlock] = field(default_factory=dict)
+    """By block id, ``phys_to_block_id()``."""
+    pgmaps: dict[int, DevPagemap] = field(default_factory=dict)
+    locks: Locks = field(default_factory=Locks)
+    vetoes: frozenset[NotifierAction] = frozenset()
+    """What a registered memory notifier answers with -EPERM."""
+    notified: list[tuple[NotifierAction, PfnRange]] = field(default_factory=list)
+    """Notifier calls of the operation in flight."""
+    wild_frees: int = 0
+    """Pages of memmap that were freed to someone who did not own them."""
+
+    @classmethod
+    def boot(cls, geometry: Geometry, rules: KernelRules, layout: BootLayout) -> Self:
+        """The machine right after boot, before any hotplug.
+
+        Source: memory_present() and sparse_init() in mm/sparse.c; memmap_init() in
+        mm/page_alloc.c (mm/mm_init.c since 6.5) for the zone of holes.
+        """
+        iomem = Resource("iomem", geometry.all_pfns, busy=False)
+        for name, pfns in layout.firmware:
+            iomem.request(Resource(name, pfns, busy=False))
+        for pfns, _ in layout.ram:
+            iomem.request(Resource(SYSTEM_RAM, pfns))
+        nodes = {nid: Node.empty(nid) for nid in range(layout.nodes)}
+        kernel = cls(geometry, rules, layout, PfnTable(geometry.all_pfns), nodes, iomem)
+        kernel._boot_sections()
+        kernel._boot_zones()
+        kernel._boot_memmap()
+        kernel._boot_blocks()
+        kernel.pfns.merge()
+        return kernel
+
+    def snapshot(self) -> Self:
+        """An independent copy; rules, geometry and layout are shared."""
+        return type(self)(
+            self.geometry,
+            self.rules,
+            self.layout,
+            self.pfns.copy(),
+            {nid: node.copy() for nid, node in self.nodes.items()},
+            self.iomem.copy(),
+            {block_id: block.copy() for block_id, block in self.blocks.items()},
+            {pgmap_id: pgmap.copy() for pgmap_id, pgmap in self.pgmaps.items()},
+            self.locks.copy(),
+            self.vetoes,
+            list(self.notified),
+            self.wild_frees,
+        )
+
+    def fingerprint(self) -> bytes:
+        """Equal for machines in equal states, in any process."""
+        rest = (
+            self.nodes, self.blocks, self.pgmaps, self.iomem, self.locks,
+            sorted(self.vetoes), self.wild_frees,
+        )  # fmt: skip
+        return self.pfns.fingerprint() + repr(rest).encode()
+
+    def extents(self) -> Extents:
+        """What the predicates say now. Valid until the next write."""
+        return Extents(self)
+
+    # Zones and blocks
+
+    def zone(self, nid: int, zone: ZoneType) -> Zone:
+        """``&NODE_DATA(nid)->node_zones[zone]``."""
+        return self.nodes[nid].zones[zone]
+
+    @property
+    def pages_per_block(self) -> int:
+        """Pages in a memory block."""
+        return self.layout.sections_per_block * self.geometry.pages_per_section
+
+    def block_pfns(self, block_id: int) -> PfnRange:
+        """Every pfn of a memory block."""
+        start = block_id * self.pages_per_block
+        return PfnRange(start, start + self.pages_per_block)
+
+    def block_ids(self, pfns: PfnRange) -> range:
+        """Ids of the blocks that *pfns* touch, existing or not."""
+        size = self.pages_per_block
+        return range(pfns.start_pfn // size, -(-pfns.end_pfn // size))
+
+    def blocks_in(self, pfns: PfnRange) -> list[int]:
+        """``walk_memory_blocks()``: ids of the blocks that exist in *pfns*."""
+        return [block_id for block_id in self.block_ids(pfns) if block_id in self.blocks]
+
+    def set_block_state(self, block_id: int, state: BlockState) -> None:
+        """Change a block's state, or make it appear or vanish from the pfn table."""
+        if block_id in self.blocks:
+            self.blocks[block_id].state = state
+        self.pfns.write(self.block_pfns(block_id), block=state)
+
+    # Boot
+
+    def _boot_sections(self) -> None:
+        """memory_present(): a section that RAM touches is present and online as a whole."""
+        for ram, _ in self.layout.ram:
+            size = self.geometry.pages_per_section
+            start, end = ram.start_pfn // size * size, -(-ram.end_pfn // size) * size
+            self.pfns.write(
+                PfnRange(start, end),
+                section_flags=BOOT_SECTION,
+                memmap=MemmapOrigin.BOOT,
+                content=PageContent.INITIALISED,
+            )
+        size = self.geometry.pages_per_subsection
+        for ram, _ in self.layout.ram:
+            start, end = ram.start_pfn // size * size, -(-ram.end_pfn // size) * size
+            self.pfns.write(PfnRange(start, end), subsection=1)
+
+    def zone_limits(self) -> list[tuple[ZoneType, PfnRange]]:
+        """``arch_zone_lowest_possible_pfn`` to ``..._highest_...`` of each boot zone."""
+        g = self.geometry
+        dma, dma32 = g.max_dma_pfn, max(g.max_dma_pfn, g.max_dma32_pfn)
+        return [
+            (ZoneType.ZONE_DMA, PfnRange(0, dma)),
+            (ZoneType.ZONE_DMA32, PfnRange(dma, dma32)),
+            (ZoneType.ZONE_NORMAL, PfnRange(dma32, g.all_pfns.end_pfn)),
+        ]
+
+    def _boot_zones(self) -> None:
+        """calculate_node_totalpages(): spans are a node's hull cut at the zone limits."""
+        for nid, node in self.nodes.items():
+            ram = [pfns for pfns, owner in self.layout.ram if owner == nid]
+            if not ram:
+                continue
+            hull = PfnRange(ram[0].start_pfn, ram[-1].end_pfn)
+            node.node_start_pfn, node.node_spanned_pages = hull.start_pfn, hull.nr_pages
+            for zone_type, limits in self.zone_limits():
+                zone, span = node.zones[zone_type], hull.intersection(limits)
+                parts = [pfns.intersection(limits).nr_pages for pfns in ram]
+                present = sum(max(0, nr) for nr in parts)
+                if span.nr_pages <= 0 or not present:
+                    continue
+                zone.zone_start_pfn, zone.spanned_pages = span.start_pfn, span.nr_pages
+                zone.present_pages = zone.managed_pages = present
+                node.node_present_pages += present
+
+    def _boot_memmap(self) -> None:
+        """memmap_init(): a hole takes the zone of the RAM behind it, the last one's tail
+        that of the RAM before it."""
+        size = self.geometry.pages_per_section
+        mapped = self.pfns.copy()
+        parts = [
+            (ram.intersection(limits), zone, nid)
+            for ram, nid in self.layout.ram
+            for zone, limits in self.zone_limits()
+            if ram.overlaps(limits)
+        ]
+        hole_start = 0
+        for part, zone, nid in parts:
+            hole = PfnRange(hole_start, part.start_pfn)
+            self._init_boot_pages(mapped, hole, zone, nid, PageFlag.PG_reserved)
+            self._init_boot_pages(mapped, part, zone, nid, 0)
+            hole_start = part.end_pfn
+        _, zone, nid = parts[-1]
+        tail = PfnRange(hole_start, -(-hole_start // size) * size)
+        self._init_boot_pages(mapped, tail, zone, nid, PageFlag.PG_reserved)
+
+    def _init_boot_pages(
+        self, mapped: PfnTable, pfns: PfnRange, zone: ZoneType, nid: int, flags: int
+    ) -> None:
+        """Initialise those of *pfns* that have a boot memmap; holes rest at count 1."""
+        runs = mapped.overlapping(pfns)
+        starts, ends = mapped.start_pfn[runs], mapped.end_pfn[runs]
+        origins = mapped.column("memmap")[runs]
+        for start, end, origin in zip(
+            starts.tolist(), ends.tolist(), origins.tolist(), strict=True
+        ):
+            if origin != MemmapOrigin.NONE:
+                part = PfnRange(start, end).intersection(pfns)
+                if flags and self.layout.holes_in_zone:
+                    self.pfns.write(part, content=PageContent.ZEROED)
+                    continue
+                refs = 1 if flags else 0
+                self.pfns.write(part, zone=zone, nid=nid, page_flags=flags, refcount=refs)
+
+    def _boot_blocks(self) -> None:
+        """memory_dev_init(): a block for every present section, online."""
+        for ram, nid in self.layout.ram:
+            for block_id in self.block_ids(ram):
+                shared = block_id in self.blocks and self.blocks[block_id].nid != nid
+                zone = None if shared else self._early_node_zone(block_id, nid)
+                self.blocks[block_id] = MemoryBlock(
+                    nid=nid, state=BlockState.MEM_ONLINE, zone=zone
+                )
+                self.set_block_state(block_id, BlockState.MEM_ONLINE)
+
+    def _early_node_zone(self, block_id: int, nid: int) -> ZoneType | None:
+        """early_node_zone_for_memory_block(): the only zone that intersects, if any."""
+        pfns = self.block_pfns(block_id)
+        found = [zone for zone in ZoneType if self.zone(nid, zone).intersects(pfns)]
+        return found[0] if len(found) == 1 else None

@@ -1,0 +1,205 @@
+"""The Hypothesis driver: a RuleBasedStateMachine with one rule an operation.
+
+The only file that imports Hypothesis.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity, settings, stateful
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from hotplug_model.boot import BootLayout
+from hotplug_model.changes import KernelVariant
+from hotplug_model.checker import Checker, Violation
+from hotplug_model.coverage import Coverage
+from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.kernel import Kernel
+from hotplug_model.ops import OPS, Op
+from hotplug_model.rules import KernelRules
+from hotplug_model.trace import Trace, broken
+
+CHOICES = 1 << 32
+"""A step is drawn as one packed integer: one Hypothesis choice an operation."""
+
+
+class PackedChooser:
+    """A :class:`~hotplug_model.ops.Chooser` that unpacks its choices from one integer.
+
+    0 unpacks to the simplest choice everywhere, so that shrinking goes there.
+    """
+
+    def __init__(self, packed: int) -> None:
+        self._rest = packed
+
+    def index(self, n: int) -> int:
+        """Choose an index below *n*."""
+        self._rest, choice = divmod(self._rest, n)
+        return choice
+
+
+class OutOfTime(KeyboardInterrupt):
+    """The time that the user gave is over. Hypothesis lets interrupts through."""
+
+
+class Broken(AssertionError):
+    """A machine broke an invariant; carries the trace."""
+
+    def __init__(self, trace: Trace, violations: list[Violation]) -> None:
+        super().__init__("\n".join(map(str, violations)))
+        self.trace = trace
+        self.violations = violations
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What the machines of one check share."""
+
+    variant: KernelVariant
+    geometry: str
+    layouts: dict[str, BootLayout]
+    strict: bool = False
+    coverage: Coverage = field(default_factory=Coverage)
+    on_step: Callable[[Coverage], None] = lambda coverage: None
+    on_found: Callable[[Broken], None] = lambda found: None
+    deadline: float = float("inf")
+    """In time.monotonic() seconds; ignored once something is found, to shrink it."""
+    shortest: Broken | None = None
+    """The counterexample with the fewest events so far: nothing found is lost."""
+    sound: set[bytes] = field(default_factory=set)
+
+    def found(self, broken_by: Broken) -> None:
+        """Keep the shortest counterexample."""
+        best = self.shortest
+        if best is None or len(broken_by.trace.events) < len(best.trace.events):
+            self.shortest = broken_by
+            self.on_found(broken_by)
+
+    def stepped(self) -> None:
+        """Report progress; stop when the time is over and nothing was found."""
+        self.on_step(self.coverage)
+        if self.shortest is None and time.monotonic() > self.deadline:
+            raise OutOfTime
+
+
+class MemoryHotplug(RuleBasedStateMachine):
+    """Boots a machine and applies operations; every milestone is checked."""
+
+    run: Run
+    kernel_rules: KernelRules
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checker: Checker | None = None
+        self.kernel: Kernel | None = None
+        self.layout: BootLayout | None = None
+        self.events: list[Op] = []
+
+    def boot(self, layout: str) -> None:
+        """Boot one of the layouts."""
+        run = self.run
+        self.layout = run.layouts[layout]
+        geometry = GEOMETRIES[run.geometry]
+        self.kernel = Kernel.boot(geometry, self.kernel_rules, self.layout)
+        self.checker = Checker(self.kernel, run.strict, run.sound)
+        run.coverage.start_example()
+        self.judge(self.checker.boot())
+
+    def request(self, op: Op) -> None:
+        """Carry one operation out and judge what came of it."""
+        assert self.checker is not None
+        run, checker = self.run, self.checker
+        self.events.append(op)
+        outcome = checker.apply(op)
+        run.coverage.count(op, outcome.refusal.errno if outcome.refusal else None)
+        run.coverage.known.update({v.defect for v in outcome.known if v.defect})
+        run.coverage.reached |= checker.reached
+        run.stepped()
+        self.judge(outcome.violations)
+
+    def judge(self, violations: list[Violation]) -> None:
+        """Raise :class:`Broken` if there are *violations*."""
+        if not violations:
+            return
+        assert self.layout is not None
+        trace = Trace(
+            geometry=self.run.geometry,
+            boot=self.layout,
+            release=self.run.variant.release,
+            changes=tuple(change.name for change in self.run.variant.changes),
+            strict=self.run.strict,
+            events=tuple(self.events),
+            violates=broken(violations),
+        )
+        broken_by = Broken(trace, violations)
+        self.run.found(broken_by)
+        raise broken_by
+
+
+@st.composite
+def drawn(draw: st.DrawFn, cls: type[Op]) -> Op:
+    """An operation that *cls* draws in the running machine's state."""
+    machine: Any = draw(st.runner())
+    return cls.draw(machine.kernel, PackedChooser(draw(st.integers(0, CHOICES - 1))))
+
+
+def rule_for(cls: type[Op]) -> Any:
+    """The Hypothesis rule of one operation."""
+
+    def request(self: MemoryHotplug, op: Op) -> None:
+        self.request(op)
+
+    request.__name__ = cls.op_name()
+    request.__doc__ = cls.__doc__
+    as_rule = stateful.rule(op=drawn(cls))(request)
+    return stateful.precondition(lambda self: cls.enabled(self.kernel))(as_rule)
+
+
+def machine_for(run: Run) -> type[MemoryHotplug]:
+    """A state machine class over every registered operation."""
+
+    def boot(self: MemoryHotplug, layout: str) -> None:
+        self.boot(layout)
+
+    booting = stateful.initialize(layout=st.sampled_from(list(run.layouts)))(boot)
+    rules = run.variant.rules()
+    members: dict[str, Any] = {"run": run, "kernel_rules": rules, "boot_layout": booting}
+    members |= {name: rule_for(cls) for name, cls in OPS.items()}
+    return type("MemoryHotplug", (MemoryHotplug,), members)
+
+
+def search(run: Run, *, max_examples: int, steps: int, seed: int) -> Broken | None:
+    """Let Hypothesis look for a counterexample and shrink it; None if it finds none.
+
+    Raises :class:`OutOfTime`, or Hypothesis' Flaky if a failure does not repeat.
+    """
+    machine = hypothesis.seed(seed)(machine_for(run))
+    configuration = settings(
+        max_examples=max_examples,
+        stateful_step_count=steps,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        print_blob=False,
+        report_multiple_bugs=False,
+        # Explaining costs several times the shrinking and says what the trace says.
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+    )
+    try:
+        run_state_machine_as_test(machine, settings=configuration)
+    except Broken as found:
+        return found
+    return None
+
+
+FLAKY = Flaky
+"""What :func:`search` raises when a failure does not repeat."""

@@ -1,0 +1,1 @@
+"""Transitions: one module per kernel source file, one function per kernel function."""

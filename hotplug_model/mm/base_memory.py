@@ -1,0 +1,196 @@
+"""Memory block devices: drivers/base/memory.c and device_online() of drivers/base/core.c."""
+
+from __future__ import annotations
+
+import errno
+from typing import TypeAlias
+
+from hotplug_model.errors import KernelRefusal
+from hotplug_model.flags import BlockState, OnlineType, ZoneType
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm.online import (
+    mhp_deinit_memmap_on_memory,
+    mhp_init_memmap_on_memory,
+    offline_pages,
+    online_pages,
+)
+from hotplug_model.mm.zones import adjust_present_page_count, zone_for_pfn_range
+from hotplug_model.pfn import PfnRange
+from hotplug_model.rules import Steps
+from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.memory_block import MemoryBlock
+
+ZoneLinks: TypeAlias = list[tuple[PfnRange, ZoneType | None]]
+"""Blocks that went away and the zone that still counts their pages, if any."""
+
+
+def create_memory_block_devices(
+    kernel: Kernel, pfns: PfnRange, nid: int, altmap: Altmap | None
+) -> Steps:
+    """Register an offline block for every block of *pfns*.
+
+    Source: create_memory_block_devices().
+    """
+    for block_id in kernel.block_ids(pfns):
+        kernel.blocks[block_id] = MemoryBlock(
+            nid=nid, state=BlockState.MEM_OFFLINE, altmap=altmap
+        )
+        kernel.set_block_state(block_id, BlockState.MEM_OFFLINE)
+    yield "create_memory_block_devices"
+
+
+def remove_memory_block_devices(kernel: Kernel, pfns: PfnRange) -> ZoneLinks:
+    """Unregister the blocks in *pfns*."""
+    links: ZoneLinks = []
+    for block_id in kernel.blocks_in(pfns):
+        links.append((kernel.block_pfns(block_id), kernel.blocks.pop(block_id).zone))
+        kernel.set_block_state(block_id, BlockState.NONE)
+    return links
+
+
+def state_store(
+    kernel: Kernel, block_id: int, online_type: OnlineType, unmovable: bool = False
+) -> Steps:
+    """Write to ``memoryN/state``.
+
+    Refuses with -ENOENT if there is no such block, with -EINVAL if it is in that state
+    already, else with what onlining and offlining refuse with.
+
+    Source: state_store().
+    """
+    if block_id not in kernel.blocks:
+        raise KernelRefusal(errno.ENOENT)
+    kernel.locks.take("device_hotplug")
+    try:
+        block = kernel.blocks[block_id]
+        offline = block.state == BlockState.MEM_OFFLINE
+        if online_type != OnlineType.MMOP_OFFLINE:
+            # Stored even if the block turns out to be online: a later onlining that
+            # names no type will use it.
+            block.online_type = online_type
+        if offline == (online_type == OnlineType.MMOP_OFFLINE):
+            raise KernelRefusal(errno.EINVAL)
+        if offline:
+            yield from device_online(kernel, block_id)
+        else:
+            yield from device_offline(kernel, block_id, unmovable)
+    finally:
+        kernel.locks.drop("device_hotplug")
+
+
+def device_online(kernel: Kernel, block_id: int) -> Steps:
+    """Online a block as its ``online_type`` says and cache its zone.
+
+    Nothing happens if it is online. The type is used up.
+
+    Source: memory_subsys_online(), memory_block_online().
+    """
+    block = kernel.blocks[block_id]
+    if block.state == BlockState.MEM_ONLINE:
+        return
+    online_type = block.online_type or OnlineType.MMOP_ONLINE
+    block.online_type = OnlineType.MMOP_OFFLINE
+    pfns, nr_vmemmap = kernel.block_pfns(block_id), block.nr_vmemmap_pages
+    zone_type = zone_for_pfn_range(kernel, online_type, block.nid, pfns)
+    memmap = PfnRange(pfns.start_pfn, pfns.start_pfn + nr_vmemmap)
+    rest = PfnRange(memmap.end_pfn, pfns.end_pfn)
+    kernel.locks.take("mem_hotplug")
+    try:
+        yield from mhp_init_memmap_on_memory(kernel, memmap, block.nid, zone_type)
+        try:
+            yield from online_pages(kernel, rest, block.nid, zone_type)
+        except KernelRefusal:
+            yield from mhp_deinit_memmap_on_memory(kernel, memmap, block.nid, zone_type)
+            raise
+        if nr_vmemmap:
+            adjust_present_page_count(kernel, block.nid, zone_type, nr_vmemmap, 0)
+        block.zone = zone_type
+    finally:
+        kernel.locks.drop("mem_hotplug")
+    kernel.set_block_state(block_id, BlockState.MEM_ONLINE)
+    yield "memory_block_online"
+
+
+def device_offline(kernel: Kernel, block_id: int, unmovable: bool) -> Steps:
+    """Offline a block; its state falls back to online if that fails.
+
+    Refuses with -EINVAL if the block has no single zone, else as offline_pages().
+
+    Source: memory_subsys_offline(), memory_block_offline().
+    """
+    block = kernel.blocks[block_id]
+    pfns, nr_vmemmap = kernel.block_pfns(block_id), block.nr_vmemmap_pages
+    memmap = PfnRange(pfns.start_pfn, pfns.start_pfn + nr_vmemmap)
+    rest = PfnRange(memmap.end_pfn, pfns.end_pfn)
+    kernel.set_block_state(block_id, BlockState.MEM_GOING_OFFLINE)
+    kernel.locks.take("mem_hotplug")
+    try:
+        zone_type = offline_zone(kernel, block_id, rest)
+        if nr_vmemmap:
+            adjust_present_page_count(kernel, block.nid, zone_type, -nr_vmemmap, 0)
+        try:
+            yield from offline_pages(kernel, rest, block.nid, zone_type, unmovable)
+        except KernelRefusal:
+            if nr_vmemmap:
+                adjust_present_page_count(kernel, block.nid, zone_type, nr_vmemmap, 0)
+            raise
+        yield from mhp_deinit_memmap_on_memory(kernel, memmap, block.nid, zone_type)
+        shrunk = kernel.rules.remove_pfn_range_from_zone_at_offline
+        block.zone = None if shrunk else zone_type
+    except KernelRefusal:
+        kernel.set_block_state(block_id, BlockState.MEM_ONLINE)
+        raise
+    finally:
+        kernel.locks.drop("mem_hotplug")
+    kernel.set_block_state(block_id, BlockState.MEM_OFFLINE)
+    yield "memory_block_offline"
+
+
+def offline_zone(kernel: Kernel, block_id: int, pfns: PfnRange) -> ZoneType:
+    """The zone to offline from, after the tests that need no isolation.
+
+    Refuses with -EINVAL for a range with holes and for a block of several zones.
+    """
+    holes = kernel.iomem.system_ram(pfns) != pfns.nr_pages
+    zone_type = kernel.rules.block_zone(kernel, block_id)
+    if zone_type is None or (holes and kernel.rules.offline_rejects_holes):
+        raise KernelRefusal(errno.EINVAL)
+    return zone_type
+
+
+def cached_block_zone(kernel: Kernel, block_id: int) -> ZoneType | None:
+    """``memory_block.zone``, set at boot and when the block goes online.
+
+    Source: commit 395f6081bad4 (in v5.18).
+    """
+    return kernel.blocks[block_id].zone
+
+
+def current_online_type(kernel: Kernel, block_id: int) -> OnlineType:
+    """How to online the block again: what its first page's zone says.
+
+    Source: try_offline_memory_block().
+    """
+    start = kernel.block_pfns(block_id).start_pfn
+    x = kernel.extents()
+    row = int(x.start_pfn.searchsorted(start, "right")) - 1
+    if not x.online_page[row]:
+        return OnlineType.MMOP_ONLINE_KERNEL
+    movable = x.zone[row] == ZoneType.ZONE_MOVABLE
+    return OnlineType.MMOP_ONLINE_MOVABLE if movable else OnlineType.MMOP_ONLINE_KERNEL
+
+
+def valid_zones_show(kernel: Kernel, block_id: int) -> list[ZoneType]:
+    """What ``memoryN/valid_zones`` lists; empty for "none".
+
+    Source: valid_zones_show().
+    """
+    block, pfns = kernel.blocks[block_id], kernel.block_pfns(block_id)
+    if block.state == BlockState.MEM_ONLINE:
+        zone_type = kernel.rules.block_zone(kernel, block_id)
+        return [] if zone_type is None else [zone_type]
+    wanted = (
+        OnlineType.MMOP_ONLINE, OnlineType.MMOP_ONLINE_KERNEL, OnlineType.MMOP_ONLINE_MOVABLE
+    )  # fmt: skip
+    zones = [zone_for_pfn_range(kernel, each, block.nid, pfns) for each in wanted]
+    return list(dict.fromkeys(zones))

@@ -1,0 +1,259 @@
+"""Adding and removing memory: mm/memory_hotplug.c."""
+
+from __future__ import annotations
+
+import errno
+
+from hotplug_model.errors import KernelRefusal
+from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, BlockState, OnlineType, SectionFlag
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm import base_memory
+from hotplug_model.mm.sparse import section_deactivate, sparse_add_section
+from hotplug_model.mm.zones import remove_pfn_range_from_zone
+from hotplug_model.pfn import PfnRange
+from hotplug_model.rules import Steps
+from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.resource import SYSTEM_RAM, Resource
+
+__all__ = ["add_memory", "add_pages", "offline_and_remove_memory", "remove_memory", "remove_pages"]
+
+
+def add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Steps:
+    """Add *pfns* as System RAM: resource, sections, memory blocks; maybe online them.
+
+    Refuses with -E2BIG beyond what can be addressed (and for nothing), -EEXIST if a
+    busy region overlaps or a subsection is populated, -EINVAL if not block aligned, for
+    an impossible node, or for memmap_on_memory where it is not supported.
+
+    Source: add_memory(), register_memory_resource(), add_memory_resource().
+    """
+    kernel.locks.take("device_hotplug")
+    try:
+        register_memory_resource(kernel, pfns)
+        try:
+            yield from add_memory_resource(kernel, nid, pfns, mhp_flags)
+        except KernelRefusal:
+            kernel.iomem.release(pfns)
+            raise
+    finally:
+        kernel.locks.drop("device_hotplug")
+
+
+def register_memory_resource(kernel: Kernel, pfns: PfnRange) -> None:
+    """Claim *pfns* as busy System RAM.
+
+    Source: register_memory_resource(); commit bca3feaa0764 (in v5.12) for the range.
+    """
+    empty = pfns.nr_pages <= 0
+    out_of_range = empty or not kernel.geometry.all_pfns.contains(pfns)
+    if out_of_range and kernel.rules.mhp_range_allowed_first:
+        raise KernelRefusal(errno.E2BIG)
+    if empty or not kernel.iomem.request(Resource(SYSTEM_RAM, pfns)):
+        raise KernelRefusal(errno.EEXIST)
+
+
+def add_memory_resource(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Steps:
+    """The part of add_memory() that knows its resource."""
+    if not pfns.is_aligned(kernel.pages_per_block) or nid not in kernel.nodes:
+        raise KernelRefusal(errno.EINVAL)
+    kernel.locks.take("mem_hotplug")
+    try:
+        per_block = supports_memmap_on_memory(kernel, pfns, mhp_flags)
+        yield "mem_hotplug_begin"
+        for part in altmap_parts(kernel, pfns, per_block):
+            altmap = memmap_altmap(kernel, part) if per_block else None
+            yield from add_pages(kernel, part, nid, altmap)
+            yield from base_memory.create_memory_block_devices(kernel, part, nid, altmap)
+    finally:
+        kernel.locks.drop("mem_hotplug")
+    yield "mem_hotplug_done"
+    if kernel.layout.memhp_default_state != OnlineType.MMOP_OFFLINE:
+        yield from online_new_blocks(kernel, pfns)
+
+
+def supports_memmap_on_memory(kernel: Kernel, pfns: PfnRange, mhp_flags: int) -> bool:
+    """Whether the new blocks shall hold their own memmap.
+
+    Refuses with -EINVAL from 5.13 to 6.7 where it is not possible; later kernels fall
+    back to an ordinary memmap.
+
+    Source: mhp_supports_memmap_on_memory(); commit 6b8f0798b85a (in v6.8).
+    """
+    rules, layout, geometry = kernel.rules, kernel.layout, kernel.geometry
+    if not mhp_flags & MHP_MEMMAP_ON_MEMORY or rules.memmap_on_memory == "absent":
+        return False
+    memmap = memmap_pages_per_block(kernel)
+    huge = 1 << (geometry.pmd_shift - geometry.page_shift)
+    fits = not memmap % huge and not (kernel.pages_per_block - memmap) % geometry.pageblock_nr_pages
+    one_block = rules.memmap_on_memory == "per_block" or pfns.nr_pages == kernel.pages_per_block
+    supported = layout.memmap_on_memory and fits and one_block
+    if not supported and not rules.memmap_on_memory_falls_back:
+        raise KernelRefusal(errno.EINVAL)
+    return supported
+
+
+def memmap_pages_per_block(kernel: Kernel) -> int:
+    """Pages that the struct pages of a memory block take, exactly."""
+    size = kernel.pages_per_block * kernel.geometry.struct_page_bytes
+    return -(-size >> kernel.geometry.page_shift)
+
+
+def altmap_parts(kernel: Kernel, pfns: PfnRange, per_block: bool) -> list[PfnRange]:
+    """One part a block if each brings its altmap, else everything at once."""
+    if not per_block:
+        return [pfns]
+    return [kernel.block_pfns(block_id) for block_id in kernel.block_ids(pfns)]
+
+
+def memmap_altmap(kernel: Kernel, pfns: PfnRange) -> Altmap:
+    """The altmap at the start of a block that holds its own memmap."""
+    return Altmap(base_pfn=pfns.start_pfn, free=memmap_pages_per_block(kernel))
+
+
+def online_new_blocks(kernel: Kernel, pfns: PfnRange) -> Steps:
+    """Online each new block by default policy; the walk ends at the first failure."""
+    for block_id in kernel.blocks_in(pfns):
+        try:
+            kernel.blocks[block_id].online_type = kernel.layout.memhp_default_state
+            yield from base_memory.device_online(kernel, block_id)
+        except KernelRefusal:
+            return
+
+
+def add_pages(kernel: Kernel, pfns: PfnRange, nid: int, altmap: Altmap | None) -> Steps:
+    """Make *pfns* valid, a section at a time.
+
+    Refuses with -E2BIG, with -EINVAL for an altmap that does not belong to the start of
+    *pfns* or is larger, or if not subsection aligned; and with what
+    sparse_add_section() refuses with. Sections that were added before the failing one
+    stay: mainline does not unwind them.
+
+    Source: __add_pages(), check_pfn_span().
+    """
+    if not kernel.geometry.all_pfns.contains(pfns):
+        raise KernelRefusal(errno.E2BIG)
+    if altmap is not None:
+        if altmap.base_pfn != pfns.start_pfn or altmap.offset > pfns.nr_pages:
+            raise KernelRefusal(errno.EINVAL)
+        altmap.alloc = 0
+    if not pfns.is_aligned(kernel.geometry.pages_per_subsection):
+        raise KernelRefusal(errno.EINVAL)
+    for part in kernel.geometry.section_chunks(pfns):
+        yield from sparse_add_section(kernel, part, nid, altmap)
+
+
+def remove_pages(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) -> Steps:
+    """Take *pfns* out of their sections; a misaligned range is only warned about.
+
+    Source: __remove_pages(), sparse_remove_section().
+    """
+    if not pfns.is_aligned(kernel.geometry.pages_per_subsection):
+        return
+    for part in kernel.geometry.section_chunks(pfns):
+        if kernel.pfns.at(part.start_pfn, "section_flags") & SectionFlag.HAS_MEM_MAP:
+            yield from section_deactivate(kernel, part, altmap)
+
+
+def remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
+    """Remove *pfns*, all of whose blocks are offline: blocks, sections, resource.
+
+    Refuses with -EBUSY if a block is not offline, with -EINVAL if blocks with and
+    without a memmap of their own are mixed. Blocks that do not exist are no obstacle.
+
+    # Simplified: a range that is not block aligned is a BUG() in the kernel; here it
+    refuses with -EINVAL.
+
+    Source: try_remove_memory(); commit 4c4b7f9ba948 (in v5.3) for the order.
+    """
+    if pfns.nr_pages <= 0 or not pfns.is_aligned(kernel.pages_per_block):
+        raise KernelRefusal(errno.EINVAL)
+    kernel.locks.take("device_hotplug")
+    try:
+        yield from try_remove_memory(kernel, pfns)
+    finally:
+        kernel.locks.drop("device_hotplug")
+
+
+def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
+    """remove_memory() with device_hotplug_lock held."""
+    blocks = kernel.blocks_in(pfns)
+    if any(kernel.blocks[b].state != BlockState.MEM_OFFLINE for b in blocks):
+        raise KernelRefusal(errno.EBUSY)
+    parts = removal_parts(kernel, pfns)
+    nid = kernel.blocks[blocks[-1]].nid if blocks else None
+    links = base_memory.remove_memory_block_devices(kernel, pfns)
+    yield "remove_memory_block_devices"
+    kernel.locks.take("mem_hotplug")
+    try:
+        for part, altmap in parts:
+            yield from unlink_zone(kernel, part, nid, links)
+            yield from remove_pages(kernel, part, altmap)
+        kernel.iomem.release_adjustable(pfns)
+    finally:
+        kernel.locks.drop("mem_hotplug")
+    yield "remove_memory"
+
+
+def removal_parts(kernel: Kernel, pfns: PfnRange) -> list[tuple[PfnRange, Altmap | None]]:
+    """What to remove in one go, with the altmap each part was added with.
+
+    Source: memory_blocks_have_altmaps() in v6.8 and later; before, only a single block
+    could have one.
+    """
+    blocks = kernel.blocks_in(pfns)
+    altmaps = {b: kernel.blocks[b].altmap for b in blocks if kernel.blocks[b].altmap}
+    if not altmaps:
+        return [(pfns, None)]
+    nr_blocks = len(kernel.block_ids(pfns))
+    one_only = kernel.rules.memmap_on_memory != "per_block"
+    if nr_blocks != len(altmaps) or (one_only and nr_blocks > 1):
+        raise KernelRefusal(errno.EINVAL)
+    return [(kernel.block_pfns(b), altmap) for b, altmap in altmaps.items()]
+
+
+def unlink_zone(
+    kernel: Kernel, pfns: PfnRange, nid: int | None, links: base_memory.ZoneLinks
+) -> Steps:
+    """Before 5.5 a zone kept offline pages until they were removed."""
+    if kernel.rules.remove_pfn_range_from_zone_at_offline or nid is None:
+        return
+    for block_pfns, zone_type in links:
+        if zone_type is not None and pfns.contains(block_pfns):
+            yield from remove_pfn_range_from_zone(kernel, block_pfns, nid, zone_type)
+
+
+def offline_and_remove_memory(kernel: Kernel, pfns: PfnRange, unmovable: bool) -> Steps:
+    """Offline what is online of *pfns*, then remove it all; on failure online it again.
+
+    Refuses with -EINVAL if not block aligned, else as offlining and removing do.
+    *unmovable* is whether the kernel finds an unmovable page when it offlines.
+
+    Source: offline_and_remove_memory(), try_offline_memory_block().
+    """
+    if pfns.nr_pages <= 0 or not pfns.is_aligned(kernel.pages_per_block):
+        raise KernelRefusal(errno.EINVAL)
+    kernel.locks.take("device_hotplug")
+    undo: list[tuple[int, OnlineType]] = []
+    try:
+        for block_id in kernel.blocks_in(pfns):
+            block = kernel.blocks[block_id]
+            if block.state == BlockState.MEM_ONLINE:
+                online_type = base_memory.current_online_type(kernel, block_id)
+                yield from base_memory.device_offline(kernel, block_id, unmovable)
+                undo.append((block_id, online_type))
+        yield from try_remove_memory(kernel, pfns)
+    except KernelRefusal:
+        for block_id, online_type in undo:
+            yield from online_again(kernel, block_id, online_type)
+        raise
+    finally:
+        kernel.locks.drop("device_hotplug")
+
+
+def online_again(kernel: Kernel, block_id: int, online_type: OnlineType) -> Steps:
+    """Roll one block back; a failure is only warned about."""
+    try:
+        kernel.blocks[block_id].online_type = online_type
+        yield from base_memory.device_online(kernel, block_id)
+    except KernelRefusal:
+        return

@@ -1,0 +1,135 @@
+"""Device memory gets a memmap: mm/memremap.c."""
+
+from __future__ import annotations
+
+import errno
+
+from hotplug_model.errors import KernelRefusal
+from hotplug_model.flags import RefState, ZoneType
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm.memory_hotplug import add_pages, remove_pages
+from hotplug_model.mm.page_alloc import memmap_init_zone_device
+from hotplug_model.mm.zones import move_pfn_range_to_zone, remove_pfn_range_from_zone
+from hotplug_model.pfn import PfnRange
+from hotplug_model.rules import Steps
+from hotplug_model.state.dev_pagemap import DevPagemap
+
+NO_PGMAP = -1
+
+
+def memremap_pages(kernel: Kernel, pgmap_id: int, pgmap: DevPagemap) -> Steps:
+    """Map every range of *pgmap* as ZONE_DEVICE; on failure undo those that were mapped.
+
+    Refuses with -EINVAL without a range, and as pagemap_range().
+
+    Source: memremap_pages().
+    """
+    if not pgmap.ranges:
+        raise KernelRefusal(errno.EINVAL)
+    kernel.pgmaps[pgmap_id] = pgmap
+    yield "percpu_ref_init"
+    try:
+        for range_id in range(len(pgmap.ranges)):
+            yield from pagemap_range(kernel, pgmap_id, range_id)
+            pgmap.nr_range += 1
+    except KernelRefusal:
+        yield from memunmap_pages(kernel, pgmap_id)
+        raise
+
+
+def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
+    """Map one range.
+
+    Refuses with -EINVAL for an altmap on any but the first range or beyond what can be
+    addressed, -ENOMEM if another live map owns the first or the last pfn, -ENXIO if
+    some of it is System RAM, and as add_pages(), whose finished sections then stay.
+
+    Source: pagemap_range().
+    """
+    pgmap = kernel.pgmaps[pgmap_id]
+    pfns = pgmap.ranges[range_id]
+    if pgmap.altmap is not None and range_id > 0:
+        raise KernelRefusal(errno.EINVAL)
+    x = kernel.extents()
+    for pfn in (pfns.start_pfn, pfns.end_pfn - 1):
+        row = int(x.start_pfn.searchsorted(pfn, "right")) - 1
+        if x.dev_pagemap[row] >= 0:
+            raise KernelRefusal(errno.ENOMEM)
+    if kernel.iomem.system_ram(shared_with(kernel, pfns)):
+        raise KernelRefusal(errno.ENXIO)
+
+    # Only the ends were looked at: a map inside is overwritten here, and erased on failure.
+    kernel.pfns.write(pfns, pgmap_array=pgmap_id)
+    yield "pgmap_array_store"
+    try:
+        if not kernel.geometry.all_pfns.contains(pfns):
+            raise KernelRefusal(errno.EINVAL)
+        yield from add_device_pages(kernel, pgmap, pfns)
+    except KernelRefusal:
+        kernel.pfns.write(pfns, pgmap_array=NO_PGMAP)
+        raise
+    yield from memmap_init_zone_device(kernel, pgmap_id, range_id)
+    yield "memmap_init_zone_device_done"
+    if pgmap.counts_pages:
+        pgmap.nr_refs += pgmap.pfn_len(range_id)
+    yield "pagemap_range"
+
+
+def shared_with(kernel: Kernel, pfns: PfnRange) -> PfnRange:
+    """Where System RAM may not be: *pfns*, or before 5.3 every section they touch."""
+    if kernel.rules.memremap_shares_sections:
+        return pfns
+    size = kernel.geometry.pages_per_section
+    return PfnRange(pfns.start_pfn // size * size, -(-pfns.end_pfn // size) * size)
+
+
+def add_device_pages(kernel: Kernel, pgmap: DevPagemap, pfns: PfnRange) -> Steps:
+    """The part of pagemap_range() under mem_hotplug_lock."""
+    kernel.locks.take("mem_hotplug")
+    try:
+        yield from add_pages(kernel, pfns, pgmap.nid, pgmap.altmap)
+        yield from move_pfn_range_to_zone(
+            kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE, pgmap.altmap
+        )
+    finally:
+        kernel.locks.drop("mem_hotplug")
+
+
+def memunmap_pages(kernel: Kernel, pgmap_id: int) -> Steps:
+    """Kill the map's reference, wait until it is unused, take its ranges away.
+
+    Never refuses. The wait ends at once here: a pinned page delays the caller, see the
+    operation.
+
+    Source: memunmap_pages().
+    """
+    pgmap = kernel.pgmaps[pgmap_id]
+    pgmap.ref = RefState.KILLED
+    pgmap.nr_refs -= 1
+    yield "percpu_ref_kill"
+    if pgmap.counts_pages:
+        pgmap.nr_refs -= sum(pgmap.pfn_len(i) for i in range(pgmap.nr_range))
+    yield "wait_for_completion"
+    for range_id in range(pgmap.nr_range):
+        yield from pageunmap_range(kernel, pgmap_id, range_id)
+    pgmap.ref = RefState.GONE
+    del kernel.pgmaps[pgmap_id]
+    yield "percpu_ref_exit"
+
+
+def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
+    """Take one range away; the look-up entry goes last.
+
+    Source: pageunmap_range().
+    """
+    pgmap = kernel.pgmaps[pgmap_id]
+    pfns = pgmap.ranges[range_id]
+    kernel.locks.take("mem_hotplug")
+    try:
+        yield from remove_pfn_range_from_zone(kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE)
+        yield from remove_pages(kernel, pfns, pgmap.altmap)
+    finally:
+        kernel.locks.drop("mem_hotplug")
+    kernel.pfns.write(pfns, pgmap_array=NO_PGMAP)
+    yield "pgmap_array_delete"
+

@@ -1,0 +1,121 @@
+"""Onlining and offlining pages: the middle of mm/memory_hotplug.c."""
+
+from __future__ import annotations
+
+import errno
+
+from hotplug_model.errors import KernelRefusal
+from hotplug_model.flags import NotifierAction, PageFlag, ZoneType
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm.page_alloc import generic_online_page
+from hotplug_model.mm.sparse import offline_mem_sections, online_mem_sections
+from hotplug_model.mm.zones import (
+    adjust_present_page_count,
+    move_pfn_range_to_zone,
+    remove_pfn_range_from_zone,
+)
+from hotplug_model.pfn import PfnRange
+from hotplug_model.rules import Steps
+
+
+def memory_notify(kernel: Kernel, action: NotifierAction, pfns: PfnRange) -> None:
+    """Tell the memory notifiers. Refuses with -EPERM if one of them vetoes."""
+    kernel.notified.append((action, pfns))
+    if action in kernel.vetoes:
+        raise KernelRefusal(errno.EPERM)
+
+
+def online_pages(kernel: Kernel, pfns: PfnRange, nid: int, zone_type: ZoneType) -> Steps:
+    """Give *pfns* to a zone and its pages to the buddy allocator.
+
+    Refuses with the errno of a notifier that vetoes, and then takes the pages back.
+
+    Source: online_pages().
+    """
+    yield from move_pfn_range_to_zone(kernel, pfns, nid, zone_type, None)
+    try:
+        memory_notify(kernel, NotifierAction.MEM_GOING_ONLINE, pfns)
+    except KernelRefusal:
+        memory_notify(kernel, NotifierAction.MEM_CANCEL_ONLINE, pfns)
+        if kernel.rules.remove_pfn_range_from_zone_at_offline:
+            yield from remove_pfn_range_from_zone(kernel, pfns, nid, zone_type)
+        raise
+    yield "MEM_GOING_ONLINE"
+    # Chunks go to the allocator before the section says online: see online_pages_range().
+    generic_online_page(kernel, pfns)
+    yield "generic_online_page"
+    online_mem_sections(kernel, pfns)
+    yield "online_mem_sections"
+    adjust_present_page_count(kernel, nid, zone_type, pfns.nr_pages, pfns.nr_pages)
+    yield "adjust_present_page_count"
+    memory_notify(kernel, NotifierAction.MEM_ONLINE, pfns)
+
+
+def offline_pages(
+    kernel: Kernel, pfns: PfnRange, nid: int, zone_type: ZoneType, unmovable: bool
+) -> Steps:
+    """Take *pfns* out of the buddy allocator and out of their zone.
+
+    Refuses with -EBUSY if a page cannot be isolated (*unmovable*, or a page held in a
+    kernel zone), with a notifier's errno, and with -EINTR where the kernel would try
+    until a signal comes: a page that is held in ZONE_MOVABLE.
+
+    Source: offline_pages().
+    """
+    held = bool((kernel.pfns.within(pfns, "refcount") > 0).any())
+    if unmovable or (held and zone_type != ZoneType.ZONE_MOVABLE):
+        raise KernelRefusal(errno.EBUSY)
+    yield "start_isolate_page_range"
+    try:
+        memory_notify(kernel, NotifierAction.MEM_GOING_OFFLINE, pfns)
+        yield "MEM_GOING_OFFLINE"
+        if held:
+            raise KernelRefusal(errno.EINTR)
+    except KernelRefusal:
+        memory_notify(kernel, NotifierAction.MEM_CANCEL_OFFLINE, pfns)
+        raise
+    offline_mem_sections(kernel, pfns)
+    yield "offline_mem_sections"
+    adjust_present_page_count(kernel, nid, zone_type, -pfns.nr_pages, -pfns.nr_pages)
+    yield "adjust_present_page_count"
+    memory_notify(kernel, NotifierAction.MEM_OFFLINE, pfns)
+    if kernel.rules.remove_pfn_range_from_zone_at_offline:
+        yield from remove_pfn_range_from_zone(kernel, pfns, nid, zone_type)
+
+
+def mhp_init_memmap_on_memory(
+    kernel: Kernel, memmap: PfnRange, nid: int, zone_type: ZoneType
+) -> Steps:
+    """Link the pages that hold a block's own memmap to its zone; they never go to the
+    buddy allocator.
+
+    Source: mhp_init_memmap_on_memory().
+    """
+    if memmap.nr_pages <= 0:
+        return
+    yield from move_pfn_range_to_zone(kernel, memmap, nid, zone_type, None)
+    bits = PageFlag.PG_vmemmap_self_hosted
+    kernel.pfns.clear_bits(memmap, "page_flags", PageFlag.PG_offline)
+    kernel.pfns.set_bits(memmap, "page_flags", bits)
+    for section_nr in kernel.geometry.sections_of(memmap):
+        section = kernel.geometry.section_pfns(section_nr)
+        if memmap.contains(section):
+            online_mem_sections(kernel, section)
+    yield "mhp_init_memmap_on_memory"
+
+
+def mhp_deinit_memmap_on_memory(
+    kernel: Kernel, memmap: PfnRange, nid: int, zone_type: ZoneType
+) -> Steps:
+    """Undo mhp_init_memmap_on_memory().
+
+    Source: mhp_deinit_memmap_on_memory().
+    """
+    if memmap.nr_pages <= 0:
+        return
+    for section_nr in kernel.geometry.sections_of(memmap):
+        section = kernel.geometry.section_pfns(section_nr)
+        if memmap.contains(section):
+            offline_mem_sections(kernel, section)
+    yield from remove_pfn_range_from_zone(kernel, memmap, nid, zone_type)
+    yield "mhp_deinit_memmap_on_memory"

@@ -1,0 +1,97 @@
+"""Initialising struct pages: mm/page_alloc.c, mm/mm_init.c since 6.5."""
+
+from __future__ import annotations
+
+from hotplug_model.flags import PageContent, PageFlag, ZoneType
+from hotplug_model.kernel import Kernel
+from hotplug_model.pfn import PfnRange
+from hotplug_model.rules import Steps
+from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.dev_pagemap import DevPagemap
+
+NO_PGMAP = -1
+
+
+def page_init_poison(kernel: Kernel, pfns: PfnRange) -> None:
+    """Overwrite the struct pages of *pfns*, if the kernel was built and told to.
+
+    Source: page_init_poison(), mm/debug.c; CONFIG_DEBUG_VM and vm_debug=p.
+    """
+    if kernel.layout.page_poisoning:
+        kernel.pfns.write(
+            pfns,
+            content=PageContent.POISONED,
+            zone=0, nid=0, page_flags=0, refcount=0, page_pgmap=NO_PGMAP,
+        )  # fmt: skip
+
+
+def retire_pages(kernel: Kernel, pfns: PfnRange) -> None:
+    """What initialised struct pages of *pfns* said is from now on nobody's word."""
+    runs = kernel.pfns.cut(pfns)
+    content = kernel.pfns.column("content")[runs].copy()
+    content[content == PageContent.INITIALISED] = PageContent.STALE
+    kernel.pfns.assign(pfns, "content", content)
+
+
+def memmap_init_range(
+    kernel: Kernel, pfns: PfnRange, nid: int, zone: ZoneType, altmap: Altmap | None
+) -> None:
+    """Initialise the struct pages of *pfns* as hotplug does: count 1, not yet online.
+
+    Of a ZONE_DEVICE range only the pages behind ``reserve`` that hold memmap are
+    initialised here; the data pages follow outside the lock.
+
+    Source: memmap_init_range() with MEMINIT_HOTPLUG; commit 966cf44f637e ("mm: defer
+    ZONE_DEVICE page initialization to the point where we init pgmap") (in v4.20);
+    commit 503b158fc304 (in v6.11) for what marks System RAM.
+    """
+    if zone == ZoneType.ZONE_DEVICE:
+        if altmap is None:
+            return
+        first = pfns.start_pfn
+        if first == altmap.base_pfn:
+            first += altmap.reserve
+        end = min(pfns.end_pfn, altmap.base_pfn + altmap.offset)
+        pfns = PfnRange(first, end)
+    reserved = zone == ZoneType.ZONE_DEVICE or kernel.rules.hotplugged_ram_is_reserved
+    kernel.pfns.write(
+        pfns,
+        content=PageContent.INITIALISED,
+        zone=zone,
+        nid=nid,
+        page_flags=PageFlag.PG_reserved if reserved else PageFlag.PG_offline,
+        refcount=1,
+        page_pgmap=NO_PGMAP,
+    )
+
+
+def memmap_init_zone_device(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
+    """Initialise the data pages of a device range, without any lock.
+
+    Source: memmap_init_zone_device().
+    """
+    pgmap = kernel.pgmaps[pgmap_id]
+    yield "memmap_init_zone_device"
+    end = pgmap.ranges[range_id].end_pfn
+    kernel.pfns.write(
+        PfnRange(pgmap.pfn_first(range_id), end),
+        content=PageContent.INITIALISED,
+        zone=ZoneType.ZONE_DEVICE,
+        nid=pgmap.nid,
+        page_flags=PageFlag.PG_reserved,
+        refcount=idle_device_ref(kernel, pgmap),
+        page_pgmap=pgmap_id,
+    )
+
+
+def idle_device_ref(kernel: Kernel, pgmap: DevPagemap) -> int:
+    """At which count a page of the map rests right after it was initialised."""
+    return 1 if pgmap.counts_pages else kernel.rules.idle_device_private_ref
+
+
+def generic_online_page(kernel: Kernel, pfns: PfnRange) -> None:
+    """Hand *pfns* to the buddy allocator: count 0, neither reserved nor offline.
+
+    Source: generic_online_page(), __free_pages_core().
+    """
+    kernel.pfns.write(pfns, page_flags=0, refcount=0)

@@ -1,0 +1,77 @@
+"""Choosing from what is there: helpers that every operation's draw() shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from hotplug_model.flags import BlockState
+from hotplug_model.kernel import Kernel
+from hotplug_model.ops.op import Chooser
+from hotplug_model.pfn import PfnRange, merge_ranges
+
+T = TypeVar("T")
+
+
+def pick(choose: Chooser, items: Sequence[T]) -> T:
+    """One of *items*; the first is the simplest."""
+    return items[choose.index(len(items))]
+
+
+def rarely(choose: Chooser, nr: int = 8) -> bool:
+    """True once in *nr*; False is simpler."""
+    return choose.index(nr) == nr - 1
+
+
+def window_blocks(kernel: Kernel) -> list[int]:
+    """Ids of the blocks that lie wholly in the window, existing or not."""
+    joined = merge_ranges(kernel.layout.window)
+    return [
+        block_id
+        for pfns in joined
+        for block_id in kernel.block_ids(pfns)
+        if pfns.contains(kernel.block_pfns(block_id))
+    ]
+
+
+def blocks_in_state(kernel: Kernel, state: BlockState) -> list[int]:
+    """Ids of the existing blocks in *state*."""
+    return [block_id for block_id, block in sorted(kernel.blocks.items()) if block.state == state]
+
+
+def empty_blocks(kernel: Kernel) -> list[int]:
+    """Ids of blocks in the window of which no subsection is populated."""
+    return [
+        block_id
+        for block_id in window_blocks(kernel)
+        if not kernel.pfns.within(kernel.block_pfns(block_id), "subsection").any()
+    ]
+
+
+def block_range(kernel: Kernel, choose: Chooser, first: int, known: Sequence[int]) -> PfnRange:
+    """One or two blocks from *first* on, the second only if it is *known* too."""
+    nr = 1
+    if first + 1 in known and choose.index(3) == 2:
+        nr = 2
+    return PfnRange(kernel.block_pfns(first).start_pfn, kernel.block_pfns(first + nr - 1).end_pfn)
+
+
+def free_ranges(kernel: Kernel) -> list[PfnRange]:
+    """Maximal ranges of the window of which no subsection is populated."""
+    x = kernel.extents()
+    free = x.where(~x.subsection)
+    parts = (part.intersection(pfns) for pfns in merge_ranges(kernel.layout.window) for part in free)
+    return [part for part in parts if part.nr_pages > 0]
+
+
+def subsections(kernel: Kernel, choose: Chooser, pfns: PfnRange) -> PfnRange:
+    """A subsection-aligned part of *pfns*: at its start or end, or anywhere."""
+    size = kernel.geometry.pages_per_subsection
+    first, last = -(-pfns.start_pfn // size), pfns.end_pfn // size
+    nr = max(1, last - first)
+    whole = kernel.geometry.subsections_per_section
+    lengths = sorted({1, min(2, nr), max(1, nr // 2), min(nr, whole), min(nr, whole + 1), nr})
+    length = pick(choose, lengths)
+    offset = pick(choose, sorted({0, nr - length, (nr - length) // 2}))
+    start = first + offset
+    return PfnRange(start * size, (start + length) * size)

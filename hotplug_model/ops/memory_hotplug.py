@@ -1,0 +1,118 @@
+"""System RAM coming and going: add_memory(), remove_memory()."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, BlockState
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm import memory_hotplug
+from hotplug_model.ops.draw import (
+    block_range,
+    blocks_in_state,
+    empty_blocks,
+    pick,
+    rarely,
+    window_blocks,
+)
+from hotplug_model.ops.op import Chooser, Op
+from hotplug_model.pfn import PfnRange
+from hotplug_model.steps import Steps
+
+
+@dataclass(frozen=True)
+class AddMemory(Op):
+    """Add whole memory blocks of System RAM, as a DIMM does."""
+
+    nid: int
+    pfns: PfnRange
+    mhp_flags: int
+
+    @classmethod
+    def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
+        """Mostly empty blocks; sometimes taken, misaligned, empty or impossible ones."""
+        empty = empty_blocks(kernel)
+        taken = not empty or rarely(choose)
+        known = window_blocks(kernel) if taken else empty
+        pfns = block_range(kernel, choose, pick(choose, known), known)
+        nid = choose.index(kernel.layout.nodes)
+        flags = 0
+        if kernel.layout.memmap_on_memory and choose.index(2):
+            flags = MHP_MEMMAP_ON_MEMORY
+        if rarely(choose, 16):
+            size = kernel.geometry.pages_per_subsection
+            beyond = kernel.geometry.all_pfns.end_pfn
+            pfns, nid = pick(
+                choose,
+                [
+                    (PfnRange(pfns.start_pfn + size, pfns.end_pfn + size), nid),
+                    (PfnRange(pfns.start_pfn, pfns.start_pfn), nid),
+                    (PfnRange(beyond, beyond + pfns.nr_pages), nid),
+                    (pfns, kernel.layout.nodes),
+                ],
+            )
+        return cls(nid, pfns, flags)
+
+    def steps(self, kernel: Kernel) -> Steps:
+        """See :func:`hotplug_model.mm.memory_hotplug.add_memory`."""
+        return memory_hotplug.add_memory(kernel, self.nid, self.pfns, self.mhp_flags)
+
+
+def draw_removal(kernel: Kernel, choose: Chooser, wanted: list[int]) -> PfnRange:
+    """One or two blocks, mostly from *wanted*, sometimes any."""
+    known = window_blocks(kernel) if not wanted or rarely(choose) else wanted
+    pfns = block_range(kernel, choose, pick(choose, known), window_blocks(kernel))
+    if rarely(choose, 24):
+        return PfnRange(pfns.start_pfn, pfns.end_pfn - kernel.geometry.pages_per_subsection)
+    return pfns
+
+
+@dataclass(frozen=True)
+class RemoveMemory(Op):
+    """Remove offline memory blocks."""
+
+    pfns: PfnRange
+
+    @classmethod
+    def enabled(cls, kernel: Kernel) -> bool:
+        """Whether a block exists."""
+        return bool(kernel.blocks)
+
+    @classmethod
+    def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
+        """Mostly offline blocks."""
+        return cls(draw_removal(kernel, choose, removable(kernel)))
+
+    def steps(self, kernel: Kernel) -> Steps:
+        """See :func:`hotplug_model.mm.memory_hotplug.remove_memory`."""
+        return memory_hotplug.remove_memory(kernel, self.pfns)
+
+
+@dataclass(frozen=True)
+class OfflineAndRemoveMemory(Op):
+    """Offline memory blocks and remove them in one go, as virtio-mem does."""
+
+    pfns: PfnRange
+    unmovable: bool
+
+    @classmethod
+    def enabled(cls, kernel: Kernel) -> bool:
+        """Whether a block exists."""
+        return bool(kernel.blocks)
+
+    @classmethod
+    def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
+        """Mostly blocks that exist; now and then the kernel holds an unmovable page."""
+        wanted = [b for b in sorted(kernel.blocks) if b in set(window_blocks(kernel))]
+        return cls(draw_removal(kernel, choose, wanted), rarely(choose))
+
+    def steps(self, kernel: Kernel) -> Steps:
+        """See :func:`hotplug_model.mm.memory_hotplug.offline_and_remove_memory`."""
+        return memory_hotplug.offline_and_remove_memory(kernel, self.pfns, self.unmovable)
+
+
+def removable(kernel: Kernel) -> list[int]:
+    """Offline blocks in the window."""
+    inside = set(window_blocks(kernel))
+    return [b for b in blocks_in_state(kernel, BlockState.MEM_OFFLINE) if b in inside]

@@ -1,0 +1,123 @@
+"""Device memory coming and going: memremap_pages() and its release."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import Self
+
+from hotplug_model.errors import KernelRefusal, UserError
+from hotplug_model.flags import MemoryType
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm import memremap
+from hotplug_model.ops.draw import free_ranges, pick, rarely, subsections
+from hotplug_model.ops.op import Chooser, Op
+from hotplug_model.pfn import PfnRange
+from hotplug_model.registry import unknown
+from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.steps import Steps
+
+TYPES = {
+    "fs_dax": MemoryType.MEMORY_DEVICE_FS_DAX,
+    "generic": MemoryType.MEMORY_DEVICE_GENERIC,
+    "private": MemoryType.MEMORY_DEVICE_PRIVATE,
+    "coherent": MemoryType.MEMORY_DEVICE_COHERENT,
+    "pci_p2pdma": MemoryType.MEMORY_DEVICE_PCI_P2PDMA,
+}
+MAX_PGMAPS = 4
+
+
+@dataclass(frozen=True)
+class MemremapPages(Op):
+    """Map ranges as ZONE_DEVICE, perhaps with an altmap at the start of the first."""
+
+    pgmap_id: int
+    ranges: tuple[PfnRange, ...]
+    type: str
+    nid: int
+    altmap: tuple[int, ...]
+    """``(reserve, free)`` in pages, or empty."""
+
+    def __post_init__(self) -> None:
+        if self.type not in TYPES:
+            raise UserError(unknown("pgmap type", self.type, TYPES))
+        if len(self.altmap) not in (0, 2) or min(self.altmap, default=0) < 0:
+            raise UserError("memremap_pages.altmap: expected [] or [reserve, free]")
+        if not 0 <= self.pgmap_id < 64:
+            raise UserError("memremap_pages.pgmap_id: expected 0 to 63")
+        if any(pfns.start_pfn < 0 or pfns.nr_pages <= 0 for pfns in self.ranges):
+            raise UserError("memremap_pages.ranges: a range is empty or negative")
+
+    @classmethod
+    def enabled(cls, kernel: Kernel) -> bool:
+        """Whether another map may exist."""
+        return len(kernel.pgmaps) < MAX_PGMAPS
+
+    @classmethod
+    def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
+        """Mostly free subsections; sometimes taken ones, two ranges, or an altmap."""
+        pgmap_id = next(i for i in range(MAX_PGMAPS) if i not in kernel.pgmaps)
+        free = free_ranges(kernel)
+        pool = free if free and not rarely(choose, 12) else list(kernel.layout.window)
+        first = subsections(kernel, choose, pick(choose, pool))
+        kind = pick(choose, list(TYPES)) if choose.index(3) == 2 else "generic"
+        nid = choose.index(kernel.layout.nodes)
+        ranges: tuple[PfnRange, ...] = (first,)
+        if choose.index(6) == 5:
+            ranges = (first, subsections(kernel, choose, pick(choose, pool)))
+        altmap = draw_altmap(kernel, choose, first) if choose.index(4) == 3 else ()
+        if rarely(choose, 24):
+            ranges = pick(choose, [(PfnRange(first.start_pfn + 1, first.end_pfn + 1),), ()])
+        return cls(pgmap_id, ranges, kind, nid, altmap)
+
+    def steps(self, kernel: Kernel) -> Steps:
+        """See :func:`hotplug_model.mm.memremap.memremap_pages`.
+
+        Refuses with -EBUSY if the id is in use: a driver has its map once.
+        """
+        if self.pgmap_id in kernel.pgmaps:
+            raise KernelRefusal(errno.EBUSY)
+        altmap = None
+        if self.altmap and self.ranges:
+            reserve, free = self.altmap
+            altmap = Altmap(base_pfn=self.ranges[0].start_pfn, reserve=reserve, free=free)
+        nid = self.nid if self.nid in kernel.nodes else 0
+        pgmap = DevPagemap(ranges=self.ranges, type=TYPES[self.type], nid=nid, altmap=altmap)
+        yield from memremap.memremap_pages(kernel, self.pgmap_id, pgmap)
+
+
+def draw_altmap(kernel: Kernel, choose: Chooser, pfns: PfnRange) -> tuple[int, int]:
+    """Room for the memmap of *pfns*, or a little less, or as much as fits."""
+    unit = kernel.geometry.memmap_pages_per_section
+    needed = len(kernel.geometry.sections_of(pfns)) * unit
+    most = pfns.nr_pages - 1
+    reserve = min(pick(choose, [0, 1]), most)
+    free = pick(choose, [needed + unit, needed, unit, needed - 1])
+    return reserve, max(0, min(free, most - reserve))
+
+
+@dataclass(frozen=True)
+class MemunmapPages(Op):
+    """Release a map and all of its ranges."""
+
+    pgmap_id: int
+
+    @classmethod
+    def enabled(cls, kernel: Kernel) -> bool:
+        """Whether there is a map."""
+        return bool(kernel.pgmaps)
+
+    @classmethod
+    def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
+        """Any map."""
+        return cls(pick(choose, sorted(kernel.pgmaps)))
+
+    def steps(self, kernel: Kernel) -> Steps:
+        """See :func:`hotplug_model.mm.memremap.memunmap_pages`.
+
+        Refuses with -ENOENT without such a map.
+        """
+        if self.pgmap_id not in kernel.pgmaps:
+            raise KernelRefusal(errno.ENOENT)
+        yield from memremap.memunmap_pages(kernel, self.pgmap_id)

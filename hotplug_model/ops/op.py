@@ -1,0 +1,131 @@
+"""Base class of all operations; defining a subclass registers it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from typing import Any, Protocol, Self
+
+from hotplug_model.errors import UserError
+from hotplug_model.kernel import Kernel
+from hotplug_model.pfn import PfnRange
+from hotplug_model.registry import Registry, unknown
+from hotplug_model.steps import Steps
+
+MAX_PFN = 1 << 52
+
+
+class Chooser(Protocol):
+    """Source of choices: Hypothesis, exhaustive search or a seeded generator."""
+
+    def index(self, n: int) -> int:
+        """Choose an index below *n*; 0 is the simplest."""
+        ...
+
+
+OPS: Registry[type[Op]] = Registry("operation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """One request to the kernel, as plain data.
+
+    A subclass has fields of type int, bool, str, PfnRange, or tuples of these; what
+    the text form, the drivers and the trace need follows from them.
+    """
+
+    def __init_subclass__(cls) -> None:
+        OPS.add(cls.op_name(), cls)
+
+    @classmethod
+    def op_name(cls) -> str:
+        """The class name in kernel spelling, e.g. ``memremap_pages``."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+    @classmethod
+    def enabled(cls, kernel: Kernel) -> bool:
+        """Whether :meth:`draw` has something sensible to choose from."""
+        return True
+
+    @classmethod
+    def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
+        """A request that makes sense now, and sometimes one that the kernel refuses."""
+        raise TypeError(f"{cls.__name__} has no draw()")
+
+    def steps(self, kernel: Kernel) -> Steps:
+        """Carry the request out."""
+        raise TypeError(f"{type(self).__name__} has no steps()")
+
+    def pfns_touched(self) -> list[PfnRange]:
+        """Ranges that the request names, for people."""
+        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        nested = [v for value in values if isinstance(value, tuple) for v in value]
+        return [v for v in [*values, *nested] if isinstance(v, PfnRange)]
+
+    def __str__(self) -> str:
+        fields = dataclasses.fields(self)
+        shown = [f"{f.name}={_shown(getattr(self, f.name))}" for f in fields]
+        return f"{self.op_name()}({', '.join(shown)})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; :meth:`from_json` gives the equal operation back."""
+        fields = dataclasses.fields(self)
+        return {"op": self.op_name()} | {f.name: _encode(getattr(self, f.name)) for f in fields}
+
+    @staticmethod
+    def from_json(event: object) -> Op:
+        """The operation that *event* describes; :class:`UserError` if it describes none."""
+        if not isinstance(event, dict) or not isinstance(event.get("op"), str):
+            raise UserError("an event must be an object with an 'op'")
+        cls = OPS[event["op"]]
+        wanted = typing.get_type_hints(cls)
+        given = {name: value for name, value in event.items() if name != "op"}
+        for name in given.keys() - wanted.keys():
+            raise UserError(f"{cls.op_name()}: {unknown('field', str(name), wanted)}")
+        for name in wanted.keys() - given.keys():
+            raise UserError(f"{cls.op_name()}: field {name!r} is missing")
+        return cls(**{n: _decode(wanted[n], v, f"{cls.op_name()}.{n}") for n, v in given.items()})
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(_shown, value)) + ")"
+    return str(value)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, PfnRange):
+        return [value.start_pfn, value.end_pfn]
+    if isinstance(value, tuple):
+        return [_encode(each) for each in value]
+    return value
+
+
+def _decode(kind: Any, value: object, where: str) -> Any:
+    """*value* as a field of type *kind*, or a :class:`UserError` that names the field."""
+    if isinstance(kind, types.UnionType):
+        if value is None:
+            return None
+        kind = next(k for k in kind.__args__ if k is not types.NoneType)
+    if kind is PfnRange:
+        numbers = _decode(tuple[int, ...], value, where)
+        if len(numbers) != 2:
+            raise UserError(f"{where}: a pfn range is [start, end]")
+        return PfnRange(*numbers)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list) or len(value) > 16:
+            raise UserError(f"{where}: expected a list of at most 16, found {_found(value)}")
+        inner = typing.get_args(kind)[0]
+        return tuple(_decode(inner, each, where) for each in value)
+    if type(value) is not kind:
+        raise UserError(f"{where}: expected {kind.__name__}, found {_found(value)}")
+    if isinstance(value, int) and not -MAX_PFN < value < MAX_PFN:
+        raise UserError(f"{where}: {value:#x} is out of range"[:120])
+    return value
+
+
+def _found(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,81 @@
+"""Pages that somebody holds: pins, which keep memory from going offline."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import Self
+
+from hotplug_model.errors import KernelRefusal
+from hotplug_model.kernel import Kernel
+from hotplug_model.ops.draw import pick
+from hotplug_model.ops.op import Chooser, Op
+from hotplug_model.pfn import PfnRange
+from hotplug_model.steps import Steps
+
+MAX_PINNED = 2
+
+
+def held_pages(kernel: Kernel) -> list[PfnRange]:
+    """Online pages with a reference."""
+    x = kernel.extents()
+    return list(x.where(x.is_online_ram & x.online_page & (x.refcount > 0) & (x.page_flags == 0)))
+
+
+def idle_pages(kernel: Kernel) -> list[PfnRange]:
+    """Ranges of online pages that nobody holds."""
+    x = kernel.extents()
+    return list(x.where(x.is_online_ram & x.online_page & (x.refcount == 0)))
+
+
+@dataclass(frozen=True)
+class PinPages(Op):
+    """Take a reference on each page of a range, as a long-term pin does."""
+
+    pfns: PfnRange
+
+    @classmethod
+    def enabled(cls, kernel: Kernel) -> bool:
+        """Whether a page is free to be held and not too many are."""
+        return len(held_pages(kernel)) < MAX_PINNED and bool(idle_pages(kernel))
+
+    @classmethod
+    def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
+        """The first or the last page of a range of online pages."""
+        pfns = pick(choose, idle_pages(kernel))
+        pfn = pick(choose, sorted({pfns.start_pfn, pfns.end_pfn - 1}))
+        return cls(PfnRange(pfn, pfn + 1))
+
+    def steps(self, kernel: Kernel) -> Steps:
+        """Refuses with -EBUSY unless every page is online and free.
+
+        Source: alloc_contig_range(), mm/page_alloc.c.
+        """
+        if not any(pfns.contains(self.pfns) for pfns in idle_pages(kernel)):
+            raise KernelRefusal(errno.EBUSY)
+        kernel.pfns.add(self.pfns, "refcount", 1)
+        yield "get_page"
+
+
+@dataclass(frozen=True)
+class UnpinPages(Op):
+    """Drop the reference on each page of a range."""
+
+    pfns: PfnRange
+
+    @classmethod
+    def enabled(cls, kernel: Kernel) -> bool:
+        """Whether somebody holds a page."""
+        return bool(held_pages(kernel))
+
+    @classmethod
+    def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
+        """Any range of pages that is held."""
+        return cls(pick(choose, held_pages(kernel)))
+
+    def steps(self, kernel: Kernel) -> Steps:
+        """Refuses with -EINVAL unless every page is held."""
+        if not any(pfns.contains(self.pfns) for pfns in held_pages(kernel)):
+            raise KernelRefusal(errno.EINVAL)
+        kernel.pfns.add(self.pfns, "refcount", -1)
+        yield "put_page"

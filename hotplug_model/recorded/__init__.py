@@ -1,0 +1,7 @@
+"""Recorded real kernels, replayed against the model."""
+
+from __future__ import annotations
+
+from hotplug_model.recorded.conform import Conformance, conform
+
+__all__ = ["Conformance", "conform"]

@@ -1,0 +1,25 @@
+"""The recorded kernels, as releases plus what their distribution had beyond them."""
+
+from __future__ import annotations
+
+from hotplug_model.changes import KernelVariant
+from hotplug_model.errors import UserError
+from hotplug_model.registry import unknown
+
+KERNELS: dict[str, KernelVariant] = {
+    "5.10": KernelVariant.named("5.10", ()),
+    "6.1": KernelVariant.named("6.1", ()),
+    "6.12": KernelVariant.named("6.12", ()),
+    "hp": KernelVariant.named("6.1", ()),
+}
+"""By ``kernel_key``. ``hp`` is 6.1 built with DEBUG_VM: it differs in what boot says
+(memmaps are poisoned, DEVICE_PRIVATE exists), not in its rules."""
+
+POISONING = frozenset({"hp"})
+
+
+def kernel_of(key: str) -> KernelVariant:
+    """The variant recorded under *key*."""
+    if key not in KERNELS:
+        raise UserError(unknown("recorded kernel", key, KERNELS))
+    return KERNELS[key]

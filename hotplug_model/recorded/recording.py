@@ -1,0 +1,204 @@
+"""Reading a recording: a gzipped JSON file of what a real kernel did."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hotplug_model.boot import BootLayout
+from hotplug_model.errors import UserError
+from hotplug_model.flags import OnlineType
+from hotplug_model.geometry import GEOMETRIES, Geometry
+from hotplug_model.pfn import PfnRange
+from hotplug_model.recorded.kernels import POISONING
+from hotplug_model.state.resource import SYSTEM_RAM
+
+MAX_BYTES = 256 << 20
+FUZZ_STRIDE = 64
+MIB_PAGES = 256
+LOW_RAM = (PfnRange(1, 0x9F), PfnRange(0x100, 0x7FFE0))
+"""What the emulator's firmware reports below 2 GiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step with the machine behind it."""
+
+    op: str | list[Any]
+    args: dict[str, Any]
+    errno: int | str | None
+    note: str
+    out: str
+    refused_by_emulator: bool
+    windows: dict[str, list[list[Any]]]
+    """Label -> run-length rows."""
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """A whole recording."""
+
+    name: str
+    kernel_key: str
+    columns: list[str]
+    stride: int
+    """Distance of the pfns that were looked at."""
+    boot: BootLayout
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def geometry(self) -> Geometry:
+        """All recordings are x86-64 with 64-byte struct pages."""
+        return GEOMETRIES["x86_64"]
+
+
+def load(path: Path) -> Recording:
+    """Read a recording; :class:`UserError` for a file that is none."""
+    raw = read_json(path)
+    try:
+        if "layout" in raw:
+            return load_fuzz(path.name, raw)
+        return load_scenario(path.name, raw)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(f"{path}: not a recording: {type(error).__name__} {error}"[:160]) from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that may be gzipped."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise UserError(f"{path}: larger than {MAX_BYTES} bytes unpacked")
+        raw = json.loads(text)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, EOFError, zlib.error, RecursionError) as error:
+        raise UserError(f"{path}: damaged: {str(error)[:100]}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: not a recording: no JSON object")
+    return raw
+
+
+def load_scenario(name: str, raw: dict[str, Any]) -> Recording:
+    """A scenario: machine state after each step."""
+    key, first = str(raw["kernel_key"]), raw["steps"][0]["state"]
+    geometry = GEOMETRIES["x86_64"]
+    regions = list(iomem(first["iomem"]))
+    ram = tuple((pfns, 0) for label, pfns in regions if label == SYSTEM_RAM)
+    rest = tuple((label, pfns) for label, pfns in regions if label != SYSTEM_RAM)
+    size = int(str(first["block_size"]), 16) >> geometry.section_size_bits
+    windows = [PfnRange(s, s + n) for s, n in raw["ranges"].values()]
+    boot = boot_layout(str(raw["cmdline"]), key, ram, rest, windows, size)
+    steps = [scenario_step(step) for step in raw["steps"]]
+    return Recording(
+        name=name, kernel_key=key, columns=raw["run_columns"], stride=1, boot=boot, steps=steps
+    )
+
+
+def scenario_step(raw: dict[str, Any]) -> Step:
+    """One step of a scenario."""
+    state = raw.get("state") or {}
+    reply = raw.get("qmp") or {}
+    return Step(
+        op=raw["op"],
+        args=raw["args"],
+        errno=raw["errno"],
+        note=str(raw.get("note") or ""),
+        out=str(raw.get("out") or ""),
+        refused_by_emulator="error" in reply,
+        windows={label: seen["runs"] for label, seen in state.get("ranges", {}).items()},
+        state=state,
+    )
+
+
+def load_fuzz(name: str, raw: dict[str, Any]) -> Recording:
+    """A random sequence: two windows, sampled."""
+    key, geometry = str(raw["kernel_key"]), GEOMETRIES["x86_64"]
+    total = int(raw["layout"]["mem"].removesuffix("G")) << 18
+    high = PfnRange(1 << 20, (1 << 20) + total - (1 << 19))
+    append = str(raw["layout"]["append"])
+    hidden = [hidden_range(size, start) for size, start in MEMMAP.findall(append)]
+    ram = tuple((pfns, 0) for pfns in (*LOW_RAM, *without(high, sorted(hidden))))
+    rest = tuple(("Reserved", pfns) for pfns in sorted(hidden))
+    windows = [
+        PfnRange(s * MIB_PAGES, (s + n) * MIB_PAGES) for _, s, n in raw["windows_MiB"]
+    ]
+    boot = boot_layout(append, key, ram, rest, windows, 1)
+    boot.validate(geometry)
+    steps = [
+        Step(
+            op=step["op"], args={}, errno=step["errno"], note="", out="",
+            refused_by_emulator=False, windows=step["runs"], state={},
+        )
+        for step in raw["steps"]
+    ]  # fmt: skip
+    return Recording(
+        name=name, kernel_key=key, columns=raw["run_columns"], stride=FUZZ_STRIDE, boot=boot,
+        steps=steps,
+    )  # fmt: skip
+
+
+MEMMAP = re.compile(r"memmap=(\d+[MG])\$(0x[0-9a-f]+)")
+
+
+def hidden_range(size: str, start: str) -> PfnRange:
+    """``memmap=SIZE$START`` of the kernel command line."""
+    unit = {"M": 8, "G": 18}[size[-1]]
+    first = int(start, 16) >> 12
+    return PfnRange(first, first + (int(size[:-1]) << unit))
+
+
+def without(pfns: PfnRange, hidden: list[PfnRange]) -> Iterator[PfnRange]:
+    """*pfns* less the *hidden* ranges."""
+    start = pfns.start_pfn
+    for hole in hidden:
+        part = PfnRange(start, min(hole.start_pfn, pfns.end_pfn))
+        if part.nr_pages > 0:
+            yield part
+        start = max(start, hole.end_pfn)
+    if start < pfns.end_pfn:
+        yield PfnRange(start, pfns.end_pfn)
+
+
+def boot_layout(
+    cmdline: str,
+    key: str,
+    ram: tuple[tuple[PfnRange, int], ...],
+    firmware: tuple[tuple[str, PfnRange], ...],
+    windows: list[PfnRange],
+    sections_per_block: int,
+) -> BootLayout:
+    """What the command line and the firmware say."""
+    state = re.search(r"memhp_default_state=(\w+)", cmdline)
+    labels = {each.label: each for each in OnlineType}
+    return BootLayout(
+        ram=ram,
+        window=tuple(windows),
+        firmware=firmware,
+        sections_per_block=sections_per_block,
+        memhp_default_state=labels[state[1]] if state else OnlineType.MMOP_OFFLINE,
+        movable_node=" movable_node" in cmdline,
+        memmap_on_memory="memory_hotplug.memmap_on_memory=1" in cmdline,
+        page_poisoning=key in POISONING,
+    )
+
+
+def iomem(lines: list[str]) -> Iterator[tuple[str, PfnRange]]:
+    """Top-level regions of /proc/iomem that hold whole pages."""
+    for line in lines:
+        found = re.match(r"([0-9a-f]+)-([0-9a-f]+) : (.*)", line)
+        if found:
+            start, end = int(found[1], 16), int(found[2], 16) + 1
+            pfns = PfnRange(-(-start >> 12), end >> 12)
+            if pfns.nr_pages > 0:
+                yield found[3], pfns

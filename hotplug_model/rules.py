@@ -1,0 +1,65 @@
+"""Variation points: where kernels differ. Declarations only; mm/ implements them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from hotplug_model.arrays import ExtentMask
+    from hotplug_model.extents import Extents
+    from hotplug_model.flags import ZoneType
+    from hotplug_model.kernel import Kernel
+    from hotplug_model.pfn import PfnRange
+    from hotplug_model.state.zone import Zone
+
+Steps: TypeAlias = Generator[str, None, None]
+"""An operation on its way: yields the name of each milestone it has passed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelRules:
+    """One field per place where kernels differ, named after the kernel code there.
+
+    ``hotplug_model.mm.mainline.MAINLINE`` is mainline.
+    """
+
+    pfn_to_online_page: Callable[[Extents], ExtentMask]
+    """Pfns for which pfn_to_online_page() returns a page."""
+    online_checks_subsection: str
+    """Where it asks the subsection bit: ``always``, on the ``slow_path`` only, ``never``."""
+    online_checks_arch_pfn_valid: bool
+    """Whether it asks pfn_valid() where an architecture knows holes in a zone."""
+    walkers_check_online: bool
+    """Whether pfn walkers ask pfn_to_online_page() rather than pfn_valid()."""
+    section_taint_zone_device: bool
+    """Whether an unaligned ZONE_DEVICE range taints the sections of its ends."""
+    memremap_shares_sections: bool
+    """Whether device memory may share a section with System RAM (5.3 and later)."""
+    page_init_poison_at_removal: bool
+    """Whether remove_pfn_range_from_zone() poisons what it takes out of the zone."""
+    remove_pfn_range_from_zone_at_offline: bool
+    """Whether a zone gives up its pages when they go offline, not when removed."""
+    shrink_zone_span: Callable[[Kernel, int, ZoneType, PfnRange], Steps]
+    """Shrinks a zone's span when a range at its edge leaves."""
+    shrink_asks_online: bool
+    """Whether the search for the new edge looks at online pages only."""
+    resize_zone_range: Callable[[Zone, PfnRange], None]
+    """Widens a zone's span."""
+    offline_rejects_holes: bool
+    """Whether offline_pages() refuses ranges that are not wholly System RAM."""
+    block_zone: Callable[[Kernel, int], ZoneType | None]
+    """The single zone of an online memory block, or None."""
+    mhp_range_allowed_first: bool
+    """Whether add_memory() checks addressability before anything else."""
+    memmap_on_memory: str
+    """``absent``, ``one_block`` (5.13) or ``per_block`` (6.8)."""
+    memmap_on_memory_falls_back: bool
+    """Whether an unsupported memmap_on_memory request gets an ordinary memmap."""
+    hotplugged_ram_is_reserved: bool
+    """Whether System RAM is PG_reserved (else PageOffline) until it is online."""
+    idle_device_private_ref: int
+    """Reference count of a device-private or coherent page right after init."""
+    early_memmap_kept: bool
+    """Whether a partly removed early section keeps its whole boot memmap."""

@@ -1,0 +1,46 @@
+"""``struct dev_pagemap``: a driver's claim on device memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from hotplug_model.flags import MemoryType, RefState
+from hotplug_model.pfn import PfnRange
+from hotplug_model.state.altmap import Altmap
+
+
+@dataclass(slots=True, kw_only=True)
+class DevPagemap:
+    """``struct dev_pagemap`` (include/linux/memremap.h)."""
+
+    ranges: tuple[PfnRange, ...]
+    type: MemoryType
+    nid: int
+    altmap: Altmap | None = None
+    nr_range: int = 0
+    """Ranges mapped so far; memunmap_pages() undoes just these."""
+    ref: RefState = RefState.LIVE
+    nr_refs: int = 1
+    """References held on ``ref``: the initial one and one a data page."""
+
+    def pfn_first(self, range_id: int) -> int:
+        """``pfn_first()``: first pfn behind the altmap."""
+        start = self.ranges[range_id].start_pfn
+        return start if range_id or self.altmap is None else start + self.altmap.offset
+
+    def pfn_len(self, range_id: int) -> int:
+        """``pfn_len()``: data pages of a range."""
+        return self.ranges[range_id].end_pfn - self.pfn_first(range_id)
+
+    @property
+    def counts_pages(self) -> bool:
+        """Whether each page holds a reference on the map (not device-private ones)."""
+        return self.type not in (
+            MemoryType.MEMORY_DEVICE_PRIVATE,
+            MemoryType.MEMORY_DEVICE_COHERENT,
+        )
+
+    def copy(self) -> Self:
+        """An independent copy."""
+        return replace(self, altmap=self.altmap.copy() if self.altmap else None)

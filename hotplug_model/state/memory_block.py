@@ -1,0 +1,31 @@
+"""Memory blocks, the unit of online and offline: ``struct memory_block``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from hotplug_model.flags import BlockState, OnlineType, ZoneType
+from hotplug_model.state.altmap import Altmap
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryBlock:
+    """``struct memory_block`` (include/linux/memory.h)."""
+
+    nid: int
+    state: BlockState
+    online_type: OnlineType = OnlineType.MMOP_OFFLINE
+    zone: ZoneType | None = None
+    """Cached zone of an online block; None if it has none or several."""
+    altmap: Altmap | None = None
+    """Set if the block holds its own memmap (memmap_on_memory)."""
+
+    @property
+    def nr_vmemmap_pages(self) -> int:
+        """Pages at the start of the block that hold its memmap."""
+        return self.altmap.alloc if self.altmap else 0
+
+    def copy(self) -> Self:
+        """An independent copy."""
+        return replace(self, altmap=self.altmap.copy() if self.altmap else None)

@@ -1,0 +1,82 @@
+"""The iomem resource tree, as far as memory hotplug asks it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from hotplug_model.pfn import PfnRange, merge_ranges
+
+SYSTEM_RAM = "System RAM"
+
+
+@dataclass(slots=True)
+class Resource:
+    """``struct resource``; pages instead of bytes. Children are sorted and disjoint."""
+
+    name: str
+    pfns: PfnRange
+    busy: bool = True
+    children: list[Resource] = field(default_factory=list)
+
+    def request(self, new: Resource) -> bool:
+        """``__request_region()``: insert below the deepest non-busy node that holds it.
+
+        False on a conflict: a busy region overlaps, or a non-busy one in part.
+        """
+        if not self.pfns.contains(new.pfns):
+            return False
+        conflict = next((c for c in self.children if c.pfns.overlaps(new.pfns)), None)
+        if conflict is not None:
+            return not conflict.busy and conflict.request(new)
+        self.children.append(new)
+        self.children.sort(key=lambda child: child.pfns.start_pfn)
+        return True
+
+    def release(self, pfns: PfnRange) -> bool:
+        """``__release_region()``: remove the busy region that is exactly *pfns*."""
+        for child in self.children:
+            if child.busy and child.pfns == pfns:
+                self.children.remove(child)
+                return True
+            if not child.busy and child.release(pfns):
+                return True
+        return False
+
+    def release_adjustable(self, pfns: PfnRange) -> bool:
+        """``release_mem_region_adjustable()``: cut *pfns* out of the region holding it."""
+        for child in self.children:
+            if not child.pfns.contains(pfns):
+                continue
+            if not child.busy:
+                return child.release_adjustable(pfns)
+            self.children.remove(child)
+            rest = (
+                PfnRange(child.pfns.start_pfn, pfns.start_pfn),
+                PfnRange(pfns.end_pfn, child.pfns.end_pfn),
+            )
+            self.children += [Resource(child.name, r, child.busy) for r in rest if r.nr_pages]
+            self.children.sort(key=lambda each: each.pfns.start_pfn)
+            return True
+        return False
+
+    def named(self, name: str) -> list[PfnRange]:
+        """Ranges of every region called *name*, in pfn order."""
+        found = [self.pfns] if self.name == name else []
+        for child in self.children:
+            found += child.named(name)
+        return found
+
+    def system_ram(self, pfns: PfnRange) -> int:
+        """``walk_system_ram_range()``: how many of *pfns* are System RAM."""
+        parts = (ram.intersection(pfns).nr_pages for ram in self.named(SYSTEM_RAM))
+        return sum(max(0, nr) for nr in parts)
+
+    def merged(self, name: str) -> tuple[PfnRange, ...]:
+        """Ranges of every region called *name*, touching ones joined."""
+        return merge_ranges(self.named(name))
+
+    def copy(self) -> Self:
+        """An independent copy."""
+        children = [child.copy() for child in self.children]
+        return type(self)(self.name, self.pfns, self.busy, children)

@@ -1,0 +1,10 @@
+"""Kernel code that scans pfns: who reads which struct pages and what it takes them for."""
+
+from __future__ import annotations
+
+from hotplug_model.registry import import_all
+from hotplug_model.walkers.walker import WALKERS, Walker, walker
+
+__all__ = ["WALKERS", "Walker", "walker"]
+
+import_all(__name__, list(__path__))

@@ -1,0 +1,1 @@
+"""Tests: state machines, examples, structure and reference."""
