@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from hotplug_model.errors import UserError
-from hotplug_model.flags import OnlineType
+from hotplug_model.flags import OnlineType, ZoneType
 from hotplug_model.geometry import Geometry
 from hotplug_model.pfn import PfnRange
 from hotplug_model.registry import Registry
@@ -30,6 +30,8 @@ class BootLayout:
     memhp_default_state: OnlineType = OnlineType.MMOP_OFFLINE
     movable_node: bool = False
     memmap_on_memory: bool = False
+    device_private: bool = True
+    """CONFIG_DEVICE_PRIVATE."""
     holes_in_zone: bool = False
     """CONFIG_HOLES_IN_ZONE: the struct pages of boot holes are not initialised."""
     page_poisoning: bool = True
@@ -54,6 +56,37 @@ class BootLayout:
             raise UserError("boot: 1 to 8 nodes, and every nid below their number")
         if not 1 <= self.sections_per_block <= 64:
             raise UserError("boot: a memory block has 1 to 64 sections")
+
+
+def zone_limits(geometry: Geometry) -> list[tuple[ZoneType, PfnRange]]:
+    """Lowest to highest possible pfn of each zone that exists at boot."""
+    dma, dma32 = geometry.max_dma_pfn, max(geometry.max_dma_pfn, geometry.max_dma32_pfn)
+    return [
+        (ZoneType.ZONE_DMA, PfnRange(0, dma)),
+        (ZoneType.ZONE_DMA32, PfnRange(dma, dma32)),
+        (ZoneType.ZONE_NORMAL, PfnRange(dma32, geometry.all_pfns.end_pfn)),
+    ]
+
+
+def boot_zones(
+    geometry: Geometry, layout: BootLayout, nid: int
+) -> list[tuple[ZoneType, PfnRange, int]]:
+    """Populated zones of a node at boot: span and present pages.
+
+    A span is the hull of the node's RAM cut at the zone's limits, holes included.
+
+    Source: calculate_node_totalpages(), mm/page_alloc.c (mm/mm_init.c since 6.5).
+    """
+    ram = [pfns for pfns, owner in layout.ram if owner == nid]
+    if not ram:
+        return []
+    hull = PfnRange(ram[0].start_pfn, ram[-1].end_pfn)
+    zones = []
+    for zone_type, limits in zone_limits(geometry):
+        present = sum(max(0, pfns.intersection(limits).nr_pages) for pfns in ram)
+        if present:
+            zones.append((zone_type, hull.intersection(limits), present))
+    return zones
 
 
 LayoutMaker: TypeAlias = Callable[[Geometry], BootLayout]

@@ -138,7 +138,8 @@ class Checker:
         found = []
         for defect in DEFECTS:
             if pfns and invariant.name in defect.invariants:
-                explained = tuple(p for p in pfns if defect.explains(x, p, milestone))
+                quiescent = milestone == QUIESCENT
+                explained = tuple(p for p in pfns if defect.explains(x, p, quiescent))
                 if explained:
                     found.append(Violation(invariant.name, explained, milestone, defect.name))
                     pfns = tuple(p for p in pfns if p not in explained)

@@ -1,19 +1,39 @@
 """Known defects of mainline, as data: what shows, exactly when, and why it is real.
 
-A run that meets one reports it apart and goes on; ``--strict`` makes it count.
+A run that meets one reports it apart and goes on; ``--strict`` makes it count. None of
+the conditions names an operation: they describe states of the machine, so that a
+violation which merely happens at the same time is not excused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import TypeAlias
 
+import numpy as np
+
+from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
+from hotplug_model.flags import (
+    BlockState,
+    MemmapOrigin,
+    RefState,
+    SectionFlag,
+    ZoneType,
+)
 from hotplug_model.pfn import PfnRange
 from hotplug_model.registry import Registry
+from hotplug_model.state.resource import SYSTEM_RAM
 
-Explains: TypeAlias = Callable[[Extents, PfnRange, str], bool]
+Explains: TypeAlias = Callable[[Extents], ExtentMask]
+
+WALKERS_SEE = (
+    "walkers_take_no_zone_device_page",
+    "walkers_read_no_poisoned_page",
+    "walkers_take_no_stale_page",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +43,192 @@ class KnownDefect:
     name: str
     invariants: tuple[str, ...]
     """What it violates."""
-    doc: str
-    source: str
-    """The kernel functions that prove it, in the order of their stores."""
-    explains: Explains
-    """Whether a violation at a range and milestone is this defect and nothing else."""
+    rows: Explains
+    """Rows on which a violation of these is this defect and nothing else."""
+    quiescent: bool = False
+    """Whether it is still there when no operation is in flight."""
+
+    @property
+    def doc(self) -> str:
+        """What happens, and the kernel functions that prove it."""
+        return cleandoc(self.rows.__doc__ or "")
+
+    def explains(self, x: Extents, pfns: PfnRange, quiescent: bool) -> bool:
+        """Whether the defect accounts for all of *pfns*."""
+        if quiescent and not self.quiescent:
+            return False
+        overlap = (x.start_pfn < pfns.end_pfn) & (x.end_pfn > pfns.start_pfn)
+        return bool(self.rows(x)[overlap].all())
 
 
 DEFECTS: Registry[KnownDefect] = Registry("known defect")
+
+
+def known_defect(
+    *invariants: str, quiescent: bool = False
+) -> Callable[[Explains], Explains]:
+    """Register the decorated function, which says on which rows the defect shows."""
+
+    def register(rows: Explains) -> Explains:
+        name = rows.__name__.replace("_", "-")
+        DEFECTS.add(
+            name,
+            KnownDefect(name=name, invariants=invariants, rows=rows, quiescent=quiescent),
+        )
+        return rows
+
+    return register
+
+
+def map_state(x: Extents, state: RefState) -> ExtentMask:
+    """Rows whose entry in pgmap_array is a map with its reference in *state*."""
+    ids = [i for i, pgmap in x.kernel.pgmaps.items() if pgmap.ref == state]
+    return np.isin(x.pgmap_array, ids)
+
+
+@known_defect(*WALKERS_SEE)
+def dying_map_is_no_map(x: Extents) -> ExtentMask:
+    """From percpu_ref_kill() until the subsection bits go, device pages count as online.
+
+    pfn_to_online_page() asks get_dev_pagemap(), which takes no reference on a dying map
+    and returns NULL, though the map is still in the array. In a section that is online
+    and tainted the device page then passes for System RAM, first intact, then poisoned.
+    mem_hotplug_lock does not help: memunmap_pages() kills the reference and waits for
+    it outside of the lock.
+
+    Source: memunmap_pages(), get_dev_pagemap() in mm/memremap.c (6.1, 6.12);
+    pfn_to_online_page() in mm/memory_hotplug.c; section_deactivate() in mm/sparse.c.
+    """
+    tainted = x.section_has(SectionFlag.TAINT_ZONE_DEVICE)
+    rows: ExtentMask = x.section_has_online & tainted & x.subsection
+    return rows & map_state(x, RefState.KILLED)
+
+
+@known_defect(*WALKERS_SEE)
+def taint_comes_after_the_bit(x: Extents) -> ExtentMask:
+    """From fill_subsection_map() until the section is tainted, the hole counts as online.
+
+    The first device that shares a section makes its subsections valid in
+    section_activate(), poisons their struct pages in sparse_add_section(), and only then
+    taints the section in move_pfn_range_to_zone(). In between pfn_to_online_page() never
+    asks for the map. For a long range that takes as long as populating its vmemmap.
+
+    Source: sparse_add_section(), section_activate() in mm/sparse.c;
+    move_pfn_range_to_zone() in mm/memory_hotplug.c; pagemap_range() in mm/memremap.c.
+    """
+    tainted = x.section_has(SectionFlag.TAINT_ZONE_DEVICE)
+    rows: ExtentMask = x.section_has_online & ~tainted & x.subsection & (x.zone != DEVICE)
+    in_flight = x.kernel.locks.mem_hotplug
+    return rows & map_state(x, RefState.LIVE) & in_flight
+
+
+@known_defect("valid_pfns_have_a_struct_page", "walkers_read_mapped_pages")
+def valid_before_it_is_mapped(x: Extents) -> ExtentMask:
+    """A later subsection of a section is valid before its struct pages are mapped.
+
+    section_activate() sets the subsection bits, then populates the vmemmap. Where the
+    section already has HAS_MEM_MAP, from a neighbour added earlier, pfn_valid() is true
+    at once, and a lockless user of pfn_valid() that reads the page faults.
+
+    Source: section_activate(), fill_subsection_map(), populate_section_memmap() in
+    mm/sparse.c; pfn_valid() in include/linux/mmzone.h.
+    """
+    added = ~x.section_has(SectionFlag.IS_EARLY) & x.subsection
+    rows: ExtentMask = added & (x.memmap == MemmapOrigin.NONE) & x.kernel.locks.mem_hotplug
+    return rows
+
+
+@known_defect(
+    *WALKERS_SEE,
+    "refusals_leave_the_machine_alone",
+    "online_pages_are_initialised",
+    "walkers_miss_no_online_page",
+    "walkers_take_no_uninitialised_page",
+    quiescent=True,
+)
+def add_pages_does_not_unwind(x: Extents) -> ExtentMask:
+    """A multi-section add that fails midway leaves its finished sections behind.
+
+    __add_pages() returns the error of the failing section; neither it nor pagemap_range()
+    nor add_memory_resource() removes those before it. They stay valid, belong to nobody,
+    and every later add there fails with -EEXIST; in an online section that was never
+    tainted they count as online for good.
+
+    Source: __add_pages() in mm/memory_hotplug.c; pagemap_range() in mm/memremap.c
+    (recorded on 5.10, 6.1 and 6.12: ``h3``).
+    """
+    return in_orphan_section(x, orphans(x))
+
+
+@known_defect(
+    *WALKERS_SEE,
+    "populated_device_pages_have_a_map",
+    "pgmap_array_holds_the_maps",
+    "refusals_leave_the_machine_alone",
+    "walkers_miss_no_online_page",
+    quiescent=True,
+)
+def conflict_check_looks_at_the_ends(x: Extents) -> ExtentMask:
+    """A map that lies strictly inside a requested range is overwritten, then erased.
+
+    pagemap_range() looks for a conflicting map at the first and the last pfn only, then
+    stores itself over the whole range. Adding the pages fails with -EEXIST and the error
+    path erases the whole range from pgmap_array, the other map's part included. That map
+    is live but no longer found; where it shares a section with RAM its pages count as
+    online.
+
+    Source: pagemap_range(), pgmap_array_delete() in mm/memremap.c.
+    """
+    lost = np.zeros(len(x.start_pfn), bool)
+    for pgmap_id, pgmap in x.kernel.pgmaps.items():
+        for pfns in pgmap.ranges[: pgmap.nr_range]:
+            inside = (x.start_pfn >= pfns.start_pfn) & (x.end_pfn <= pfns.end_pfn)
+            lost |= inside & (x.pgmap_array != pgmap_id)
+    return lost
+
+
+@known_defect(
+    "zone_spans_cover_their_pages",
+    "walkers_miss_no_online_page",
+    "refusals_leave_the_machine_alone",
+    quiescent=True,
+)
+def shrinking_samples_one_pfn_a_subsection(x: Extents) -> ExtentMask:
+    """A zone that shrinks loses a last subsection that ends in a hole.
+
+    find_biggest_section_pfn() looks at the last pfn of each subsection only. Where an
+    architecture knows holes in a zone and the hole is at the end of a subsection, the
+    pages before it fall out of the span. Only arm64 before 5.14 has both such holes and
+    memory hotplug; find_smallest_section_pfn() has the mirror image of it.
+
+    Source: find_biggest_section_pfn(), shrink_zone_span() in mm/memory_hotplug.c.
+    """
+    lost = np.zeros(len(x.start_pfn), bool)
+    if x.kernel.layout.holes_in_zone:
+        for nid, node in x.kernel.nodes.items():
+            for zone_type, zone in zip(ZoneType, node.zones, strict=True):
+                outside = (x.start_pfn < zone.span.start_pfn) | (x.end_pfn > zone.span.end_pfn)
+                lost |= outside & x.is_online_ram & (x.zone == zone_type) & (x.nid == nid)
+    size = x.geometry.pages_per_subsection
+    partly = (x.start_pfn % size != 0) | (x.end_pfn % size != 0)
+    early = x.section_has(SectionFlag.IS_EARLY)
+    return early & bool((lost & partly & early).any())
+
+
+DEVICE = ZoneType.ZONE_DEVICE
+
+
+def orphans(x: Extents) -> ExtentMask:
+    """Populated rows that no block, no map in the array and no System RAM accounts for."""
+    ram = np.zeros(len(x.start_pfn), bool)
+    for pfns in x.kernel.iomem.merged(SYSTEM_RAM):
+        ram |= (x.start_pfn < pfns.end_pfn) & (x.end_pfn > pfns.start_pfn)
+    in_block = (x.block != BlockState.NONE) & ~x.section_has(SectionFlag.IS_EARLY)
+    return x.subsection & ~ram & ~in_block & (x.pgmap_array < 0) & ~x.is_zone_device
+
+
+def in_orphan_section(x: Extents, rows: ExtentMask) -> ExtentMask:
+    """*rows*, and whatever else of their sections is not populated."""
+    size = x.geometry.pages_per_section
+    sections = np.unique(x.start_pfn[rows] // size)
+    return rows | (np.isin(x.start_pfn // size, sections) & ~x.subsection)

@@ -22,6 +22,18 @@ from hotplug_model.pfn import PfnRange, merge_ranges
 if TYPE_CHECKING:
     from hotplug_model.kernel import Kernel
 
+# Looking up an enum member costs more than the array operation that uses it.
+IS_EARLY = int(SectionFlag.IS_EARLY)
+IS_ONLINE = int(SectionFlag.IS_ONLINE)
+TAINT_ZONE_DEVICE = int(SectionFlag.TAINT_ZONE_DEVICE)
+HAS_MEM_MAP = int(SectionFlag.HAS_MEM_MAP)
+MARKED_PRESENT = int(SectionFlag.MARKED_PRESENT)
+USAGE = int(SectionFlag.USAGE)
+INITIALISED = int(PageContent.INITIALISED)
+DEVICE = int(ZoneType.ZONE_DEVICE)
+PG_RESERVED = int(PageFlag.PG_reserved)
+NR_ZONES = len(ZoneType)
+
 
 class Extents:
     """One row a run of the pfn table. All columns have shape (nr_extents,).
@@ -126,21 +138,31 @@ class Extents:
     @cached_property
     def initialised(self) -> ExtentMask:
         """Whether the struct page says what its current owner wrote."""
-        rows: ExtentMask = self.content == PageContent.INITIALISED
+        rows: ExtentMask = self.content == INITIALISED
         return rows
 
     @cached_property
     def is_zone_device(self) -> ExtentMask:
         """Whether the struct page is initialised and links to ZONE_DEVICE."""
-        rows: ExtentMask = self.initialised & (self.zone == ZoneType.ZONE_DEVICE)
+        rows: ExtentMask = self.initialised & (self.zone == DEVICE)
         return rows
 
     @cached_property
     def section_has_online(self) -> ExtentMask:
         """Whether the row's section is online."""
-        return self.section_has(SectionFlag.IS_ONLINE)
+        return self.section_has(IS_ONLINE)
 
-    def section_has(self, flags: SectionFlag) -> ExtentMask:
+    @cached_property
+    def is_early(self) -> ExtentMask:
+        """Whether the row's section dates from boot."""
+        return self.section_has(IS_EARLY)
+
+    @cached_property
+    def is_tainted(self) -> ExtentMask:
+        """Whether device memory shares the row's section, or once did."""
+        return self.section_has(TAINT_ZONE_DEVICE)
+
+    def section_has(self, flags: int) -> ExtentMask:
         """Whether all of *flags* are set in the row's section."""
         rows: ExtentMask = (self.section_flags & flags) == flags
         return rows
@@ -148,12 +170,12 @@ class Extents:
     @cached_property
     def pfn_in_present_section(self) -> ExtentMask:
         """``pfn_in_present_section()``: MARKED_PRESENT only (5.8 and later)."""
-        return self.section_has(SectionFlag.MARKED_PRESENT)
+        return self.section_has(MARKED_PRESENT)
 
     @cached_property
     def pfn_section_valid(self) -> ExtentMask:
         """``pfn_section_valid()``: the subsection bit, where there is a usage map."""
-        return self.subsection & self.section_has(SectionFlag.USAGE)
+        return self.subsection & self.section_has(USAGE)
 
     @cached_property
     def pfn_valid(self) -> ExtentMask:
@@ -163,8 +185,8 @@ class Extents:
 
         Source: include/linux/mmzone.h; pfn_valid(), arch/arm64/mm/init.c before v5.14.
         """
-        early = self.section_has(SectionFlag.IS_EARLY)
-        valid = self.section_has(SectionFlag.HAS_MEM_MAP) & (early | self.pfn_section_valid)
+        early = self.is_early
+        valid = self.section_has(HAS_MEM_MAP) & (early | self.pfn_section_valid)
         if self.kernel.layout.holes_in_zone:
             valid &= ~(early & (self.content == PageContent.ZEROED))
         return valid
@@ -194,17 +216,39 @@ class Extents:
 
         This asks the stores, not the predicates that walkers use.
         """
-        ram = self.subsection & self.initialised & (self.zone != ZoneType.ZONE_DEVICE)
+        ram = self.subsection & self.initialised & (self.zone != DEVICE)
         rows: ExtentMask = ram & self.section_has_online & ~self.is_boot_hole
         return rows
 
     @cached_property
     def is_boot_hole(self) -> ExtentMask:
         """Struct pages set up at boot for pfns that are no memory."""
-        reserved = (self.page_flags & PageFlag.PG_reserved) != 0
-        device = self.zone == ZoneType.ZONE_DEVICE
-        rows: ExtentMask = self.initialised & self.section_has(SectionFlag.IS_EARLY) & reserved & ~device
+        reserved = (self.page_flags & PG_RESERVED) != 0
+        device = self.zone == DEVICE
+        rows: ExtentMask = self.initialised & self.is_early & reserved & ~device
         return rows
+
+    @cached_property
+    def zone_index(self) -> Pfns:
+        """Row of ``Nodes.zone_cells``, flattened, that the page links to.
+
+        Meaningful where initialised; clipped elsewhere.
+        """
+        last = len(self.kernel.nodes) * NR_ZONES - 1
+        return (self.nid.astype(np.int64) * NR_ZONES + self.zone).clip(0, last)
+
+    @cached_property
+    def zone_numbers(self) -> Pfns:
+        """(nr_zones, 4): start, spanned, present, managed of every zone of every node."""
+        cells = self.kernel.nodes.zone_cells
+        return cells.reshape(-1, cells.shape[-1])
+
+    @cached_property
+    def beyond_zone_span(self) -> ExtentMask:
+        """Rows that the span of the zone they link to does not cover."""
+        numbers = self.zone_numbers[self.zone_index]
+        start, end = numbers[:, 0], numbers[:, 0] + numbers[:, 1]
+        return (self.start_pfn < start) | (self.end_pfn > end)
 
     # Rows and pfns
 

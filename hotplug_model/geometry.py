@@ -125,19 +125,21 @@ class Geometry:
 
 GEOMETRIES: Registry[Geometry] = Registry("geometry")
 
+# The tiny ones keep the proportions of x86-64: the memmap of a section is one huge
+# mapping, one subsection and one pageblock.
 TINY = GEOMETRIES.add(
     "tiny",
     Geometry(
-        section_size_bits=15, subsection_shift=13, pageblock_order=0, max_order=1,
-        max_physmem_bits=17, pmd_shift=12, max_dma_pfn=2,
+        page_shift=8, section_size_bits=11, subsection_shift=9, pageblock_order=1, max_order=1,
+        max_physmem_bits=13, pmd_shift=9, max_dma_pfn=2,
     ),
 )  # fmt: skip
 """4 sections of 4 subsections of 2 pages; every boundary condition survives."""
 GEOMETRIES.add(
     "small",
     Geometry(
-        section_size_bits=17, subsection_shift=14, pageblock_order=0, max_order=2,
-        max_physmem_bits=20, pmd_shift=12, max_dma_pfn=4,
+        page_shift=9, section_size_bits=14, subsection_shift=11, pageblock_order=2, max_order=3,
+        max_physmem_bits=17, pmd_shift=11, max_dma_pfn=4,
     ),
 )  # fmt: skip
 X86_64 = GEOMETRIES.add(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Self
 
-from hotplug_model.boot import BootLayout
+from hotplug_model.boot import BootLayout, boot_zones, zone_limits
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
     BlockState,
@@ -24,7 +24,7 @@ from hotplug_model.state.locks import Locks
 from hotplug_model.state.memory_block import MemoryBlock
 from hotplug_model.state.pfn_table import PfnTable
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
-from hotplug_model.state.zone import Node, Zone
+from hotplug_model.state.zone import Nodes, Zone
 
 BOOT_SECTION = (
     SectionFlag.MARKED_PRESENT
@@ -44,7 +44,7 @@ class Kernel:
     rules: KernelRules
     layout: BootLayout
     pfns: PfnTable
-    nodes: dict[int, Node]
+    nodes: Nodes
     iomem: Resource
     blocks: dict[int, MemoryBlock] = field(default_factory=dict)
     """By block id, ``phys_to_block_id()``."""
@@ -69,7 +69,7 @@ class Kernel:
             iomem.request(Resource(name, pfns, busy=False))
         for pfns, _ in layout.ram:
             iomem.request(Resource(SYSTEM_RAM, pfns))
-        nodes = {nid: Node.empty(nid) for nid in range(layout.nodes)}
+        nodes = Nodes.empty(layout.nodes)
         kernel = cls(geometry, rules, layout, PfnTable(geometry.all_pfns), nodes, iomem)
         kernel._boot_sections()
         kernel._boot_zones()
@@ -85,7 +85,7 @@ class Kernel:
             self.rules,
             self.layout,
             self.pfns.copy(),
-            {nid: node.copy() for nid, node in self.nodes.items()},
+            self.nodes.copy(),
             self.iomem.copy(),
             {block_id: block.copy() for block_id, block in self.blocks.items()},
             {pgmap_id: pgmap.copy() for pgmap_id, pgmap in self.pgmaps.items()},
@@ -98,10 +98,13 @@ class Kernel:
     def fingerprint(self) -> bytes:
         """Equal for machines in equal states, in any process."""
         rest = (
-            self.nodes, self.blocks, self.pgmaps, self.iomem, self.locks,
-            sorted(self.vetoes), self.wild_frees,
+            [(i, b.state, b.online_type, b.zone, b.altmap) for i, b in self.blocks.items()],
+            [(i, p.ranges, p.nr_range, p.ref, p.nr_refs, p.altmap, p.type, p.nid)
+             for i, p in self.pgmaps.items()],
+            self.iomem, self.locks.any_held, self.locks.mem_hotplug, sorted(self.vetoes),
+            self.wild_frees,
         )  # fmt: skip
-        return self.pfns.fingerprint() + repr(rest).encode()
+        return self.pfns.fingerprint() + self.nodes.fingerprint() + repr(rest).encode()
 
     def extents(self) -> Extents:
         """What the predicates say now. Valid until the next write."""
@@ -156,33 +159,18 @@ class Kernel:
             start, end = ram.start_pfn // size * size, -(-ram.end_pfn // size) * size
             self.pfns.write(PfnRange(start, end), subsection=1)
 
-    def zone_limits(self) -> list[tuple[ZoneType, PfnRange]]:
-        """``arch_zone_lowest_possible_pfn`` to ``..._highest_...`` of each boot zone."""
-        g = self.geometry
-        dma, dma32 = g.max_dma_pfn, max(g.max_dma_pfn, g.max_dma32_pfn)
-        return [
-            (ZoneType.ZONE_DMA, PfnRange(0, dma)),
-            (ZoneType.ZONE_DMA32, PfnRange(dma, dma32)),
-            (ZoneType.ZONE_NORMAL, PfnRange(dma32, g.all_pfns.end_pfn)),
-        ]
-
     def _boot_zones(self) -> None:
-        """calculate_node_totalpages(): spans are a node's hull cut at the zone limits."""
+        """Spans and counts of zones and nodes."""
         for nid, node in self.nodes.items():
-            ram = [pfns for pfns, owner in self.layout.ram if owner == nid]
-            if not ram:
-                continue
-            hull = PfnRange(ram[0].start_pfn, ram[-1].end_pfn)
-            node.node_start_pfn, node.node_spanned_pages = hull.start_pfn, hull.nr_pages
-            for zone_type, limits in self.zone_limits():
-                zone, span = node.zones[zone_type], hull.intersection(limits)
-                parts = [pfns.intersection(limits).nr_pages for pfns in ram]
-                present = sum(max(0, nr) for nr in parts)
-                if span.nr_pages <= 0 or not present:
-                    continue
+            found = boot_zones(self.geometry, self.layout, nid)
+            for zone_type, span, present in found:
+                zone = node.zones[zone_type]
                 zone.zone_start_pfn, zone.spanned_pages = span.start_pfn, span.nr_pages
                 zone.present_pages = zone.managed_pages = present
                 node.node_present_pages += present
+            if found:
+                node.node_start_pfn = found[0][1].start_pfn
+                node.node_spanned_pages = found[-1][1].end_pfn - node.node_start_pfn
 
     def _boot_memmap(self) -> None:
         """memmap_init(): a hole takes the zone of the RAM behind it, the last one's tail
@@ -192,7 +180,7 @@ class Kernel:
         parts = [
             (ram.intersection(limits), zone, nid)
             for ram, nid in self.layout.ram
-            for zone, limits in self.zone_limits()
+            for zone, limits in zone_limits(self.geometry)
             if ram.overlaps(limits)
         ]
         hole_start = 0

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import TestCase
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, settings, stateful
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from hotplug_model.boot import BootLayout
+from hotplug_model.boot import LAYOUTS, BootLayout
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker, Violation
 from hotplug_model.coverage import Coverage
@@ -173,6 +174,28 @@ def machine_for(run: Run) -> type[MemoryHotplug]:
     members: dict[str, Any] = {"run": run, "kernel_rules": rules, "boot_layout": booting}
     members |= {name: rule_for(cls) for name, cls in OPS.items()}
     return type("MemoryHotplug", (MemoryHotplug,), members)
+
+
+def test_case(
+    *changes: str, release: str | None = None, geometry: str = "tiny", strict: bool = False
+) -> type[TestCase]:
+    """What a test file needs: ``TestMine = test_case("module:function")`` is collected.
+
+    Every boot layout is drawn; the active Hypothesis profile says how hard to look.
+    """
+    sizes = GEOMETRIES[geometry]
+    run = Run(
+        variant=KernelVariant.named(release, changes),
+        geometry=geometry,
+        layouts={name: make(sizes) for name, make in LAYOUTS.items()},
+        strict=strict,
+    )
+    case: type[TestCase] = machine_for(run).TestCase
+    return case
+
+
+# It is no test itself: pytest shall not collect it where it is imported.
+test_case.__test__ = False  # type: ignore[attr-defined]
 
 
 def search(run: Run, *, max_examples: int, steps: int, seed: int) -> Broken | None:

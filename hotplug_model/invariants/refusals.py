@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from hotplug_model.errors import KernelRefusal
+from hotplug_model.flags import SectionFlag
 from hotplug_model.invariants.invariant import across
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 
-SHOWN = ("section_flags", "subsection", "memmap", "pgmap_array", "block", "refcount")
+SHOWN = ("section_flags", "subsection", "memmap", "pgmap_array", "block")
 
 
 @across
@@ -16,8 +17,8 @@ def refusals_leave_the_machine_alone(
 ) -> list[PfnRange]:
     """An operation that returned an error changed sections, maps, blocks or zones.
 
-    The contents of struct pages of memory that is not online are free to change, and
-    ZONE_DEVICE spans never shrink back.
+    The contents of struct pages of memory that is not online are free to change, a
+    section that was tainted stays so, and ZONE_DEVICE spans never shrink back.
 
     Source: the error labels of add_memory_resource(), online_pages(), pagemap_range().
     """
@@ -28,11 +29,16 @@ def refusals_leave_the_machine_alone(
         return changed
     for nid, node in before.nodes.items():
         for old, new in zip(node.zones[:-1], after.nodes[nid].zones[:-1], strict=True):
-            if old != new:
+            if (old.cells != new.cells).any():
                 return [new.span if new.spanned_pages else old.span]
-    rest_before = (before.blocks, before.pgmaps, before.iomem)
-    rest_after = (after.blocks, after.pgmaps, after.iomem)
-    return [] if rest_before == rest_after else [after.geometry.all_pfns]
+    if block_zones(before) != block_zones(after) or before.pgmaps != after.pgmaps:
+        return [after.geometry.all_pfns]
+    return [] if before.iomem == after.iomem else [after.geometry.all_pfns]
+
+
+def block_zones(kernel: Kernel) -> dict[int, object]:
+    """Zone and altmap of each block; which type it was last to be onlined as may change."""
+    return {block_id: (block.zone, block.altmap) for block_id, block in kernel.blocks.items()}
 
 
 def changed_pfns(before: Kernel, after: Kernel) -> list[PfnRange]:
@@ -42,9 +48,12 @@ def changed_pfns(before: Kernel, after: Kernel) -> list[PfnRange]:
     ends = [*cuts[1:], after.geometry.all_pfns.end_pfn]
     changed = []
     for start, end in zip(cuts, ends, strict=True):
-        old, new = (
-            [table.at(start, name) for name in SHOWN] for table in (before.pfns, after.pfns)
-        )
-        if old != new:
+        if lasting(before, start) != lasting(after, start):
             changed.append(PfnRange(start, end))
     return changed
+
+
+def lasting(kernel: Kernel, pfn: int) -> list[int]:
+    """What an operation that is refused must leave alone at *pfn*."""
+    flags, *rest = (kernel.pfns.at(pfn, name) for name in SHOWN)
+    return [flags & ~SectionFlag.TAINT_ZONE_DEVICE, *rest]

@@ -70,7 +70,7 @@ def online_pages_are_initialised(x: Extents) -> ExtentMask:
 
     Source: memmap_init_range(), mm/page_alloc.c.
     """
-    online = (x.block == BlockState.MEM_ONLINE) & x.subsection
+    online = (x.block == BlockState.MEM_ONLINE) & x.subsection & x.pfn_valid
     rows: ExtentMask = online & (x.content != PageContent.INITIALISED) & (x.dev_pagemap < 0)
     return rows
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.flags import PageContent
+from hotplug_model.flags import BlockState, PageContent
 from hotplug_model.invariants.invariant import always
-from hotplug_model.walkers import WALKERS, Walker
+from hotplug_model.walkers import WALKERS, Scan, Walker
 
 UNINITIALISED = (PageContent.ZEROED, PageContent.GARBAGE)
 
@@ -20,14 +22,21 @@ def may_run(x: Extents, walker: Walker) -> bool:
 
 def read(x: Extents) -> ExtentMask:
     """Rows of which some walker reads a struct page."""
-    scans = {walker.reads for walker in WALKERS if may_run(x, walker)}
-    return x.remember("read", lambda: np.logical_or.reduce([scan(x) for scan in scans]))
+    return x.remember("read", lambda: some_walker(x, lambda walker: walker.reads))
 
 
 def taken(x: Extents) -> ExtentMask:
     """Rows that some walker takes for online System RAM."""
-    scans = {walker.takes for walker in WALKERS if may_run(x, walker)}
-    return x.remember("taken", lambda: np.logical_or.reduce([scan(x) for scan in scans]))
+    return x.remember("taken", lambda: some_walker(x, lambda walker: walker.takes))
+
+
+def some_walker(x: Extents, question: Callable[[Walker], Scan]) -> ExtentMask:
+    """Rows of which the answer of some walker that may run is yes."""
+    answers = [question(walker)(x) for walker in WALKERS if may_run(x, walker)]
+    # Many walkers share an answer, the very same array.
+    distinct = list({id(rows): rows for rows in answers}.values())
+    some: ExtentMask = np.logical_or.reduce(distinct)
+    return some
 
 
 @always(local=False)
@@ -81,13 +90,16 @@ def walkers_read_mapped_pages(x: Extents) -> ExtentMask:
     return read(x) & ~x.mapped
 
 
-@always(local=False)
+@always(quiescent=True, local=False)
 def walkers_miss_no_online_page(x: Extents) -> ExtentMask:
     """A pfn walker that must see all online pages misses one.
 
-    Source: pfn_to_online_page(), mm/memory_hotplug.c.
+    Blocks on their way online or offline are exempt: their sections say online while
+    their zone does not count them yet, or any more.
+
+    Source: pfn_to_online_page(), online_pages(), offline_pages(), mm/memory_hotplug.c.
     """
-    complete = {walker.takes for walker in WALKERS if walker.complete}
-    missed = ~np.logical_and.reduce([takes(x) for takes in complete])
-    rows: ExtentMask = x.is_online_ram & missed
+    complete = [walker.takes(x) for walker in WALKERS if walker.complete]
+    settled = x.is_online_ram & (x.block == BlockState.MEM_ONLINE)
+    rows: ExtentMask = settled & ~np.logical_and.reduce(complete)
     return rows

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hotplug_model.arrays import ExtentMask
+from hotplug_model.arrays import ExtentMask, Pfns
+from hotplug_model.boot import boot_zones
 from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState, ZoneType
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
-from hotplug_model.state.zone import Zone
+from hotplug_model.state.zone import MANAGED, PRESENT, Zone
+
+ONLINE = int(BlockState.MEM_ONLINE)
 
 
 def each_zone(kernel: Kernel) -> Iterator[tuple[int, ZoneType, Zone]]:
@@ -22,25 +25,31 @@ def each_zone(kernel: Kernel) -> Iterator[tuple[int, ZoneType, Zone]]:
             yield nid, zone_type, zone
 
 
-def linked(x: Extents, nid: int, zone_type: ZoneType) -> ExtentMask:
-    """Populated, initialised rows, boot holes apart, whose pages link to the zone."""
-    populated = x.initialised & x.subsection & ~x.is_boot_hole
-    rows: ExtentMask = populated & (x.zone == zone_type) & (x.nid == nid)
-    return rows
+def linked(x: Extents) -> ExtentMask:
+    """Populated, initialised rows, boot holes apart: those that a zone counts."""
+
+    def compute() -> ExtentMask:
+        return x.initialised & x.subsection & ~x.is_boot_hole
+
+    return x.remember("linked", compute)
 
 
 @always(local=False)
 def zone_spans_cover_their_pages(x: Extents) -> ExtentMask:
-    """A page links to a zone whose span does not cover it.
+    """An online page links to a zone whose span does not cover it.
 
     Source: resize_zone_range(), shrink_zone_span(), mm/memory_hotplug.c.
     """
-    outside = np.zeros(len(x.start_pfn), bool)
-    for nid, zone_type, zone in each_zone(x.kernel):
-        span = zone.span
-        beyond = (x.start_pfn < span.start_pfn) | (x.end_pfn > span.end_pfn)
-        outside |= linked(x, nid, zone_type) & beyond
-    return outside
+    return linked(x) & x.beyond_zone_span & x.section_has_online
+
+
+@always(quiescent=True, local=False)
+def device_spans_cover_their_pages(x: Extents) -> ExtentMask:
+    """A ZONE_DEVICE page lies outside the span of its zone.
+
+    Source: move_pfn_range_to_zone(), mm/memory_hotplug.c.
+    """
+    return linked(x) & x.beyond_zone_span & x.is_zone_device
 
 
 @law()
@@ -60,21 +69,36 @@ def node_spans_cover_their_zones(kernel: Kernel) -> list[PfnRange]:
 def zone_spans_shrink(kernel: Kernel) -> list[PfnRange]:
     """A zone spans memory beyond its last page, though it gave that memory up.
 
+    An edge must lie in a block that is online, or be the one that boot drew in a hole.
     ZONE_DEVICE is exempt: it never shrinks.
 
     Source: commit feee6b298916 ("mm/memory_hotplug: shrink zones when offlining
     memory") (in v5.5); shrink_zone_span().
     """
     x = kernel.extents()
-    gone = (x.block != BlockState.MEM_ONLINE) & ~x.section_has_online
+    online = x.block == ONLINE
     slack: list[PfnRange] = []
     for nid, zone_type, zone in each_zone(kernel):
         if zone_type == ZoneType.ZONE_DEVICE or not zone.spanned_pages:
             continue
-        ends = np.array([zone.span.start_pfn, zone.span.end_pfn - 1], np.int64)
-        if gone[x.row_of(ends)].any() or not linked(x, nid, zone_type).any():
+        edges = np.array([zone.span.start_pfn, zone.span.end_pfn - 1])
+        rows = x.row_of(edges)
+        if not online[rows].all() and not boot_drew_it(x, nid, zone_type, edges[~online[rows]]):
             slack.append(zone.span)
     return slack
+
+
+def boot_drew_it(x: Extents, nid: int, zone_type: ZoneType, edges: Pfns) -> bool:
+    """Whether these edges of a zone are those of boot, where no block is."""
+    if (x.block[x.row_of(edges)] != BlockState.NONE).any():
+        return False
+    drawn = {
+        edge
+        for name, pfns, _ in boot_zones(x.geometry, x.kernel.layout, nid)
+        if name == zone_type
+        for edge in (pfns.start_pfn, pfns.end_pfn - 1)
+    }
+    return drawn.issuperset(edges.tolist())
 
 
 @law(quiescent=True)
@@ -102,14 +126,12 @@ def present_pages_add_up(kernel: Kernel) -> list[PfnRange]:
     Source: adjust_present_page_count(), mm/memory_hotplug.c.
     """
     x = kernel.extents()
-    wrong: list[PfnRange] = []
-    for nid, zone_type, zone in each_zone(kernel):
-        rows = linked(x, nid, zone_type) & (x.block == BlockState.MEM_ONLINE)
-        if zone_type == ZoneType.ZONE_DEVICE:
-            rows &= False
-        if int(x.nr_pages[rows].sum()) != zone.present_pages:
-            wrong.append(zone.span)
-    return wrong
+    rows = linked(x) & (x.block == ONLINE) & ~x.is_zone_device
+    nr_zones = len(x.zone_numbers)
+    counted = np.bincount(x.zone_index[rows], x.nr_pages[rows], nr_zones).astype(np.int64)
+    wrong = np.flatnonzero(counted != x.zone_numbers[:, PRESENT])
+    zones = [zone for _, _, zone in each_zone(kernel)]
+    return [zones[index].span for index in wrong]
 
 
 @law()
@@ -118,10 +140,8 @@ def nodes_count_what_their_zones_count(kernel: Kernel) -> list[PfnRange]:
 
     Source: adjust_present_page_count(), mm/memory_hotplug.c.
     """
-    wrong = []
-    for node in kernel.nodes.values():
-        present = sum(zone.present_pages for zone in node.zones)
-        managed = any(zone.managed_pages > zone.present_pages for zone in node.zones)
-        if present != node.node_present_pages or managed:
-            wrong.append(node.span)
-    return wrong
+    nodes = kernel.nodes
+    present = nodes.zone_cells[:, :, PRESENT]
+    wrong = present.sum(axis=1) != nodes.node_cells[:, PRESENT]
+    wrong |= (nodes.zone_cells[:, :, MANAGED] > present).any(axis=1)
+    return [node.span for nid, node in nodes.items() if wrong[nid]]

@@ -60,15 +60,46 @@ def add_memory_resource(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int
     try:
         per_block = supports_memmap_on_memory(kernel, pfns, mhp_flags)
         yield "mem_hotplug_begin"
-        for part in altmap_parts(kernel, pfns, per_block):
-            altmap = memmap_altmap(kernel, part) if per_block else None
-            yield from add_pages(kernel, part, nid, altmap)
-            yield from base_memory.create_memory_block_devices(kernel, part, nid, altmap)
+        yield from add_sections_and_blocks(kernel, nid, pfns, per_block)
     finally:
         kernel.locks.drop("mem_hotplug")
     yield "mem_hotplug_done"
     if kernel.layout.memhp_default_state != OnlineType.MMOP_OFFLINE:
         yield from online_new_blocks(kernel, pfns)
+
+
+def add_sections_and_blocks(
+    kernel: Kernel, nid: int, pfns: PfnRange, per_block: bool
+) -> Steps:
+    """Sections and block devices, in one go or a block with its altmap at a time.
+
+    If a block fails, those that came before it are removed again.
+
+    Source: create_altmaps_and_memory_blocks() in v6.8 and later.
+    """
+    if not per_block:
+        yield from add_pages(kernel, pfns, nid, None)
+        yield from base_memory.create_memory_block_devices(kernel, pfns, nid, None)
+        return
+    for block_id in kernel.block_ids(pfns):
+        part = kernel.block_pfns(block_id)
+        altmap = Altmap(base_pfn=part.start_pfn, free=memmap_pages_per_block(kernel))
+        try:
+            yield from add_pages(kernel, part, nid, altmap)
+        except KernelRefusal:
+            done = PfnRange(pfns.start_pfn, part.start_pfn)
+            yield from remove_blocks(kernel, done, removal_parts(kernel, done))
+            raise
+        yield from base_memory.create_memory_block_devices(kernel, part, nid, altmap)
+
+
+def remove_blocks(
+    kernel: Kernel, pfns: PfnRange, parts: list[tuple[PfnRange, Altmap | None]]
+) -> Steps:
+    """remove_memory_blocks_and_altmaps(): block devices first, then each one's sections."""
+    base_memory.remove_memory_block_devices(kernel, pfns)
+    for part, altmap in parts:
+        yield from remove_pages(kernel, part, altmap)
 
 
 def supports_memmap_on_memory(kernel: Kernel, pfns: PfnRange, mhp_flags: int) -> bool:
@@ -96,18 +127,6 @@ def memmap_pages_per_block(kernel: Kernel) -> int:
     """Pages that the struct pages of a memory block take, exactly."""
     size = kernel.pages_per_block * kernel.geometry.struct_page_bytes
     return -(-size >> kernel.geometry.page_shift)
-
-
-def altmap_parts(kernel: Kernel, pfns: PfnRange, per_block: bool) -> list[PfnRange]:
-    """One part a block if each brings its altmap, else everything at once."""
-    if not per_block:
-        return [pfns]
-    return [kernel.block_pfns(block_id) for block_id in kernel.block_ids(pfns)]
-
-
-def memmap_altmap(kernel: Kernel, pfns: PfnRange) -> Altmap:
-    """The altmap at the start of a block that holds its own memmap."""
-    return Altmap(base_pfn=pfns.start_pfn, free=memmap_pages_per_block(kernel))
 
 
 def online_new_blocks(kernel: Kernel, pfns: PfnRange) -> Steps:
@@ -200,7 +219,7 @@ def removal_parts(kernel: Kernel, pfns: PfnRange) -> list[tuple[PfnRange, Altmap
     Source: memory_blocks_have_altmaps() in v6.8 and later; before, only a single block
     could have one.
     """
-    blocks = kernel.blocks_in(pfns)
+    blocks = kernel.blocks_in(pfns) if pfns.nr_pages > 0 else []
     altmaps = {b: kernel.blocks[b].altmap for b in blocks if kernel.blocks[b].altmap}
     if not altmaps:
         return [(pfns, None)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import RefState, ZoneType
+from hotplug_model.flags import MemoryType, RefState, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.memory_hotplug import add_pages, remove_pages
 from hotplug_model.mm.page_alloc import memmap_init_zone_device
@@ -20,11 +20,13 @@ NO_PGMAP = -1
 def memremap_pages(kernel: Kernel, pgmap_id: int, pgmap: DevPagemap) -> Steps:
     """Map every range of *pgmap* as ZONE_DEVICE; on failure undo those that were mapped.
 
-    Refuses with -EINVAL without a range, and as pagemap_range().
+    Refuses with -EINVAL without a range or for device-private memory that the kernel was
+    built without, and as pagemap_range().
 
     Source: memremap_pages().
     """
-    if not pgmap.ranges:
+    private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
+    if not pgmap.ranges or (private and not kernel.layout.device_private):
         raise KernelRefusal(errno.EINVAL)
     kernel.pgmaps[pgmap_id] = pgmap
     yield "percpu_ref_init"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, BlockState
+from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, BlockState, SectionFlag
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import memory_hotplug
 from hotplug_model.ops.draw import (
@@ -18,6 +18,7 @@ from hotplug_model.ops.draw import (
 )
 from hotplug_model.ops.op import Chooser, Op
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.resource import SYSTEM_RAM
 from hotplug_model.steps import Steps
 
 
@@ -60,12 +61,35 @@ class AddMemory(Op):
 
 
 def draw_removal(kernel: Kernel, choose: Chooser, wanted: list[int]) -> PfnRange:
-    """One or two blocks, mostly from *wanted*, sometimes any."""
-    known = window_blocks(kernel) if not wanted or rarely(choose) else wanted
-    pfns = block_range(kernel, choose, pick(choose, known), window_blocks(kernel))
+    """One or two blocks, mostly from *wanted*, sometimes any that may be removed.
+
+    A caller removes what was added in one piece, or what is not there: remove_memory()
+    trusts it not to name device memory, nor two regions at once.
+    """
+    known = [b for b in window_blocks(kernel) if one_piece(kernel, kernel.block_pfns(b))]
+    pool = [b for b in wanted if b in known]
+    if not pool or rarely(choose):
+        pool = known
+    first = pick(choose, pool)
+    pfns = block_range(kernel, choose, first, known)
+    pfns = pfns if one_piece(kernel, pfns) else kernel.block_pfns(first)
     if rarely(choose, 24):
         return PfnRange(pfns.start_pfn, pfns.end_pfn - kernel.geometry.pages_per_subsection)
     return pfns
+
+
+def one_piece(kernel: Kernel, pfns: PfnRange) -> bool:
+    """Whether *pfns* are part of one System RAM region, or hold nothing at all."""
+    regions = [ram for ram in kernel.iomem.named(SYSTEM_RAM) if ram.overlaps(pfns)]
+    if not regions:
+        return not kernel.pfns.within(pfns, "subsection").any()
+    return len(regions) == 1 and (regions[0].contains(pfns) or is_early(kernel, pfns))
+
+
+def is_early(kernel: Kernel, pfns: PfnRange) -> bool:
+    """Whether *pfns* are boot memory, holes included: it cannot go offline."""
+    flags = kernel.pfns.within(pfns, "section_flags")
+    return bool((flags & SectionFlag.IS_EARLY).all())
 
 
 @dataclass(frozen=True)
@@ -76,8 +100,8 @@ class RemoveMemory(Op):
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
-        """Whether a block exists."""
-        return bool(kernel.blocks)
+        """Whether there is something to name."""
+        return may_remove(kernel)
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
@@ -98,8 +122,8 @@ class OfflineAndRemoveMemory(Op):
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
-        """Whether a block exists."""
-        return bool(kernel.blocks)
+        """Whether there is something to name."""
+        return may_remove(kernel)
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
@@ -110,6 +134,11 @@ class OfflineAndRemoveMemory(Op):
     def steps(self, kernel: Kernel) -> Steps:
         """See :func:`hotplug_model.mm.memory_hotplug.offline_and_remove_memory`."""
         return memory_hotplug.offline_and_remove_memory(kernel, self.pfns, self.unmovable)
+
+
+def may_remove(kernel: Kernel) -> bool:
+    """Whether the window has a block that may be removed."""
+    return any(one_piece(kernel, kernel.block_pfns(b)) for b in window_blocks(kernel))
 
 
 def removable(kernel: Kernel) -> list[int]:

@@ -15,7 +15,8 @@ KERNELS: dict[str, KernelVariant] = {
 """By ``kernel_key``. ``hp`` is 6.1 built with DEBUG_VM: it differs in what boot says
 (memmaps are poisoned, DEVICE_PRIVATE exists), not in its rules."""
 
-POISONING = frozenset({"hp"})
+DEBUG_BUILDS = frozenset({"hp"})
+"""Kernels built with DEBUG_VM and DEVICE_PRIVATE; the distribution's have neither."""
 
 
 def kernel_of(key: str) -> KernelVariant:

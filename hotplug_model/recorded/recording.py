@@ -16,7 +16,7 @@ from hotplug_model.errors import UserError
 from hotplug_model.flags import OnlineType
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.pfn import PfnRange
-from hotplug_model.recorded.kernels import POISONING
+from hotplug_model.recorded.kernels import DEBUG_BUILDS
 from hotplug_model.state.resource import SYSTEM_RAM
 
 MAX_BYTES = 256 << 20
@@ -189,7 +189,8 @@ def boot_layout(
         memhp_default_state=labels[state[1]] if state else OnlineType.MMOP_OFFLINE,
         movable_node=" movable_node" in cmdline,
         memmap_on_memory="memory_hotplug.memmap_on_memory=1" in cmdline,
-        page_poisoning=key in POISONING,
+        page_poisoning=key in DEBUG_BUILDS,
+        device_private=key in DEBUG_BUILDS,
     )
 
 

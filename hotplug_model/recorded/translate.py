@@ -49,6 +49,8 @@ class Translator:
     def __init__(self) -> None:
         self.dimms: dict[str, PfnRange] = {}
         self.pmem: PfnRange | None = None
+        self.built_in = False
+        """Whether the pmem drivers are part of the kernel, so that no module file exists."""
 
     def requests(self, step: Step, kernel: Kernel) -> list[Request]:
         """The requests of *step*; the last one's errno is what the step answered."""
@@ -57,14 +59,16 @@ class Translator:
         verb, _, rest = step.op.partition(" ")
         if verb == "boot":
             self.pmem = next(iter(kernel.iomem.named("Persistent Memory (legacy)")), None)
-            built_in = any("namespace" in line for line in step.state["iomem"])
-            return [self._map_pmem(0, 0)] if built_in else []
+            self.built_in = any("namespace" in line for line in step.state.get("iomem", ()))
+            return [self._map_pmem(0, 0)] if self.built_in else []
         if verb.startswith("mod:"):
             return self._module(step, str(step.args["cmd"]).split())
         if verb in ("online", "offline"):
             return [block_request(step, rest.split())]
         if verb == "wr":
             return [lambda kernel: self._write(kernel, rest)]
+        if verb == "insmod" and self.built_in:
+            return [refuse(errno.ENOENT)]
         if verb == "insmod":
             return [self._map_pmem(0, 0)] if "nd_pmem" in rest else []
         if verb == "note:pinned":

@@ -1,57 +1,99 @@
-"""Zones and nodes: ``struct zone`` and ``pg_data_t`` (include/linux/mmzone.h)."""
+"""Zones and nodes: ``struct zone`` and ``pg_data_t`` (include/linux/mmzone.h).
+
+Their numbers live in two arrays, so that laws over all zones are single expressions and
+a snapshot is one copy; :class:`Zone` and :class:`Node` are views that name them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hotplug_model.flags import ZoneType
 from hotplug_model.pfn import PfnRange
 
+START, SPANNED, PRESENT, MANAGED = range(4)
 
-@dataclass(slots=True)
+
+def _field(index: int, doc: str) -> property:
+    def get(self: Zone | Node) -> int:
+        return int(self.cells[index])
+
+    def put(self: Zone | Node, value: int) -> None:
+        self.cells[index] = value
+
+    return property(get, put, doc=doc)
+
+
 class Zone:
     """One zone of one node. Counts are pages."""
 
-    zone_start_pfn: int = 0
-    spanned_pages: int = 0
-    present_pages: int = 0
-    managed_pages: int = 0
+    __slots__ = ("cells",)
+
+    def __init__(self, cells: NDArray[np.int64]) -> None:
+        self.cells = cells
+
+    zone_start_pfn = _field(START, "First pfn of the span; 0 if it is empty.")
+    spanned_pages = _field(SPANNED, "Length of the span.")
+    present_pages = _field(PRESENT, "Pages that are online.")
+    managed_pages = _field(MANAGED, "Pages that the buddy allocator was given.")
 
     @property
     def span(self) -> PfnRange:
         """``[zone_start_pfn, zone_end_pfn())``."""
-        return PfnRange(self.zone_start_pfn, self.zone_start_pfn + self.spanned_pages)
+        start, spanned = self.cells[:PRESENT].tolist()
+        return PfnRange(start, start + spanned)
 
     def intersects(self, pfns: PfnRange) -> bool:
         """``zone_intersects()``."""
-        return self.spanned_pages > 0 and self.span.overlaps(pfns)
-
-    def copy(self) -> Self:
-        """An independent copy."""
-        return replace(self)
+        return bool(self.cells[SPANNED] > 0) and self.span.overlaps(pfns)
 
 
-@dataclass(slots=True)
 class Node:
     """``pg_data_t``. Counts are pages; *zones* has one entry per :class:`ZoneType`."""
 
-    nid: int
-    zones: tuple[Zone, ...]
-    node_start_pfn: int = 0
-    node_spanned_pages: int = 0
-    node_present_pages: int = 0
+    __slots__ = ("cells", "nid", "zones")
 
-    @classmethod
-    def empty(cls, nid: int) -> Self:
-        """A node without memory."""
-        return cls(nid, tuple(Zone() for _ in ZoneType))
+    def __init__(self, nid: int, cells: NDArray[np.int64], zones: NDArray[np.int64]) -> None:
+        self.nid = nid
+        self.cells = cells
+        self.zones = tuple(Zone(row) for row in zones)
+
+    node_start_pfn = _field(START, "First pfn of the span; 0 if it is empty.")
+    node_spanned_pages = _field(SPANNED, "Length of the span.")
+    node_present_pages = _field(PRESENT, "Pages that are online.")
 
     @property
     def span(self) -> PfnRange:
         """``[node_start_pfn, pgdat_end_pfn())``."""
-        return PfnRange(self.node_start_pfn, self.node_start_pfn + self.node_spanned_pages)
+        start, spanned = self.cells[:PRESENT].tolist()
+        return PfnRange(start, start + spanned)
+
+
+class Nodes(dict[int, Node]):
+    """Every possible node by nid, and the numbers of all of them as arrays."""
+
+    def __init__(self, nodes: NDArray[np.int64], zones: NDArray[np.int64]) -> None:
+        self.node_cells = nodes
+        """(nr_nodes, 3): start, spanned, present."""
+        self.zone_cells = zones
+        """(nr_nodes, nr_zones, 4): start, spanned, present, managed."""
+        super().__init__(
+            (nid, Node(nid, cells, zones[nid])) for nid, cells in enumerate(nodes)
+        )
+
+    @classmethod
+    def empty(cls, nr_nodes: int) -> Self:
+        """Nodes without memory."""
+        zones = np.zeros((nr_nodes, len(ZoneType), MANAGED + 1), np.int64)
+        return cls(np.zeros((nr_nodes, MANAGED), np.int64), zones)
 
     def copy(self) -> Self:
         """An independent copy."""
-        return replace(self, zones=tuple(zone.copy() for zone in self.zones))
+        return type(self)(self.node_cells.copy(), self.zone_cells.copy())
+
+    def fingerprint(self) -> bytes:
+        """The same for equal numbers."""
+        return self.node_cells.tobytes() + self.zone_cells.tobytes()

@@ -23,3 +23,12 @@ def kpagecount_read(x: Extents) -> ExtentMask:
     Source: kpagecount_read(); commit aad5f69bc161 (in v5.4).
     """
     return every_pfn(x)
+
+
+@walker("fs/proc/page.c", believes="an online page that a memcg may own", complete=True)
+def kpagecgroup_read(x: Extents) -> ExtentMask:
+    """Reads the memory cgroup of every online page.
+
+    Source: kpagecgroup_read(); commit aad5f69bc161 (in v5.4).
+    """
+    return every_pfn(x)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from inspect import cleandoc
 from typing import TypeAlias
 
 import numpy as np
 
-from hotplug_model.arrays import ExtentMask
+from hotplug_model.arrays import ExtentMask, Pfns
 from hotplug_model.extents import Extents
-from hotplug_model.flags import ZoneType
+from hotplug_model.flags import BlockState, PageContent, PageFlag, SectionFlag
 from hotplug_model.registry import Registry
 
 Scan: TypeAlias = Callable[[Extents], ExtentMask]
@@ -36,8 +37,8 @@ class Walker:
     local: bool
     """Whether a row can be judged without its neighbours."""
     waits_for_hotplug: bool
-    """Whether it holds mem_hotplug_lock for reading, so that it never sees the middle
-    of an operation that holds it for writing."""
+    """Whether it runs with mem_hotplug_lock held, for reading or writing, so that it never
+    sees the middle of another operation that holds it for writing."""
 
     @property
     def doc(self) -> str:
@@ -81,12 +82,17 @@ def walker(
     return register
 
 
-# Ways to walk that several walkers share
+# Ways to walk that several walkers share. A row counts as soon as one of its pfns does.
 
 
 def every_pfn(x: Extents) -> ExtentMask:
     """Ask pfn_to_online_page() for each pfn; pfn_valid() before commit 2d070eab2e82."""
     return x.online_page if x.kernel.rules.walkers_check_online else x.pfn_valid
+
+
+def every_nth_pfn(x: Extents, nr_pages: int) -> ExtentMask:
+    """Ask every_pfn() for each multiple of *nr_pages*, and read no other page."""
+    return every_pfn(x) & x.holds_multiple_of(nr_pages)
 
 
 def first_pfn_decides(x: Extents, nr_pages: int) -> ExtentMask:
@@ -100,34 +106,186 @@ def first_pfn_decides(x: Extents, nr_pages: int) -> ExtentMask:
     ```
     """
     asked = every_pfn(x)
-    starts_inside = x.holds_multiple_of(nr_pages)
     first = x.start_pfn // nr_pages * nr_pages
-    return (starts_inside & asked) | asked[x.row_of(first)]
+    return every_nth_pfn(x, nr_pages) | asked[x.row_of(first)]
 
 
-def in_zone_span(x: Extents, zones: tuple[ZoneType, ...]) -> ExtentMask:
-    """Rows in the span of one of *zones* of some node, if it has present pages."""
-    inside = np.zeros(len(x.start_pfn), bool)
-    for node in x.kernel.nodes.values():
-        for zone_type in zones:
-            zone = node.zones[zone_type]
-            if zone.present_pages:
-                span = zone.span
-                inside |= (x.start_pfn < span.end_pfn) & (x.end_pfn > span.start_pfn)
-    return inside
+def every_pfn_of_zones(x: Extents) -> ExtentMask:
+    """every_pfn() in the spans of populated zones."""
+    return x.remember("every_pfn_of_zones", lambda: every_pfn(x) & in_zone_span(x))
 
 
-def links_to_populated_zone(x: Extents) -> ExtentMask:
-    """Rows whose page_zone() is a zone with present pages that spans them.
+def pages_of_zones(x: Extents) -> ExtentMask:
+    """Those of every_pfn_of_zones() whose page links to the zone being walked."""
+    return x.remember("pages_of_zones", lambda: every_pfn(x) & page_zone_is_walked(x))
 
-    This is the test ``page_zone(page) == zone`` of those who walk populated zones.
+
+@dataclass(frozen=True, slots=True)
+class ZoneSpans:
+    """``for_each_populated_zone()``: every row against every zone with present pages.
+
+    Arrays have shape (nr_zones, nr_extents), or (nr_zones, 1) for the spans themselves.
+    ZONE_DEVICE never has present pages.
     """
-    linked = np.zeros(len(x.start_pfn), bool)
-    for nid, node in x.kernel.nodes.items():
-        for zone_type in ZoneType:
-            zone = node.zones[zone_type]
-            if zone.present_pages:
-                span = zone.span
-                inside = (x.start_pfn < span.end_pfn) & (x.end_pfn > span.start_pfn)
-                linked |= inside & (x.zone == zone_type) & (x.nid == nid)
-    return linked
+
+    start_pfn: Pfns
+    end_pfn: Pfns
+    low: Pfns
+    """First pfn of the row's part in the span."""
+    high: Pfns
+    """Pfn behind the last of that part; not above *low* if there is none."""
+    links: ExtentMask
+    """``page_zone(page) == zone``. Poison names no zone, garbage may name any."""
+
+    @property
+    def inside(self) -> ExtentMask:
+        """Whether some of the row is in the span."""
+        return self.low < self.high
+
+
+@lru_cache(maxsize=1)
+def zone_spans(x: Extents) -> ZoneSpans:
+    """The populated zones of all nodes, computed once a view."""
+    zones = [
+        (nid, zone_type, zone.zone_start_pfn, zone.span.end_pfn)
+        for nid, node in x.kernel.nodes.items()
+        for zone_type, zone in enumerate(node.zones)
+        if zone.present_pages
+    ]
+    nid, zone_type, start, end = np.array(zones, np.int64).reshape(-1, 4).T[:, :, np.newaxis]
+    named = (x.zone == zone_type) & (x.nid == nid) & (x.content != PageContent.POISONED)
+    low, high = np.maximum(x.start_pfn, start), np.minimum(x.end_pfn, end)
+    return ZoneSpans(start, end, low, high, named | (x.content == PageContent.GARBAGE))
+
+
+def in_zone_span(x: Extents) -> ExtentMask:
+    """Rows in the span of a populated zone."""
+    return x.remember("in_zone_span", lambda: in_some(zone_spans(x).inside))
+
+
+def in_some(rows: ExtentMask) -> ExtentMask:
+    """Rows where (n, nr_extents) holds for some of the n."""
+    some: ExtentMask = np.logical_or.reduce(rows, axis=0)
+    return some
+
+
+def page_zone_is_walked(x: Extents) -> ExtentMask:
+    """``page_zone(page) == zone``, of those who walk the spans of populated zones."""
+
+    def compute() -> ExtentMask:
+        zones = zone_spans(x)
+        return in_some(zones.inside & zones.links)
+
+    return x.remember("page_zone_is_walked", compute)
+
+
+def visits(x: Extents, nr_pages: int, offset: int | None = None) -> ExtentMask:
+    """Rows that a walk through populated zones by *nr_pages* at a time lands in.
+
+    It visits the pfns of each span that are *offset* modulo *nr_pages*, or that are
+    so many steps behind the first pfn of the span if there is no *offset*.
+    """
+    zones = zone_spans(x)
+    origin = zones.start_pfn if offset is None else offset
+    landing = origin - (origin - zones.low) // nr_pages * nr_pages
+    return in_some(zones.inside & (landing < zones.high))
+
+
+@dataclass(frozen=True, slots=True)
+class Pageblocks:
+    """Pageblocks of populated zones, cut at the zone's ends, with rows they touch.
+
+    ```
+    zone         |-----------------------------------|
+    pageblock |--------|--------|--------|--------|--------|
+    row                     [                ]
+    kept               |--------|--------|--------|
+    ```
+
+    Of the pageblocks that a row touches three differ: the one it starts in, the one it
+    ends in, and the first to start inside, which stands for those that it fills. All
+    arrays have shape (3, nr_touching), where a row counts once for each zone it is in.
+    """
+
+    nr_extents: int
+    row: Pfns
+    """The row that the pageblock touches, of shape (nr_touching,)."""
+    first: Pfns
+    """The row of the pageblock's first pfn."""
+    last: Pfns
+    """The row of its last pfn."""
+    first_links: ExtentMask
+    """Whether its first page links to the zone."""
+    last_links: ExtentMask
+    """Whether its last page does."""
+
+    def rows(self, walked: ExtentMask) -> ExtentMask:
+        """Rows that one of the *walked* pageblocks touches."""
+        rows = np.zeros(self.nr_extents, bool)
+        rows[self.row[walked.any(axis=0)]] = True
+        return rows
+
+
+@lru_cache(maxsize=1)
+def pageblocks(x: Extents) -> Pageblocks:
+    """The pageblocks of populated zones, computed once a view."""
+    zones, size = zone_spans(x), x.geometry.pageblock_nr_pages
+    zone, row = zones.inside.nonzero()
+    low, behind = zones.low[zone, row], zones.high[zone, row] - 1
+    inner = np.minimum(-(-low // size) * size, behind)
+    start = np.stack((low, behind, inner)) // size * size
+    first = x.row_of(np.maximum(start, zones.start_pfn[zone, 0]))
+    last = x.row_of(np.minimum(start + size, zones.end_pfn[zone, 0]) - 1)
+    links = zones.links
+    return Pageblocks(len(x.start_pfn), row, first, last, links[zone, first], links[zone, last])
+
+
+# Tests that several walkers share
+
+
+def page_is_held(x: Extents) -> ExtentMask:
+    """``page_count() != 0``, and so get_page_unless_zero(). Poison counts as -1."""
+
+    def compute() -> ExtentMask:
+        unknown = (x.content == PageContent.POISONED) | (x.content == PageContent.GARBAGE)
+        held: ExtentMask = (x.refcount > 0) | unknown
+        return held
+
+    return x.remember("page_is_held", compute)
+
+
+def page_reserved(x: Extents) -> ExtentMask:
+    """``PageReserved()``; poison has every flag set."""
+
+    def compute() -> ExtentMask:
+        flagged = (x.page_flags & PageFlag.PG_reserved) != 0
+        reserved: ExtentMask = flagged | (x.content == PageContent.POISONED)
+        return reserved
+
+    return x.remember("page_reserved", compute)
+
+
+def page_offline(x: Extents) -> ExtentMask:
+    """``PageOffline()``, a page type: poison has none."""
+    return x.remember("page_offline", lambda: (x.page_flags & PageFlag.PG_offline) != 0)
+
+
+def pfn_valid_within(x: Extents) -> ExtentMask:
+    """``pfn_valid_within()``: always true but where a zone may have holes in a pageblock.
+
+    Source: include/linux/mmzone.h, while there was CONFIG_HOLES_IN_ZONE.
+    """
+    if x.kernel.layout.holes_in_zone:
+        return x.pfn_valid
+    return x.remember("pfn_valid_within", lambda: np.ones(len(x.start_pfn), bool))
+
+
+def in_hotplugged_block(x: Extents) -> ExtentMask:
+    """Rows in memory blocks that were added after boot."""
+
+    def compute() -> ExtentMask:
+        early = x.section_has(SectionFlag.IS_EARLY)
+        rows: ExtentMask = (x.block != BlockState.NONE) & ~early
+        return rows
+
+    return x.remember("in_hotplugged_block", compute)

@@ -1,0 +1,175 @@
+"""The command line: arguments in, one exit code out.
+
+0 as it should be, 1 a counterexample or a difference, 2 the user's mistake, 3 ours, 4 a
+state that the suite must reach was not reached, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from typing import IO, Any, NoReturn
+
+from hotplug_model.errors import UserError
+from hotplug_model.registry import unknown
+
+DEBUG = "HOTPLUG_MODEL_DEBUG"
+LISTS = (
+    "ops", "walkers", "invariants", "changes", "releases", "geometries", "boots", "defects",
+    "sometimes",
+)  # fmt: skip
+COMMANDS = {
+    "check": "check",
+    "replay": "replay",
+    "show": "show",
+    "list": "list",
+    "conform": "conform",
+}
+"""Subcommand -> module of ``hotplug_model.commands``, imported when it is asked for."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaints are one line and name the nearest choice."""
+
+    def error(self, message: str) -> NoReturn:
+        """A usage error is the user's mistake like any other."""
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            noun = "list" if action.dest == "what" else action.dest
+            raise UserError(unknown(noun, str(value), list(action.choices)))
+
+
+def run(argv: list[str]) -> int:
+    """Parse *argv*, run the subcommand, and turn every error into a line and a code."""
+    for stream in (sys.stdout, sys.stderr):
+        tolerate_any_character(stream)
+    try:
+        code = dispatch(argv)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        silence_stdout()
+        return 141
+    except Exception as error:
+        return internal_error(error)
+
+
+def dispatch(argv: list[str]) -> int:
+    """Run the subcommand that *argv* names."""
+    parser = make_parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as exited:  # --help and --version
+        return int(exited.code or 0)
+    module = importlib.import_module(f"hotplug_model.commands.{COMMANDS[args.command]}")
+    return int(module.run(args))
+
+
+def make_parser() -> Parser:
+    """The parser; building it imports nothing heavy."""
+    parser = Parser(
+        prog="hotplug-model",
+        description="Property-based invariant checker for Linux memory hotplug.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_check(commands.add_parser("check", help="look for a counterexample", allow_abbrev=False))
+    for name, what in (
+        ("replay", "say whether traces still break what they did"),
+        ("show", "draw traces"),
+    ):
+        command = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
+        command.add_argument("files", nargs="+", metavar="FILE", help="a trace; - is stdin")
+        add_kernel(command)
+    listing = commands.add_parser("list", help="list what there is", allow_abbrev=False)
+    listing.add_argument("what", choices=LISTS, metavar="WHAT", help=", ".join(LISTS))
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    conform = commands.add_parser(
+        "conform", help="replay recorded real kernels against the model", allow_abbrev=False
+    )
+    conform.add_argument("files", nargs="+", metavar="FILE")
+    conform.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def add_kernel(parser: argparse.ArgumentParser) -> None:
+    """Which kernel: mainline unless something is said."""
+    parser.add_argument(
+        "--change", action="append", default=[], metavar="NAME|MODULE:FUNCTION",
+        help="undo a commit, apply a proposal, or your own rewrite of the rules; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--release", metavar="X.Y", help="a release instead of mainline")
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``check``."""
+    add_kernel(parser)
+    parser.add_argument("--geometry", default="tiny", metavar="G", help="default: tiny")
+    parser.add_argument("--boot", metavar="FILE|NAME", help="default: every boot layout")
+    parser.add_argument(
+        "--profile", default="dev", metavar="dev|ci|nightly", help="how hard; default: dev"
+    )
+    parser.add_argument("--seconds", type=positive, metavar="N", help="how long, at the most")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--strict", action="store_true", help="known defects count")
+    parser.add_argument(
+        "--traces", default="hotplug-traces", metavar="DIR", help="where to write a trace"
+    )
+    parser.add_argument("--json", metavar="FILE|-", help="write the verdict as JSON")
+
+
+def positive(text: str) -> float:
+    """A number of seconds; argparse says so if it is none."""
+    seconds = float(text)
+    if not 0 < seconds < 1e9:
+        raise ValueError
+    return seconds
+
+
+positive.__name__ = "number of seconds"
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    line = " ".join(message.split())
+    shown = "".join(c if c.isprintable() else "?" for c in line)
+    print(f"hotplug-model: {shown}", file=sys.stderr)
+
+
+def internal_error(error: Exception) -> int:
+    """Say that something is wrong with the tool or its surroundings, not with the kernel."""
+    if os.environ.get(DEBUG):
+        traceback.print_exc()
+    if isinstance(error, OSError):
+        complain(f"cannot go on: {error}")
+        silence_stdout()
+    else:
+        kind, text = type(error).__name__, str(error).partition("\n")[0][:200]
+        complain(f"internal error, please report it ({DEBUG}=1 shows more): {kind}: {text}")
+    return 3
+
+
+def silence_stdout() -> None:
+    """Nobody reads it any more; without this the interpreter complains once more at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
+
+
+def tolerate_any_character(stream: IO[str]) -> None:
+    """A terminal that lacks a character gets its escape, not an exception."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")

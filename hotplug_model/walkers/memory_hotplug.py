@@ -1,0 +1,95 @@
+"""mm/memory_hotplug.c, where it looks at pages rather than changes them."""
+
+from __future__ import annotations
+
+from hotplug_model.arrays import ExtentMask
+from hotplug_model.extents import Extents
+from hotplug_model.flags import BlockState
+from hotplug_model.walkers.walker import (
+    every_nth_pfn,
+    first_pfn_decides,
+    in_hotplugged_block,
+    page_zone_is_walked,
+    visits,
+    walker,
+)
+
+
+def edge(x: Extents, offset: int) -> ExtentMask:
+    """Rows in which a search for a zone's new edge, by subsections, reads a page.
+
+    # Simplified: every edge that could ever be looked for counts, not only the one that
+    the next removal moves, and the search does not stop at the first page it finds.
+    """
+    seen = x.online_page if x.kernel.rules.shrink_asks_online else x.pfn_valid
+    return seen & visits(x, x.geometry.pages_per_subsection, offset)
+
+
+def smallest(x: Extents) -> ExtentMask:
+    """Pages that may become a zone's first."""
+    return find_smallest_section_pfn(x) & page_zone_is_walked(x)
+
+
+@walker(
+    "mm/memory_hotplug.c",
+    believes="the first page that still belongs to the zone",
+    takes=smallest,
+    waits_for_hotplug=True,
+)
+def find_smallest_section_pfn(x: Extents) -> ExtentMask:
+    """Looks at the first page of each subsection for where a zone begins.
+
+    Source: find_smallest_section_pfn(); commit 7ce700bf11b5 (in v5.4).
+    """
+    return x.remember("find_smallest_section_pfn", lambda: edge(x, 0))
+
+
+def biggest(x: Extents) -> ExtentMask:
+    """Pages that may become a zone's last."""
+    return find_biggest_section_pfn(x) & page_zone_is_walked(x)
+
+
+@walker(
+    "mm/memory_hotplug.c",
+    believes="the last page that still belongs to the zone",
+    takes=biggest,
+    waits_for_hotplug=True,
+)
+def find_biggest_section_pfn(x: Extents) -> ExtentMask:
+    """Looks at the last page of each subsection for where a zone ends.
+
+    Source: find_biggest_section_pfn(); commit 7ce700bf11b5 (in v5.4).
+    """
+    return x.remember("find_biggest_section_pfn", lambda: edge(x, -1))
+
+
+def movable_or_kernel(x: Extents) -> ExtentMask:
+    """Whole sections that are counted for a zone by their first page."""
+    return in_hotplugged_block(x) & first_pfn_decides(x, x.geometry.pages_per_section)
+
+
+@walker(
+    "mm/memory_hotplug.c",
+    believes="a section whose pages are all online in one zone",
+    takes=movable_or_kernel,
+    local=False,
+)
+def auto_movable_zone_for_pfn(x: Extents) -> ExtentMask:
+    """Looks at the first page of each section of a dynamic memory group for its zone.
+
+    # Simplified: there are no memory groups here; every section that was added after
+    boot counts as part of one.
+
+    Source: auto_movable_zone_for_pfn().
+    """
+    return in_hotplugged_block(x) & every_nth_pfn(x, x.geometry.pages_per_section)
+
+
+@walker("mm/memory_hotplug.c", believes="a page whose zone is that of its memory block")
+def try_offline_memory_block(x: Extents) -> ExtentMask:
+    """Looks at the first page of a memory block, to online it likewise if it must.
+
+    Source: try_offline_memory_block().
+    """
+    rows: ExtentMask = every_nth_pfn(x, x.kernel.pages_per_block) & (x.block != BlockState.NONE)
+    return rows

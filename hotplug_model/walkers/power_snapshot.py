@@ -1,0 +1,34 @@
+"""kernel/power/snapshot.c: the image of memory for hibernation."""
+
+from __future__ import annotations
+
+from hotplug_model.arrays import ExtentMask
+from hotplug_model.extents import Extents
+from hotplug_model.walkers.walker import (
+    every_pfn_of_zones,
+    page_offline,
+    pages_of_zones,
+    walker,
+)
+
+
+def saved(x: Extents) -> ExtentMask:
+    """Pages of the zone that are not PageOffline."""
+    return pages_of_zones(x) & x.pfn_valid & ~page_offline(x)
+
+
+@walker(
+    "kernel/power/snapshot.c",
+    believes="RAM whose content must be in the image",
+    takes=saved,
+    complete=True,
+)
+def saveable_page(x: Extents) -> ExtentMask:
+    """Looks at every page of every zone for what resuming needs.
+
+    # Simplified: all of memory has a direct mapping, none of it is nosave, free or high
+    memory; saveable_highmem_page() therefore finds nothing.
+
+    Source: saveable_page(), count_data_pages(), copy_data_pages().
+    """
+    return every_pfn_of_zones(x)
