@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -35,6 +34,27 @@ PG_RESERVED = int(PageFlag.PG_reserved)
 NR_ZONES = len(ZoneType)
 
 
+T = TypeVar("T")
+
+
+class cached_property(Generic[T]):  # noqa: N801
+    """As functools.cached_property, without the lock that 3.11 still takes."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self.compute = compute
+        self.__doc__ = compute.__doc__
+
+    @overload
+    def __get__(self, view: None, owner: type) -> cached_property[T]: ...
+    @overload
+    def __get__(self, view: object, owner: type) -> T: ...
+    def __get__(self, view: object | None, owner: type) -> cached_property[T] | T:
+        if view is None:
+            return self
+        value = view.__dict__[self.compute.__name__] = self.compute(view)
+        return value
+
+
 class Extents:
     """One row a run of the pfn table. All columns have shape (nr_extents,).
 
@@ -47,6 +67,11 @@ class Extents:
         self.geometry = kernel.geometry
         self._table = kernel.pfns
         self._memo: dict[str, ExtentMask] = {}
+        self.clusters: set[bytes] | None = None
+        """See :func:`hotplug_model.memo.clusters`."""
+        self.wide_only = False
+        """Whether only walkers that judge more than pageblocks are asked, because the
+        verdicts of all others are known."""
 
     def remember(self, name: str, compute: Callable[[], ExtentMask]) -> ExtentMask:
         """What *compute* returns, asked once a view."""
@@ -70,6 +95,11 @@ class Extents:
     def nr_pages(self) -> Pfns:
         """Pages in each row."""
         return self.end_pfn - self.start_pfn
+
+    @cached_property
+    def cells(self) -> Column:
+        """(nr_extents, nr_columns): every stored column."""
+        return self._table.cells
 
     @cached_property
     def section_flags(self) -> Column:
@@ -258,7 +288,11 @@ class Extents:
 
     def holds_multiple_of(self, nr_pages: int) -> ExtentMask:
         """Rows that hold a pfn which is a multiple of *nr_pages*."""
-        return self.next_multiple(nr_pages) < self.end_pfn
+        # Sizes are powers of two but for odd memory blocks, and division is slow.
+        odd = nr_pages & (nr_pages - 1)
+        behind = -self.start_pfn % nr_pages if odd else -self.start_pfn & (nr_pages - 1)
+        rows: ExtentMask = behind < self.nr_pages
+        return rows
 
     def next_multiple(self, nr_pages: int) -> Pfns:
         """First multiple of *nr_pages* at or behind the start of each row."""

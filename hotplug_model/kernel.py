@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -96,15 +97,19 @@ class Kernel:
         )
 
     def fingerprint(self) -> bytes:
-        """Equal for machines in equal states, in any process."""
-        rest = (
-            [(i, b.state, b.online_type, b.zone, b.altmap) for i, b in self.blocks.items()],
-            [(i, p.ranges, p.nr_range, p.ref, p.nr_refs, p.altmap, p.type, p.nid)
-             for i, p in self.pgmaps.items()],
-            self.iomem, self.locks.any_held, self.locks.mem_hotplug, sorted(self.vetoes),
-            self.wild_frees,
-        )  # fmt: skip
-        return self.pfns.fingerprint() + self.nodes.fingerprint() + repr(rest).encode()
+        """Equal for machines in equal states, in any process.
+
+        Nobody but operations asks for device_hotplug_lock, so it is no part of it.
+        """
+        numbers = [self.locks.mem_hotplug, self.wild_frees]
+        numbers += [sum(self.vetoes), len(self.blocks), len(self.pgmaps)]
+        for block_id, block in self.blocks.items():
+            numbers += (block_id, *block.numbers())
+        for pgmap_id, pgmap in self.pgmaps.items():
+            numbers += (pgmap_id, *pgmap.numbers())
+        numbers += self.iomem.numbers()
+        packed = array("q", numbers).tobytes()
+        return self.pfns.fingerprint() + self.nodes.fingerprint() + packed
 
     def extents(self) -> Extents:
         """What the predicates say now. Valid until the next write."""

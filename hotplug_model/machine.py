@@ -176,10 +176,10 @@ def machine_for(run: Run) -> type[MemoryHotplug]:
     return type("MemoryHotplug", (MemoryHotplug,), members)
 
 
-def test_case(
+def case_for(
     *changes: str, release: str | None = None, geometry: str = "tiny", strict: bool = False
 ) -> type[TestCase]:
-    """What a test file needs: ``TestMine = test_case("module:function")`` is collected.
+    """What a test file needs: ``TestMine = case_for("module:function")`` is collected.
 
     Every boot layout is drawn; the active Hypothesis profile says how hard to look.
     """
@@ -192,10 +192,6 @@ def test_case(
     )
     case: type[TestCase] = machine_for(run).TestCase
     return case
-
-
-# It is no test itself: pytest shall not collect it where it is imported.
-test_case.__test__ = False  # type: ignore[attr-defined]
 
 
 def search(run: Run, *, max_examples: int, steps: int, seed: int) -> Broken | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,8 @@ REGRESSIONS = "regressions"
 """A JSON file in a directory of this name is a test."""
 TRACE_PROPERTY = "hotplug_trace"
 """Name of the report property that carries a trace's path from worker to controller."""
+OPTIONS_PROPERTY = "hotplug_replay_options"
+"""Name of the report property with the options that replaying the trace needs."""
 
 
 class NotAsRecorded(Exception):
@@ -107,7 +108,8 @@ def verify_mainline(trace: Trace) -> None:
         return
     index, violations = replay(replace(trace, strict=False), KernelVariant())
     if index is not None:
-        raise NotAsRecorded(f"mainline does not survive step {index + 1}: {violations[0]}")
+        where = "its boot" if index < 0 else f"step {index + 1}"
+        raise NotAsRecorded(f"mainline does not survive {where}: {violations[0]}")
 
 
 def verify_named_kernel(trace: Trace) -> None:
@@ -120,13 +122,16 @@ def verify_named_kernel(trace: Trace) -> None:
         return
     wanted = says(trace.violates, expected)
     raise NotAsRecorded(
-        f"{trace.variant()} should {wanted}, but does {says(broken(violations), index)}"
+        f"{trace.variant()} should {wanted}, but this happens: {says(broken(violations), index)}"
     )
 
 
 def says(names: tuple[str, ...], index: int | None) -> str:
     """A verdict in words."""
-    return "hold" if index is None else f"break {', '.join(names)} at step {index + 1}"
+    if index is None:
+        return "hold"
+    where = "at boot" if index < 0 else f"at step {index + 1}"
+    return f"break {', '.join(names)} {where}"
 
 
 # Failing state machines
@@ -140,9 +145,7 @@ def pytest_runtest_makereport(
     report = yield
     found = broken_in(call.excinfo.value) if call.excinfo is not None else None
     if found is not None:
-        path = write_trace(found, trace_directory(item.config), item.nodeid)
-        report.user_properties.append((TRACE_PROPERTY, str(path)))
-        report.sections.append(("hotplug-model counterexample", drawn(path)))
+        keep_trace(found, item, report)
     return report
 
 
@@ -156,32 +159,26 @@ def broken_in(error: BaseException) -> Broken | None:
     return error if isinstance(error, module.Broken) else None
 
 
-def write_trace(found: Broken, directory: Path, nodeid: str) -> Path:
-    """Minimise the trace and write it to *directory*."""
+def keep_trace(found: Broken, item: pytest.Item, report: pytest.TestReport) -> None:
+    """Minimise the trace, write it, and say so in the report of the test."""
     from dataclasses import replace  # noqa: PLC0415
 
     from hotplug_model.minimise import minimise  # noqa: PLC0415
-    from hotplug_model.trace_file import TraceFile  # noqa: PLC0415
+    from hotplug_model.report.counterexample import page  # noqa: PLC0415
+    from hotplug_model.trace_file import TraceFile, replay_options  # noqa: PLC0415
 
     shortest = minimise(found.trace)
     title = f"{shortest.variant()}: {found.violations[0].message}"
-    kept = TraceFile(directory)
-    path = kept.write(replace(shortest, title=title, found={"test": nodeid}))
+    trace = replace(shortest, title=title, found={"test": item.nodeid})
+    kept = TraceFile(trace_directory(item.config))
+    path = kept.write(trace)
     if path is None:
-        kept = TraceFile(Path(tempfile.mkdtemp(prefix="hotplug-traces-")))
-        path = kept.write(replace(shortest, title=title, found={"test": nodeid}))
-    if path is None:
-        raise OSError(kept.problem)
-    return path
-
-
-def drawn(path: Path) -> str:
-    """The report of a trace, as plain text."""
-    from hotplug_model.report.counterexample import page  # noqa: PLC0415
-    from hotplug_model.trace import Trace  # noqa: PLC0415
-
-    trace = Trace.loads(path.read_text(encoding="utf-8"))
-    return "\n".join(map(str, page(trace, str(path))))
+        report.sections.append(("hotplug-model", f"{kept.problem}; the trace:\n{trace.dumps()}"))
+    else:
+        options = shlex.join(replay_options(trace))
+        report.user_properties += [(TRACE_PROPERTY, str(path)), (OPTIONS_PROPERTY, options)]
+    lines = page(trace, None if path is None else str(path))
+    report.sections.append(("hotplug-model counterexample", "\n".join(map(str, lines))))
 
 
 def trace_directory(config: pytest.Config) -> Path:
@@ -197,18 +194,21 @@ def trace_directory(config: pytest.Config) -> Path:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List the traces that were written, here or by workers; end with how to replay them."""
-    written = [
-        (report.nodeid, str(value))
-        for reports in terminalreporter.stats.values()
-        for report in reports
+    reports = (
+        report
+        for category in terminalreporter.stats.values()
+        for report in category
         if isinstance(report, pytest.TestReport)
-        for name, value in report.user_properties
-        if name == TRACE_PROPERTY
-    ]
-    if not written:
-        return
-    terminalreporter.section("hotplug-model traces")
-    for nodeid, path in written:
-        terminalreporter.write_line(f"{nodeid}: {path}")
-    paths = dict.fromkeys(path for _, path in written)
-    terminalreporter.write_line(f"replay: hotplug-model replay {shlex.join(paths)}")
+    )
+    written: dict[str, list[str]] = {}
+    for report in reports:
+        properties = dict(report.user_properties)
+        if TRACE_PROPERTY in properties:
+            if not written:
+                terminalreporter.section("hotplug-model traces")
+            path = str(properties[TRACE_PROPERTY])
+            terminalreporter.write_line(f"{report.nodeid}: {path}")
+            written.setdefault(str(properties[OPTIONS_PROPERTY]), []).append(path)
+    for options, paths in written.items():
+        words = ["hotplug-model replay", *([options] if options else []), shlex.join(paths)]
+        terminalreporter.write_line(f"replay: {' '.join(words)}")

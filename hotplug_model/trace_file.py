@@ -24,6 +24,14 @@ def file_name(trace: Trace) -> str:
     return f"{slug}-{hashlib.blake2b(same.dumps().encode(), digest_size=4).hexdigest()}.json"
 
 
+def replay_options(trace: Trace) -> list[str]:
+    """What ``hotplug-model replay`` needs beside the file: a file may not name code."""
+    code = [word for name in trace.changes for word in ("--change", name)]
+    if not any(":" in name for name in trace.changes):
+        return []
+    return [*code, *(["--release", trace.release] if trace.release else [])]
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace *path* in one go: a reader, or a full disk, never leaves half a file."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")

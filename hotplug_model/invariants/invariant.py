@@ -15,7 +15,7 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.registry import Registry
 
 Always: TypeAlias = Callable[[Extents], ExtentMask]
-Law: TypeAlias = Callable[[Kernel], list[PfnRange]]
+Law: TypeAlias = Callable[[Extents], list[PfnRange]]
 Across: TypeAlias = Callable[[Kernel, KernelRefusal | None, Kernel], list[PfnRange]]
 Sometimes: TypeAlias = Callable[[Extents], bool]
 
@@ -28,8 +28,9 @@ class Invariant:
     doc: str
     quiescent: bool = False
     """Whether it holds between operations only."""
-    local: bool = True
-    """Whether an ``always`` check judges a row without its neighbours."""
+    asks_walkers: bool = False
+    """Whether an ``always`` check asks walkers, some of which judge more than pageblocks;
+    all others judge a row by what it holds."""
     always: Always | None = None
     """The offending rows, at every milestone."""
     law: Law | None = None
@@ -56,7 +57,7 @@ def _doc(check: Callable[..., object]) -> str:
     return cleandoc(check.__doc__ or "")
 
 
-def always(*, quiescent: bool = False, local: bool = True) -> Callable[[Always], Always]:
+def always(*, quiescent: bool = False, asks_walkers: bool = False) -> Callable[[Always], Always]:
     """Register a check that returns the offending rows, asked at every milestone."""
 
     def register(check: Always) -> Always:
@@ -64,7 +65,11 @@ def always(*, quiescent: bool = False, local: bool = True) -> Callable[[Always],
         INVARIANTS.add(
             name,
             Invariant(
-                name=name, doc=_doc(check), quiescent=quiescent, local=local, always=check
+                name=name,
+                doc=_doc(check),
+                quiescent=quiescent,
+                asks_walkers=asks_walkers,
+                always=check,
             ),
         )
         return check

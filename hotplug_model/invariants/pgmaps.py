@@ -6,25 +6,24 @@ from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.flags import RefState
 from hotplug_model.invariants.invariant import always, law
-from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 
 
 @law(quiescent=True)
-def pgmap_array_holds_the_maps(kernel: Kernel) -> list[PfnRange]:
+def pgmap_array_holds_the_maps(x: Extents) -> list[PfnRange]:
     """A pfn of a live map is not found in pgmap_array, or a dead map's is.
 
     Source: pagemap_range(), pgmap_array_delete(), mm/memremap.c.
     """
-    table = kernel.pfns
+    table = x.kernel.pfns
     wrong = [
         pfns
-        for pgmap_id, pgmap in kernel.pgmaps.items()
+        for pgmap_id, pgmap in x.kernel.pgmaps.items()
         for pfns in pgmap.ranges
         if (table.within(pfns, "pgmap_array") != pgmap_id).any()
     ]
-    stored = kernel.extents().where(table.column("pgmap_array") >= 0)
-    owned = [pfns for pgmap in kernel.pgmaps.values() for pfns in pgmap.ranges]
+    stored = x.where(table.column("pgmap_array") >= 0)
+    owned = [pfns for pgmap in x.kernel.pgmaps.values() for pfns in pgmap.ranges]
     return wrong + [s for s in stored if not any(o.overlaps(s) for o in owned)]
 
 
@@ -51,13 +50,13 @@ def populated_device_pages_have_a_map(x: Extents) -> ExtentMask:
 
 
 @law(quiescent=True)
-def pgmap_references_count_the_pages(kernel: Kernel) -> list[PfnRange]:
+def pgmap_references_count_the_pages(x: Extents) -> list[PfnRange]:
     """A live map does not hold one reference a data page, or one that is dead some.
 
     Source: pagemap_range(), memunmap_pages(): percpu_ref_get_many(pfn_len()).
     """
     wrong: list[PfnRange] = []
-    for pgmap in kernel.pgmaps.values():
+    for pgmap in x.kernel.pgmaps.values():
         pages = sum(pgmap.pfn_len(i) for i in range(pgmap.nr_range))
         expected = 1 + (pages if pgmap.counts_pages else 0)
         if pgmap.ref != RefState.LIVE or pgmap.nr_refs != expected:

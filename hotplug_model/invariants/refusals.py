@@ -24,7 +24,8 @@ def refusals_leave_the_machine_alone(
     """
     if refusal is None:
         return []
-    changed = changed_pfns(before, after)
+    same_pages = before.pfns.fingerprint() == after.pfns.fingerprint()
+    changed = [] if same_pages else changed_pfns(before, after)
     if changed:
         return changed
     for nid, node in before.nodes.items():

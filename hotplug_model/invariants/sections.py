@@ -6,7 +6,6 @@ from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState, PageContent, SectionFlag, ZoneType
 from hotplug_model.invariants.invariant import always, law
-from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.resource import SYSTEM_RAM
 
@@ -76,28 +75,28 @@ def online_pages_are_initialised(x: Extents) -> ExtentMask:
 
 
 @law(quiescent=True)
-def memory_blocks_lie_in_system_ram(kernel: Kernel) -> list[PfnRange]:
+def memory_blocks_lie_in_system_ram(x: Extents) -> list[PfnRange]:
     """A hotplugged memory block and the System RAM resource disagree.
 
     Source: register_memory_resource(), release_mem_region_adjustable().
     """
-    early = kernel.extents().where(kernel.extents().section_has(SectionFlag.IS_EARLY))
-    blocks = [kernel.block_pfns(block_id) for block_id in sorted(kernel.blocks)]
+    early = x.where(x.section_has(SectionFlag.IS_EARLY))
+    blocks = [x.kernel.block_pfns(block_id) for block_id in sorted(x.kernel.blocks)]
     hotplugged = [b for b in blocks if not any(b.overlaps(pfns) for pfns in early)]
-    ram = kernel.iomem.merged(SYSTEM_RAM)
-    lost = [b for b in hotplugged if kernel.iomem.system_ram(b) != b.nr_pages]
+    ram = x.kernel.iomem.merged(SYSTEM_RAM)
+    lost = [b for b in hotplugged if x.kernel.iomem.system_ram(b) != b.nr_pages]
     bare = [r for r in ram if not any(b.overlaps(r) for b in blocks)]
     return lost + bare
 
 
 @law()
-def memmap_goes_back_to_its_owner(kernel: Kernel) -> list[PfnRange]:
+def memmap_goes_back_to_its_owner(x: Extents) -> list[PfnRange]:
     """Memmap that lives in device memory was freed to the buddy allocator.
 
     Source: vmemmap_free(), arch/x86/mm/init_64.c; commit f42ce5f087eb ("mm/
     memory_hotplug: fix error handling in add_memory_resource()") (in v6.7).
     """
-    return [kernel.geometry.all_pfns] if kernel.wild_frees else []
+    return [x.kernel.geometry.all_pfns] if x.kernel.wild_frees else []
 
 
 @always(quiescent=True)

@@ -15,31 +15,40 @@ from hotplug_model.walkers import WALKERS, Scan, Walker
 UNINITIALISED = (PageContent.ZEROED, PageContent.GARBAGE)
 
 
+def walkers_now(x: Extents) -> list[Walker]:
+    """Walkers that could run now: hotplug does not hold the lock that they wait for.
+
+    If the verdicts over pageblocks are known, those that judge no more do not count.
+    """
+    return [w for w in WALKERS if (w.wide or not x.wide_only) and may_run(x, w)]
+
+
 def may_run(x: Extents, walker: Walker) -> bool:
-    """Whether the walker could run now: hotplug does not hold what it waits for."""
+    """Whether hotplug does not hold what the walker waits for."""
     return not (walker.waits_for_hotplug and x.kernel.locks.mem_hotplug)
 
 
 def read(x: Extents) -> ExtentMask:
     """Rows of which some walker reads a struct page."""
-    return x.remember("read", lambda: some_walker(x, lambda walker: walker.reads))
+    return x.remember(f"read {x.wide_only}", lambda: some_walker(x, lambda walker: walker.reads))
 
 
 def taken(x: Extents) -> ExtentMask:
     """Rows that some walker takes for online System RAM."""
-    return x.remember("taken", lambda: some_walker(x, lambda walker: walker.takes))
+    return x.remember(f"taken {x.wide_only}", lambda: some_walker(x, lambda walker: walker.takes))
 
 
 def some_walker(x: Extents, question: Callable[[Walker], Scan]) -> ExtentMask:
-    """Rows of which the answer of some walker that may run is yes."""
-    answers = [question(walker)(x) for walker in WALKERS if may_run(x, walker)]
+    """Rows of which the answer of some walker is yes."""
     # Many walkers share an answer, the very same array.
-    distinct = list({id(rows): rows for rows in answers}.values())
-    some: ExtentMask = np.logical_or.reduce(distinct)
+    distinct = {id(rows): rows for rows in (question(walker)(x) for walker in walkers_now(x))}
+    if not distinct:
+        return np.zeros(len(x.start_pfn), bool)
+    some: ExtentMask = np.logical_or.reduce(list(distinct.values()))
     return some
 
 
-@always(local=False)
+@always(asks_walkers=True)
 def walkers_take_no_zone_device_page(x: Extents) -> ExtentMask:
     """A pfn walker takes a ZONE_DEVICE page for online System RAM.
 
@@ -49,7 +58,7 @@ def walkers_take_no_zone_device_page(x: Extents) -> ExtentMask:
     return taken(x) & x.is_zone_device
 
 
-@always(local=False)
+@always(asks_walkers=True)
 def walkers_read_no_poisoned_page(x: Extents) -> ExtentMask:
     """A pfn walker reads a poisoned struct page.
 
@@ -60,7 +69,7 @@ def walkers_read_no_poisoned_page(x: Extents) -> ExtentMask:
     return rows
 
 
-@always(local=False)
+@always(asks_walkers=True)
 def walkers_take_no_stale_page(x: Extents) -> ExtentMask:
     """A pfn walker believes a struct page whose owner is gone.
 
@@ -71,7 +80,7 @@ def walkers_take_no_stale_page(x: Extents) -> ExtentMask:
     return rows
 
 
-@always(local=False)
+@always(asks_walkers=True)
 def walkers_take_no_uninitialised_page(x: Extents) -> ExtentMask:
     """A pfn walker believes a struct page that nobody has initialised.
 
@@ -81,7 +90,7 @@ def walkers_take_no_uninitialised_page(x: Extents) -> ExtentMask:
     return taken(x) & np.isin(x.content, UNINITIALISED)
 
 
-@always(local=False)
+@always(asks_walkers=True)
 def walkers_read_mapped_pages(x: Extents) -> ExtentMask:
     """A pfn walker reads a struct page that is not mapped.
 
@@ -90,7 +99,7 @@ def walkers_read_mapped_pages(x: Extents) -> ExtentMask:
     return read(x) & ~x.mapped
 
 
-@always(quiescent=True, local=False)
+@always(quiescent=True)
 def walkers_miss_no_online_page(x: Extents) -> ExtentMask:
     """A pfn walker that must see all online pages misses one.
 

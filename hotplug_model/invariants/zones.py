@@ -34,7 +34,7 @@ def linked(x: Extents) -> ExtentMask:
     return x.remember("linked", compute)
 
 
-@always(local=False)
+@always()
 def zone_spans_cover_their_pages(x: Extents) -> ExtentMask:
     """An online page links to a zone whose span does not cover it.
 
@@ -43,7 +43,7 @@ def zone_spans_cover_their_pages(x: Extents) -> ExtentMask:
     return linked(x) & x.beyond_zone_span & x.section_has_online
 
 
-@always(quiescent=True, local=False)
+@always(quiescent=True)
 def device_spans_cover_their_pages(x: Extents) -> ExtentMask:
     """A ZONE_DEVICE page lies outside the span of its zone.
 
@@ -53,20 +53,20 @@ def device_spans_cover_their_pages(x: Extents) -> ExtentMask:
 
 
 @law()
-def node_spans_cover_their_zones(kernel: Kernel) -> list[PfnRange]:
+def node_spans_cover_their_zones(x: Extents) -> list[PfnRange]:
     """A node's span does not cover one of its zones.
 
     Source: resize_pgdat_range(), update_pgdat_span(), mm/memory_hotplug.c.
     """
     return [
         zone.span
-        for nid, _, zone in each_zone(kernel)
-        if zone.spanned_pages and not kernel.nodes[nid].span.contains(zone.span)
+        for nid, _, zone in each_zone(x.kernel)
+        if zone.spanned_pages and not x.kernel.nodes[nid].span.contains(zone.span)
     ]
 
 
 @law(quiescent=True)
-def zone_spans_shrink(kernel: Kernel) -> list[PfnRange]:
+def zone_spans_shrink(x: Extents) -> list[PfnRange]:
     """A zone spans memory beyond its last page, though it gave that memory up.
 
     An edge must lie in a block that is online, or be the one that boot drew in a hole.
@@ -75,10 +75,9 @@ def zone_spans_shrink(kernel: Kernel) -> list[PfnRange]:
     Source: commit feee6b298916 ("mm/memory_hotplug: shrink zones when offlining
     memory") (in v5.5); shrink_zone_span().
     """
-    x = kernel.extents()
     online = x.block == ONLINE
     slack: list[PfnRange] = []
-    for nid, zone_type, zone in each_zone(kernel):
+    for nid, zone_type, zone in each_zone(x.kernel):
         if zone_type == ZoneType.ZONE_DEVICE or not zone.spanned_pages:
             continue
         edges = np.array([zone.span.start_pfn, zone.span.end_pfn - 1])
@@ -102,13 +101,13 @@ def boot_drew_it(x: Extents, nid: int, zone_type: ZoneType, edges: Pfns) -> bool
 
 
 @law(quiescent=True)
-def node_spans_shrink(kernel: Kernel) -> list[PfnRange]:
+def node_spans_shrink(x: Extents) -> list[PfnRange]:
     """A node spans more than the hull of its zones.
 
     Source: update_pgdat_span(), mm/memory_hotplug.c.
     """
     wide: list[PfnRange] = []
-    for node in kernel.nodes.values():
+    for node in x.kernel.nodes.values():
         spans = [zone.span for zone in node.zones if zone.spanned_pages]
         hull = PfnRange(
             min((span.start_pfn for span in spans), default=0),
@@ -120,27 +119,26 @@ def node_spans_shrink(kernel: Kernel) -> list[PfnRange]:
 
 
 @law(quiescent=True)
-def present_pages_add_up(kernel: Kernel) -> list[PfnRange]:
+def present_pages_add_up(x: Extents) -> list[PfnRange]:
     """present_pages of a zone is not the number of its online pages.
 
     Source: adjust_present_page_count(), mm/memory_hotplug.c.
     """
-    x = kernel.extents()
     rows = linked(x) & (x.block == ONLINE) & ~x.is_zone_device
     nr_zones = len(x.zone_numbers)
     counted = np.bincount(x.zone_index[rows], x.nr_pages[rows], nr_zones).astype(np.int64)
     wrong = np.flatnonzero(counted != x.zone_numbers[:, PRESENT])
-    zones = [zone for _, _, zone in each_zone(kernel)]
+    zones = [zone for _, _, zone in each_zone(x.kernel)]
     return [zones[index].span for index in wrong]
 
 
 @law()
-def nodes_count_what_their_zones_count(kernel: Kernel) -> list[PfnRange]:
+def nodes_count_what_their_zones_count(x: Extents) -> list[PfnRange]:
     """node_present_pages is not the sum of its zones', or managed exceeds present.
 
     Source: adjust_present_page_count(), mm/memory_hotplug.c.
     """
-    nodes = kernel.nodes
+    nodes = x.kernel.nodes
     present = nodes.zone_cells[:, :, PRESENT]
     wrong = present.sum(axis=1) != nodes.node_cells[:, PRESENT]
     wrong |= (nodes.zone_cells[:, :, MANAGED] > present).any(axis=1)

@@ -43,7 +43,7 @@ def memmap_init_range(
 
     Source: memmap_init_range() with MEMINIT_HOTPLUG; commit 966cf44f637e ("mm: defer
     ZONE_DEVICE page initialization to the point where we init pgmap") (in v4.20);
-    commit 503b158fc304 (in v6.11) for what marks System RAM.
+    commit 503b158fc30f (in v6.11) for what marks System RAM.
     """
     if zone == ZoneType.ZONE_DEVICE:
         if altmap is None:

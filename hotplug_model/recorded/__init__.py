@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hotplug_model.recorded.conform import Conformance, conform
+from hotplug_model.recorded.conform import Conformance, conform, conform_main
 
-__all__ = ["Conformance", "conform"]
+__all__ = ["Conformance", "conform", "conform_main"]

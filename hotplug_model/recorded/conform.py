@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,3 +89,30 @@ def describe(index: int, step: Step, found: list[Mismatch]) -> str:
         shown.append(f"  ... and {len(found) - SHOWN} more")
     args = f" {step.args}" if step.args else ""
     return "\n".join([f"step {index}: {step.op}{args}", *shown])
+
+
+def conform_main(paths: list[str], as_json: bool) -> int:
+    """The ``conform`` command: a line a file and the first divergence; 0 if all agree."""
+    results = [conform(Path(path)) for path in paths]
+    if as_json:
+        fields = ("name", "kernel", "steps", "comparisons", "mismatches", "first")
+        rows = [{field: getattr(result, field) for field in fields} for result in results]
+        print(json.dumps({"files": rows, "mismatches": total(results)}, indent=2))
+        return 1 if total(results) else 0
+    for result in results:
+        print(
+            f"{result.name}: {result.kernel}: {result.steps} steps, "
+            f"{result.comparisons} comparisons, {result.mismatches} mismatches"
+        )
+        if result.first:
+            print(f"first divergence at {result.first}")
+    print(
+        f"{len(results)} recordings, {sum(result.comparisons for result in results)} "
+        f"comparisons, {total(results)} mismatches"
+    )
+    return 1 if total(results) else 0
+
+
+def total(results: list[Conformance]) -> int:
+    """Mismatches of all recordings."""
+    return sum(result.mismatches for result in results)

@@ -42,3 +42,7 @@ class Altmap:
     def copy(self) -> Self:
         """An independent copy."""
         return replace(self)
+
+    def numbers(self) -> tuple[int, ...]:
+        """Every field, for a fingerprint."""
+        return self.base_pfn, self.reserve, self.free, self.align, self.alloc

@@ -44,3 +44,10 @@ class DevPagemap:
     def copy(self) -> Self:
         """An independent copy."""
         return replace(self, altmap=self.altmap.copy() if self.altmap else None)
+
+    def numbers(self) -> tuple[int, ...]:
+        """Every field, for a fingerprint."""
+        ranges = [n for pfns in self.ranges for n in (pfns.start_pfn, pfns.end_pfn)]
+        altmap = self.altmap.numbers() if self.altmap else ()
+        fixed = (self.type, self.nid, self.nr_range, self.ref, self.nr_refs, len(altmap))
+        return *fixed, *altmap, len(ranges), *ranges

@@ -29,3 +29,9 @@ class MemoryBlock:
     def copy(self) -> Self:
         """An independent copy."""
         return replace(self, altmap=self.altmap.copy() if self.altmap else None)
+
+    def numbers(self) -> tuple[int, ...]:
+        """Every field, for a fingerprint."""
+        zone = -1 if self.zone is None else self.zone
+        altmap = self.altmap.numbers() if self.altmap else ()
+        return self.nid, self.state, self.online_type, zone, len(altmap), *altmap

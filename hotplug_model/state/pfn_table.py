@@ -70,6 +70,11 @@ class PfnTable:
         """(nr_runs,): pfn behind the last of each run."""
         return np.append(self._start[1 : self.nr_runs], self._end)
 
+    @property
+    def cells(self) -> Column:
+        """(nr_runs, nr_columns): every column of every run."""
+        return self._cells[: self.nr_runs]
+
     def column(self, name: str) -> Column:
         """(nr_runs,): one column of every run."""
         return self._cells[: self.nr_runs, _INDEX[name]]
@@ -110,19 +115,24 @@ class PfnTable:
 
     def set_bits(self, pfns: PfnRange, name: str, bits: int) -> None:
         """OR *bits* into a column."""
-        self._cells[self.cut(pfns), _INDEX[name]] |= bits
+        # Cut first, here and below: it may replace the array that is written.
+        runs = self.cut(pfns)
+        self._cells[runs, _INDEX[name]] |= bits
 
     def clear_bits(self, pfns: PfnRange, name: str, bits: int) -> None:
         """AND *bits* out of a column."""
-        self._cells[self.cut(pfns), _INDEX[name]] &= ~bits
+        runs = self.cut(pfns)
+        self._cells[runs, _INDEX[name]] &= ~bits
 
     def add(self, pfns: PfnRange, name: str, value: int) -> None:
         """Add *value* to a column."""
-        self._cells[self.cut(pfns), _INDEX[name]] += value
+        runs = self.cut(pfns)
+        self._cells[runs, _INDEX[name]] += value
 
     def assign(self, pfns: PfnRange, name: str, values: Column) -> None:
         """Store *values*, one for each run of ``cut(pfns)``."""
-        self._cells[self.cut(pfns), _INDEX[name]] = values
+        runs = self.cut(pfns)
+        self._cells[runs, _INDEX[name]] = values
 
     def cut(self, pfns: PfnRange) -> slice:
         """Make runs end where *pfns* do; the runs that are exactly *pfns*."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Self
+from zlib import crc32
 
 from hotplug_model.pfn import PfnRange, merge_ranges
 
@@ -75,6 +76,14 @@ class Resource:
     def merged(self, name: str) -> tuple[PfnRange, ...]:
         """Ranges of every region called *name*, touching ones joined."""
         return merge_ranges(self.named(name))
+
+    def numbers(self) -> list[int]:
+        """The tree below this region, for a fingerprint."""
+        numbers = [len(self.children)]
+        for child in self.children:
+            kind = crc32(child.name.encode()) << 1 | child.busy
+            numbers += (kind, child.pfns.start_pfn, child.pfns.end_pfn, *child.numbers())
+        return numbers
 
     def copy(self) -> Self:
         """An independent copy."""

@@ -14,7 +14,7 @@ from hotplug_model.walkers.walker import (
 )
 
 
-@walker("mm/compaction.c", believes="a page that may be on an LRU list", local=False)
+@walker("mm/compaction.c", believes="a page that may be on an LRU list")
 def isolate_migratepages_block(x: Extents) -> ExtentMask:
     """Looks for pages to move, in every pageblock that passed __pageblock_pfn_to_page().
 
@@ -32,7 +32,7 @@ def free(x: Extents) -> ExtentMask:
     return isolate_freepages_block(x) & ~page_is_held(x)
 
 
-@walker("mm/compaction.c", believes="a page in the buddy allocator", takes=free, local=False)
+@walker("mm/compaction.c", believes="a page in the buddy allocator", takes=free)
 def isolate_freepages_block(x: Extents) -> ExtentMask:
     """Looks for free pages to move others to, in the same pageblocks.
 
@@ -59,7 +59,6 @@ def resettable(x: Extents) -> ExtentMask:
     "mm/compaction.c",
     believes="a pageblock with pages to move or to move to",
     takes=resettable,
-    local=False,
 )
 def __reset_isolation_pfn(x: Extents) -> ExtentMask:
     """Looks at both ends of each pageblock of a zone, then at pages between, unchecked.

@@ -32,7 +32,6 @@ def whole_pageblocks(x: Extents) -> ExtentMask:
     "mm/page_alloc.c",
     believes="a pageblock that is online memory of the zone",
     takes=whole_pageblocks,
-    local=False,
 )
 def __pageblock_pfn_to_page(x: Extents) -> ExtentMask:
     """Looks at the first page of each pageblock of a zone, then at the last.

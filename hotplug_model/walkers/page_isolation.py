@@ -62,7 +62,7 @@ def online_before(x: Extents, low: Pfns) -> ExtentMask:
 @walker(
     "mm/page_isolation.c",
     believes="a page that tells the zone of its pageblock",
-    local=False,
+    wide=True,
     waits_for_hotplug=True,
 )
 def start_isolate_page_range(x: Extents) -> ExtentMask:
@@ -85,7 +85,7 @@ def start_isolate_page_range(x: Extents) -> ExtentMask:
 @walker(
     "mm/page_isolation.c",
     believes="a pageblock of online memory",
-    local=False,
+    wide=True,
     waits_for_hotplug=True,
 )
 def undo_isolate_page_range(x: Extents) -> ExtentMask:
@@ -105,7 +105,7 @@ def movable(x: Extents) -> ExtentMask:
     "mm/page_isolation.c",
     believes="a page that is free or can be migrated away",
     takes=movable,
-    local=False,
+    wide=True,
     waits_for_hotplug=True,
 )
 def has_unmovable_pages(x: Extents) -> ExtentMask:
@@ -140,7 +140,7 @@ def isolated(x: Extents) -> ExtentMask:
     "mm/page_isolation.c",
     believes="a page that is free",
     takes=isolated,
-    local=False,
+    wide=True,
     waits_for_hotplug=True,
 )
 def test_pages_isolated(x: Extents) -> ExtentMask:
@@ -161,7 +161,7 @@ def test_pages_isolated(x: Extents) -> ExtentMask:
 @walker(
     "mm/page_isolation.c",
     believes="part of a page across the edge",
-    local=False,
+    wide=True,
     waits_for_hotplug=True,
 )
 def isolate_single_pageblock(x: Extents) -> ExtentMask:

@@ -21,7 +21,7 @@ def owned(x: Extents) -> ExtentMask:
     return in_zone & page_is_held(x) & ~page_reserved(x)
 
 
-@walker("mm/page_owner.c", believes="an allocated page of the zone", takes=owned, local=False)
+@walker("mm/page_owner.c", believes="an allocated page of the zone", takes=owned)
 def pagetypeinfo_showmixedcount_print(x: Extents) -> ExtentMask:
     """Reads every page of each pageblock of a zone whose first pfn is online.
 

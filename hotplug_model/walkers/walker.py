@@ -34,8 +34,9 @@ class Walker:
     """What it takes such a page for."""
     complete: bool
     """Whether its job is to visit every online page."""
-    local: bool
-    """Whether a row can be judged without its neighbours."""
+    wide: bool
+    """Whether what it does with a row depends on more than the row, its pageblock and
+    the zones that span it: on a whole section or memory block, say."""
     waits_for_hotplug: bool
     """Whether it runs with mem_hotplug_lock held, for reading or writing, so that it never
     sees the middle of another operation that holds it for writing."""
@@ -55,7 +56,7 @@ def walker(
     believes: str,
     takes: Scan | None = None,
     complete: bool = False,
-    local: bool = True,
+    wide: bool = False,
     waits_for_hotplug: bool = False,
 ) -> Callable[[Scan], Scan]:
     """Register the decorated function, which says which rows are read.
@@ -73,7 +74,7 @@ def walker(
                 takes=takes or reads,
                 believes=believes,
                 complete=complete,
-                local=local,
+                wide=wide,
                 waits_for_hotplug=waits_for_hotplug,
             ),
         )

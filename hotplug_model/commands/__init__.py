@@ -1,0 +1,1 @@
+"""The subcommands, one module each with a ``run(args)``; imported only when asked for."""

@@ -1,0 +1,61 @@
+"""What several subcommands read from their arguments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from hotplug_model.changes import KernelVariant
+from hotplug_model.errors import UserError
+from hotplug_model.trace import Trace
+from hotplug_model.trace_json import MAX_BYTES
+
+STDIN = "-"
+
+
+def named_variant(args: argparse.Namespace) -> KernelVariant:
+    """The kernel that ``--change`` and ``--release`` describe; mainline without them."""
+    code = [name for name in args.change if ":" in name]
+    if code and os.getcwd() not in sys.path:
+        # The user's own file usually lies in the directory where the command is typed.
+        sys.path.insert(0, os.getcwd())
+    try:
+        variant = KernelVariant.named(args.release, tuple(args.change))
+        variant.rules()
+    except (UserError, KeyboardInterrupt):
+        raise
+    except (Exception, SystemExit) as error:
+        if not code:
+            raise
+        raise UserError(f"change {code[0]!r}: {type(error).__name__}: {error}") from error
+    return variant
+
+
+def override(args: argparse.Namespace) -> KernelVariant | None:
+    """The kernel that the user names instead of the trace's, if any."""
+    return named_variant(args) if args.change or args.release else None
+
+
+def load_trace(path: str, trusted: list[str]) -> Trace:
+    """The trace in a file or on stdin; :class:`UserError` for whatever is none."""
+    try:
+        return Trace.loads(read_text(path), tuple(trusted))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def read_text(path: str) -> str:
+    """The text of a file, or of stdin; :class:`UserError` if there is none."""
+    try:
+        if path == STDIN:
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with Path(path).open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        return content.decode()
+    except OSError as error:
+        raise UserError(f"cannot read it: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"not text: {error}"[:120]) from None

@@ -1,0 +1,81 @@
+"""``hotplug-model list``: everything that has a name."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from inspect import cleandoc
+from typing import TypeAlias
+
+from hotplug_model.boot import LAYOUTS
+from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
+from hotplug_model.defects import DEFECTS
+from hotplug_model.geometry import GEOMETRIES, Geometry
+from hotplug_model.invariants import INVARIANTS, SOMETIMES
+from hotplug_model.ops import OPS
+from hotplug_model.report.lines import WIDTH
+from hotplug_model.walkers import WALKERS
+
+Entry: TypeAlias = tuple[str, str, str]
+"""Name, one line about it, and its source, which may be empty."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one kind of names, a line each, or as JSON."""
+    entries = LISTS[args.what]()
+    if args.json:
+        keys = ("name", "doc", "source")
+        print(json.dumps([dict(zip(keys, entry, strict=True)) for entry in entries], indent=2))
+        return 0
+    indent = min(40, max((len(name) for name, _, _ in entries), default=0))
+    for name, doc, source in entries:
+        text = f"{name:<{indent}}  {doc}" + (f" [{source}]" if source else "")
+        print(text if len(text) <= WIDTH else text[: WIDTH - 3] + "...")
+    return 0
+
+
+def first_line(documented: object) -> str:
+    """First line of a docstring."""
+    return cleandoc(documented.__doc__ or "").partition("\n")[0]
+
+
+def source_of(documented: object) -> str:
+    """What a docstring names as its source."""
+    return " ".join((documented.__doc__ or "").partition("Source:")[2].split())
+
+
+def origin(change: Change) -> str:
+    """Where a change comes from."""
+    if not (change.commit and change.since):
+        return source_of(change.rewrite)
+    return f"commit {change.name} (in v{change.since[0]}.{change.since[1]})"
+
+
+def sizes(geometry: Geometry) -> str:
+    """A geometry in a line."""
+    return (
+        f"pages of {geometry.page_bytes} bytes, {geometry.pages_per_subsection} in a subsection, "
+        f"{geometry.pages_per_section} in a section, struct page of "
+        f"{geometry.struct_page_bytes} bytes"
+    )
+
+
+def lacks(release: str) -> str:
+    """What a release lacks of mainline."""
+    undone = [change.name for change in KernelVariant.named(release, ()).undone]
+    return f"without {', '.join(undone)}" if undone else "as mainline"
+
+
+LISTS: dict[str, Callable[[], list[Entry]]] = {
+    "ops": lambda: [(n, first_line(op), source_of(op.steps)) for n, op in OPS.items()],
+    "walkers": lambda: [(n, w.doc, w.file) for n, w in WALKERS.items()],
+    "invariants": lambda: [(n, i.message, i.source) for n, i in INVARIANTS.items()],
+    "changes": lambda: [(n, c.subject, origin(c)) for n, c in CHANGES.items()],
+    "releases": lambda: [(name, lacks(name), "") for name in RELEASES],
+    "geometries": lambda: [(n, sizes(g), "") for n, g in GEOMETRIES.items()],
+    "boots": lambda: [(n, first_line(make), "") for n, make in LAYOUTS.items()],
+    "defects": lambda: [(n, first_line(d.rows), source_of(d.rows)) for n, d in DEFECTS.items()],
+    "sometimes": lambda: [(n, first_line(s), source_of(s)) for n, s in SOMETIMES.items()],
+}
+"""In the order of ``hotplug_model.cli.LISTS``."""

@@ -1,0 +1,105 @@
+"""What a check has done, in a few lines, and in JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rich.text import Text
+
+from hotplug_model.check import CheckReport
+from hotplug_model.coverage import Coverage
+from hotplug_model.defects import DEFECTS
+from hotplug_model.invariants import SOMETIMES
+from hotplug_model.ops import OPS
+from hotplug_model.report.lines import line, paragraph
+
+MAX_DEFECTS = 4
+"""Known defects that are listed when a counterexample needs the room."""
+
+
+def verdict(report: CheckReport) -> Text:
+    """The result in a line."""
+    request, coverage = report.request, report.coverage
+    words, style = "HELD", "bold green"
+    if report.trace is not None:
+        words, style = "VIOLATED", "bold red"
+    elif report.flaky:
+        words, style = "FLAKY", "bold yellow"
+    if report.interrupted:
+        words += " (interrupted)"
+    return line(
+        f"{words}: {request.variant} at {request.geometry}: {coverage.examples} examples, "
+        f"{coverage.steps} steps, {report.seconds:.1f} s, seed {request.seed}",
+        style,
+    )
+
+
+def known_defects(coverage: Coverage, most: int | None = None) -> list[Text]:
+    """Known defects of mainline that showed; they do not count."""
+    met = coverage.known.most_common(most)
+    lines = [
+        line(f"  known defect {name} ({times} times): {DEFECTS[name].doc.partition(chr(10))[0]}")
+        for name, times in met
+    ]
+    if len(coverage.known) > len(met):
+        lines.append(line(f"  ... {len(coverage.known) - len(met)} more known defects"))
+    return lines
+
+
+def coverage_table(coverage: Coverage) -> list[Text]:
+    """What was tried: a row an operation, then pairs and states."""
+    width = max(map(len, OPS.names()))
+    rows = [line(f"  {'operation':<{width}} {'drawn':>7} {'ok':>7}  refused", "bold")]
+    for name in OPS.names():
+        counts = coverage.outcomes.get(name, Counter())
+        refused = [f"{err} {n}" for err, n in sorted(counts.items()) if err != "ok"]
+        drawn = sum(counts.values())
+        rows.append(line(f"  {name:<{width}} {drawn:>7} {counts['ok']:>7}  {', '.join(refused)}"))
+    return [*rows, line("  " + pairs(coverage)), *missing(coverage)]
+
+
+def pairs(coverage: Coverage) -> str:
+    """Pairs of operations and states reached, in a line."""
+    reached = len(SOMETIMES) - len(coverage.missing())
+    return (
+        f"{len(coverage.pairs)} of {len(OPS) ** 2} pairs of operations seen; "
+        f"{reached} of {len(SOMETIMES)} sometimes properties reached"
+    )
+
+
+def missing(coverage: Coverage) -> list[Text]:
+    """Sometimes properties that were never true."""
+    names = coverage.missing()
+    return paragraph(f"never reached: {', '.join(names)}", "  ", 6) if names else []
+
+
+def to_json(report: CheckReport, path: str | None) -> dict[str, Any]:
+    """The result as plain JSON; *path* is where the trace was written."""
+    request, coverage = report.request, report.coverage
+    violations = [
+        {
+            "invariant": v.invariant,
+            "pfns": [[pfns.start_pfn, pfns.end_pfn] for pfns in v.pfns],
+            "message": v.message,
+            "source": v.source,
+            "milestone": v.milestone,
+            "trace": path,
+        }
+        for v in report.violations
+    ]
+    known = [{"name": name, "times": nr} for name, nr in sorted(coverage.known.items())]
+    return {
+        "verdict": report.verdict,
+        "violations": violations,
+        "known_defects": known,
+        "examples": coverage.examples,
+        "steps": coverage.steps,
+        "seconds": round(report.seconds, 3),
+        "coverage": coverage.to_json(),
+        "variant": str(request.variant),
+        "geometry": request.geometry,
+        "seed": request.seed,
+        "flaky": report.flaky,
+        "interrupted": report.interrupted,
+    }
