@@ -14,6 +14,9 @@ def main(argv: list[str] | None = None) -> int:
         return run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         print("hotplug-model: interrupted", file=sys.stderr)
+        # CPython remembers an interrupt that left an exec(), as dataclasses use while they
+        # are imported, and would die of SIGINT in the end; another exec() makes it forget.
+        exec("")
         return 130
 
 

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from hotplug_model import steps
+from hotplug_model.arrays import ExtentMask
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.extents import Extents
@@ -131,7 +132,7 @@ class Checker:
             violation
             for invariant in INVARIANTS
             if invariant.across is not None
-            for violation in self._split(
+            for violation in self._attribute(
                 invariant, tuple(invariant.across(before, refusal, self.kernel)), x, QUIESCENT
             )
         ]
@@ -141,20 +142,35 @@ class Checker:
             if x.wide_only and not invariant.asks_walkers:
                 return []
             rows = invariant.always(x)
-            return self._split(invariant, x.where(rows), x, milestone) if rows.any() else []
+            return self._attribute_rows(invariant, rows, x, milestone) if rows.any() else []
         if invariant.law is not None:
-            return self._split(invariant, tuple(invariant.law(x)), x, milestone)
+            return self._attribute(invariant, tuple(invariant.law(x)), x, milestone)
         return []
 
-    def _split(
-        self, invariant: Invariant, pfns: tuple[PfnRange, ...], x: Extents, milestone: str
+    def _attribute_rows(
+        self, invariant: Invariant, rows: ExtentMask, x: Extents, milestone: str
     ) -> list[Violation]:
-        """One violation for each known defect that explains some of *pfns*, one for the rest."""
+        """One violation for each known defect that explains some rows, one for the rest."""
         found = []
         for defect in DEFECTS:
-            if pfns and invariant.name in defect.invariants:
-                quiescent = milestone == QUIESCENT
-                explained = tuple(p for p in pfns if defect.explains(x, p, quiescent))
+            if defect.may_show(invariant.name, milestone == QUIESCENT):
+                explained = rows & defect.rows(x)
+                if explained.any():
+                    where = x.where(explained)
+                    found.append(Violation(invariant.name, where, milestone, defect.name))
+                    rows = rows & ~explained
+        if rows.any():
+            found.append(Violation(invariant.name, x.where(rows), milestone))
+        return found
+
+    def _attribute(
+        self, invariant: Invariant, pfns: tuple[PfnRange, ...], x: Extents, milestone: str
+    ) -> list[Violation]:
+        """As for rows, for laws: a defect must account for the whole of a range."""
+        found = []
+        for defect in DEFECTS:
+            if pfns and defect.may_show(invariant.name, milestone == QUIESCENT):
+                explained = tuple(p for p in pfns if defect.explains(x, p))
                 if explained:
                     found.append(Violation(invariant.name, explained, milestone, defect.name))
                     pfns = tuple(p for p in pfns if p not in explained)

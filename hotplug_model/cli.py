@@ -55,9 +55,6 @@ def run(argv: list[str]) -> int:
     except UserError as error:
         complain(str(error))
         return 2
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return 130
     except BrokenPipeError:
         silence_stdout()
         return 141

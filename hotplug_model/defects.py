@@ -53,10 +53,12 @@ class KnownDefect:
         """What happens, and the kernel functions that prove it."""
         return cleandoc(self.rows.__doc__ or "")
 
-    def explains(self, x: Extents, pfns: PfnRange, quiescent: bool) -> bool:
+    def may_show(self, invariant: str, quiescent: bool) -> bool:
+        """Whether it can violate *invariant*, in flight or when nothing is."""
+        return invariant in self.invariants and (self.quiescent or not quiescent)
+
+    def explains(self, x: Extents, pfns: PfnRange) -> bool:
         """Whether the defect accounts for all of *pfns*."""
-        if quiescent and not self.quiescent:
-            return False
         overlap = (x.start_pfn < pfns.end_pfn) & (x.end_pfn > pfns.start_pfn)
         return bool(self.rows(x)[overlap].all())
 

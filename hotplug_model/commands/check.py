@@ -16,12 +16,14 @@ from hotplug_model.boot import LAYOUTS, BootLayout
 from hotplug_model.check import PROFILES, CheckReport, CheckRequest, check
 from hotplug_model.cli import complain
 from hotplug_model.commands.arguments import named_variant, read_text
+from hotplug_model.commands.interrupt import PatientInterrupt
+from hotplug_model.coverage import Coverage
 from hotplug_model.errors import UserError
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.registry import unknown
 from hotplug_model.report import summary
 from hotplug_model.report.counterexample import MAX_LINES, page
-from hotplug_model.report.lines import line, show
+from hotplug_model.report.lines import line, printable, show
 from hotplug_model.report.progress import CheckProgress
 from hotplug_model.trace import Trace
 from hotplug_model.trace_file import TraceFile
@@ -41,9 +43,19 @@ def run(args: argparse.Namespace) -> int:
         progress.found(trace)
         kept.write(dataclasses.replace(trace, found=how))
 
+    def step(coverage: Coverage) -> None:
+        progress.step(coverage)
+        interrupt.poll()
+
     nr_examples = request.profile.max_examples
-    with CheckProgress(nr_examples, request.seconds) as progress:
-        report = check(request, on_step=progress.step, on_found=keep)
+    with PatientInterrupt() as interrupt, CheckProgress(nr_examples, request.seconds) as progress:
+        try:
+            report = check(request, on_step=step, on_found=keep)
+        except KeyboardInterrupt:
+            # The second Ctrl-C, while the counterexample was being minimised.
+            complain(f"interrupted; counterexample so far: {kept.path or 'none'}")
+            return 130
+    report.interrupted |= interrupt.asked
     if kept.problem:
         complain(kept.problem)
     written = write_json(args.json, report, kept)
@@ -114,7 +126,7 @@ def draw(report: CheckReport, kept: TraceFile, stream: IO[str]) -> None:
     if found is None:
         show([*lines, *summary.coverage_table(report.coverage)], stream)
         if kept.path is not None:
-            show([line(f"  unconfirmed counterexample: {kept.path}")], stream)
+            print(f"  unconfirmed counterexample: {printable(str(kept.path))}", file=stream)
         return
     lines += [line("  " + summary.pairs(report.coverage)), line()]
     path = None if kept.path is None or kept.problem else str(kept.path)

@@ -22,8 +22,8 @@ LETTERS = {
     "T": SectionFlag.TAINT_ZONE_DEVICE,
 }
 LEGEND = (
-    "sect: P present, M has memmap, O online, E early, T tainted by ZONE_DEVICE; "
-    "sub: in subsection map"
+    "sect: P present, M memmap, O online, E early, T taint; sub: subsection bit; "
+    "last: pfn_to_online_page"
 )
 HEADER = ("pfns", "sect", "sub", "struct page", "zone", "refs", "pgmap", "block", "online page?")
 MIN_WIDTHS = (20, 5, 3, 13, 9, 4, 5, 13, 0)
