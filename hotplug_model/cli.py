@@ -91,7 +91,9 @@ def make_parser() -> Parser:
         add_kernel(command)
     listing = commands.add_parser("list", help="list what there is", allow_abbrev=False)
     listing.add_argument("what", choices=LISTS, metavar="WHAT", help=", ".join(LISTS))
-    listing.add_argument("--json", action="store_true", help="as JSON")
+    form = listing.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON")
+    form.add_argument("--markdown", action="store_true", help="as a Markdown table")
     conform = commands.add_parser(
         "conform", help="replay recorded real kernels against the model", allow_abbrev=False
     )

@@ -221,10 +221,15 @@ DEVICE = ZoneType.ZONE_DEVICE
 
 
 def orphans(x: Extents) -> ExtentMask:
-    """Populated rows that no block, no map in the array and no System RAM accounts for."""
+    """Populated rows that no block, no map in the array and no System RAM accounts for.
+
+    A subsection that holds some RAM is accounted for as a whole.
+    """
     ram = np.zeros(len(x.start_pfn), bool)
+    size = x.geometry.pages_per_subsection
     for pfns in x.kernel.iomem.merged(SYSTEM_RAM):
-        ram |= (x.start_pfn < pfns.end_pfn) & (x.end_pfn > pfns.start_pfn)
+        start, end = pfns.start_pfn // size * size, -(-pfns.end_pfn // size) * size
+        ram |= (x.start_pfn < end) & (x.end_pfn > start)
     in_block = (x.block != BlockState.NONE) & ~x.section_has(SectionFlag.IS_EARLY)
     return x.subsection & ~ram & ~in_block & (x.pgmap_array < 0) & ~x.is_zone_device
 

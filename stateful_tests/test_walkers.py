@@ -378,7 +378,8 @@ def twin_resettable(m: Machine) -> Iterator[int]:
         for block in m.pageblocks(span):
             for pfn in (block[0], block[-1]):
                 if m.online(pfn) and m.in_zone(pfn, zone) and m.online(block[-1]):
-                    yield from block
+                    start = block[0] if m.online(block[0]) else pfn
+                    yield from range(start, block.stop)
 
 
 def twin_reset_isolation(m: Machine) -> Iterator[int]:

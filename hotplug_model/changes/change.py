@@ -33,7 +33,7 @@ class Change:
     """A commit, as the way to undo it; or a proposal or injected bug, to apply."""
 
     name: str
-    """Abbreviated commit id; a slug for what never was a commit."""
+    """Abbreviated commit id; a slug where there is none that could be confirmed."""
     subject: str
     since: Release | None
     """First release with the commit; None for what never shipped."""

@@ -12,6 +12,10 @@ from hotplug_model.rules import KernelRules
     "1f90a3477df3",
     "mm: teach pfn_to_online_page() about ZONE_DEVICE section collisions",
     since=(5, 12),
+    breaks=(
+        "walkers_read_no_poisoned_page",
+        "walkers_take_no_zone_device_page",
+    ),
 )
 def section_granularity(rules: KernelRules) -> KernelRules:
     """A section that device memory shares is not tainted: all of it counts as online."""

@@ -12,6 +12,7 @@ from hotplug_model.rules import KernelRules
     "2d070eab2e82",
     "mm: consider zone which is not fully populated to have holes",
     since=(4, 13),
+    breaks=("walkers_read_no_poisoned_page",),
 )
 def trust_pfn_valid(rules: KernelRules) -> KernelRules:
     """Walkers take any valid pfn, whether or not its section is online."""

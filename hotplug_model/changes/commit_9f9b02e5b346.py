@@ -12,6 +12,7 @@ from hotplug_model.rules import KernelRules
     "9f9b02e5b346",
     "mm: teach pfn_to_online_page() to consider subsection validity",
     since=(5, 12),
+    breaks=("walkers_read_no_poisoned_page",),
 )
 def ignore_the_subsection(rules: KernelRules) -> KernelRules:
     """pfn_to_online_page() does not ask whether the subsection is populated."""

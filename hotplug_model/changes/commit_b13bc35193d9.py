@@ -12,6 +12,7 @@ from hotplug_model.rules import KernelRules
     "b13bc35193d9",
     "mm/hotplug: invalid PFNs from pfn_to_online_page()",
     since=(5, 0),
+    breaks=("walkers_take_no_uninitialised_page",),
 )
 def ignore_holes_in_zone(rules: KernelRules) -> KernelRules:
     """pfn_to_online_page() does not ask the architecture whether the pfn is a hole."""

@@ -12,6 +12,7 @@ from hotplug_model.rules import KernelRules
     "c5e79ef561b0",
     "mm/memory_hotplug.c: don't allow to online/offline memory blocks with holes",
     since=(5, 5),
+    breaks=("walkers_read_no_poisoned_page",),
 )
 def allow_holes(rules: KernelRules) -> KernelRules:
     """Memory blocks with holes can be offlined."""

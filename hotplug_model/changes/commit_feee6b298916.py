@@ -12,6 +12,7 @@ from hotplug_model.rules import KernelRules
     "feee6b298916",
     "mm/memory_hotplug: shrink zones when offlining memory",
     since=(5, 5),
+    breaks=("zone_spans_shrink",),
 )
 def shrink_at_removal(rules: KernelRules) -> KernelRules:
     """A zone keeps offline memory in its span until it is removed."""

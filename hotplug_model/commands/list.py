@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable
-from inspect import cleandoc
 from typing import TypeAlias
 
 from hotplug_model.boot import LAYOUTS
+from hotplug_model.catalogue import TABLES, first_line, kernel_source, markdown, since, source_of
 from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.defects import DEFECTS
 from hotplug_model.geometry import GEOMETRIES, Geometry
@@ -19,10 +20,15 @@ from hotplug_model.walkers import WALKERS
 
 Entry: TypeAlias = tuple[str, str, str]
 """Name, one line about it, and its source, which may be empty."""
+COMMIT_ID = re.compile(r"[0-9a-f]{12}")
+"""Other names stand for commits whose id could not be confirmed."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one kind of names, a line each, or as JSON."""
+    """Print one kind of names, a line each, as JSON, or as Markdown."""
+    if args.markdown:
+        print(markdown(TABLES[args.what]()), end="")
+        return 0
     entries = LISTS[args.what]()
     if args.json:
         keys = ("name", "doc", "source")
@@ -35,21 +41,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def first_line(documented: object) -> str:
-    """First line of a docstring."""
-    return cleandoc(documented.__doc__ or "").partition("\n")[0]
-
-
-def source_of(documented: object) -> str:
-    """What a docstring names as its source."""
-    return " ".join((documented.__doc__ or "").partition("Source:")[2].split())
-
-
 def origin(change: Change) -> str:
     """Where a change comes from."""
-    if not (change.commit and change.since):
+    if not change.commit:
         return source_of(change.rewrite)
-    return f"commit {change.name} (in v{change.since[0]}.{change.since[1]})"
+    named = f"commit {change.name} " if COMMIT_ID.fullmatch(change.name) else ""
+    return f"{named}(in {since(change)})"
 
 
 def sizes(geometry: Geometry) -> str:
@@ -68,7 +65,7 @@ def lacks(release: str) -> str:
 
 
 LISTS: dict[str, Callable[[], list[Entry]]] = {
-    "ops": lambda: [(n, first_line(op), source_of(op.steps)) for n, op in OPS.items()],
+    "ops": lambda: [(n, first_line(op), kernel_source(op)) for n, op in OPS.items()],
     "walkers": lambda: [(n, w.doc, w.file) for n, w in WALKERS.items()],
     "invariants": lambda: [(n, i.message, i.source) for n, i in INVARIANTS.items()],
     "changes": lambda: [(n, c.subject, origin(c)) for n, c in CHANGES.items()],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.flags import RefState
 from hotplug_model.invariants.invariant import always, law
-from hotplug_model.pfn import PfnRange
+from hotplug_model.pfn import PfnRange, merge_ranges
 
 
 @law(quiescent=True)
@@ -15,16 +17,15 @@ def pgmap_array_holds_the_maps(x: Extents) -> list[PfnRange]:
 
     Source: pagemap_range(), pgmap_array_delete(), mm/memremap.c.
     """
-    table = x.kernel.pfns
-    wrong = [
-        pfns
-        for pgmap_id, pgmap in x.kernel.pgmaps.items()
-        for pfns in pgmap.ranges
-        if (table.within(pfns, "pgmap_array") != pgmap_id).any()
-    ]
-    stored = x.where(table.column("pgmap_array") >= 0)
-    owned = [pfns for pgmap in x.kernel.pgmaps.values() for pfns in pgmap.ranges]
-    return wrong + [s for s in stored if not any(o.overlaps(s) for o in owned)]
+    claimed = np.zeros(len(x.start_pfn), bool)
+    wrong: list[PfnRange] = []
+    for pgmap_id, pgmap in x.kernel.pgmaps.items():
+        for pfns in merge_ranges(sorted(pgmap.ranges)):
+            inside = (x.start_pfn >= pfns.start_pfn) & (x.end_pfn <= pfns.end_pfn)
+            claimed |= inside & (x.pgmap_array == pgmap_id)
+            if (x.kernel.pfns.within(pfns, "pgmap_array") != pgmap_id).any():
+                wrong.append(pfns)
+    return wrong + list(x.where((x.pgmap_array >= 0) & ~claimed))
 
 
 @always(quiescent=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.flags import BlockState, PageContent, SectionFlag, ZoneType
+from hotplug_model.flags import BlockState, PageContent, SectionFlag
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.resource import SYSTEM_RAM
@@ -97,14 +97,3 @@ def memmap_goes_back_to_its_owner(x: Extents) -> list[PfnRange]:
     memory_hotplug: fix error handling in add_memory_resource()") (in v6.7).
     """
     return [x.kernel.geometry.all_pfns] if x.kernel.wild_frees else []
-
-
-@always(quiescent=True)
-def offline_pages_have_left_the_allocator(x: Extents) -> ExtentMask:
-    """A page of an offline block is still held by somebody.
-
-    Source: offline_pages(), mm/memory_hotplug.c.
-    """
-    ram = x.initialised & (x.zone != ZoneType.ZONE_DEVICE) & x.subsection
-    rows: ExtentMask = ram & (x.block == BlockState.MEM_OFFLINE)
-    return rows

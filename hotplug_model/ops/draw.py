@@ -18,9 +18,16 @@ def pick(choose: Chooser, items: Sequence[T]) -> T:
     return items[choose.index(len(items))]
 
 
+class Rare(int):
+    """A number of options of which all but the last mean the same.
+
+    Exhaustive search tries two of them.
+    """
+
+
 def rarely(choose: Chooser, nr: int = 8) -> bool:
     """True once in *nr*; False is simpler."""
-    return choose.index(nr) == nr - 1
+    return choose.index(Rare(nr)) == nr - 1
 
 
 def window_blocks(kernel: Kernel) -> list[int]:
@@ -51,7 +58,7 @@ def empty_blocks(kernel: Kernel) -> list[int]:
 def block_range(kernel: Kernel, choose: Chooser, first: int, known: Sequence[int]) -> PfnRange:
     """One or two blocks from *first* on, the second only if it is *known* too."""
     nr = 1
-    if first + 1 in known and choose.index(3) == 2:
+    if first + 1 in known and rarely(choose, 3):
         nr = 2
     return PfnRange(kernel.block_pfns(first).start_pfn, kernel.block_pfns(first + nr - 1).end_pfn)
 
@@ -60,7 +67,8 @@ def free_ranges(kernel: Kernel) -> list[PfnRange]:
     """Maximal ranges of the window of which no subsection is populated."""
     x = kernel.extents()
     free = x.where(~x.subsection)
-    parts = (part.intersection(pfns) for pfns in merge_ranges(kernel.layout.window) for part in free)
+    window = merge_ranges(kernel.layout.window)
+    parts = (part.intersection(pfns) for pfns in window for part in free)
     return [part for part in parts if part.nr_pages > 0]
 
 

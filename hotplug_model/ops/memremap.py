@@ -61,12 +61,12 @@ class MemremapPages(Op):
         free = free_ranges(kernel)
         pool = free if free and not rarely(choose, 12) else list(kernel.layout.window)
         first = subsections(kernel, choose, pick(choose, pool))
-        kind = pick(choose, list(TYPES)) if choose.index(3) == 2 else "generic"
+        kind = pick(choose, list(TYPES)) if rarely(choose, 3) else "generic"
         nid = choose.index(kernel.layout.nodes)
         ranges: tuple[PfnRange, ...] = (first,)
-        if choose.index(6) == 5:
+        if rarely(choose, 6):
             ranges = (first, subsections(kernel, choose, pick(choose, pool)))
-        altmap = draw_altmap(kernel, choose, first) if choose.index(4) == 3 else ()
+        altmap = draw_altmap(kernel, choose, first) if rarely(choose, 4) else ()
         if rarely(choose, 24):
             ranges = pick(choose, [(PfnRange(first.start_pfn + 1, first.end_pfn + 1),), ()])
         return cls(pgmap_id, ranges, kind, nid, altmap)

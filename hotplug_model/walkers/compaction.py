@@ -48,9 +48,11 @@ def resettable(x: Extents) -> ExtentMask:
 
     def compute() -> ExtentMask:
         blocks, asked = pageblocks(x), every_pfn(x)
-        # The scan from below comes with the first pfn, the one from above with the last.
-        entered = (asked[blocks.first] & blocks.first_links) | blocks.last_links
-        return blocks.rows(entered & asked[blocks.last])
+        # The scan from below comes with the first pfn, the one from above with the last,
+        # and stays there unless the first is online.
+        whole = asked[blocks.first] & (blocks.first_links | blocks.last_links)
+        stays = blocks.last_links & (blocks.last == blocks.row)
+        return blocks.rows((whole | stays) & asked[blocks.last])
 
     return x.remember("resettable", compute)
 

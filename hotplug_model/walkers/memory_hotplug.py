@@ -40,7 +40,7 @@ def smallest(x: Extents) -> ExtentMask:
 def find_smallest_section_pfn(x: Extents) -> ExtentMask:
     """Looks at the first page of each subsection for where a zone begins.
 
-    Source: find_smallest_section_pfn(); commit 7ce700bf11b5 (in v5.4).
+    Source: find_smallest_section_pfn().
     """
     return x.remember("find_smallest_section_pfn", lambda: edge(x, 0))
 
@@ -60,7 +60,7 @@ def biggest(x: Extents) -> ExtentMask:
 def find_biggest_section_pfn(x: Extents) -> ExtentMask:
     """Looks at the last page of each subsection for where a zone ends.
 
-    Source: find_biggest_section_pfn(); commit 7ce700bf11b5 (in v5.4).
+    Source: find_biggest_section_pfn().
     """
     return x.remember("find_biggest_section_pfn", lambda: edge(x, -1))
 

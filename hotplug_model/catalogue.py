@@ -1,0 +1,272 @@
+"""What there is, as Markdown tables that are built from the registries.
+
+``hotplug-model list KIND --markdown`` prints one; ``python -m hotplug_model.catalogue FILE``
+renews those that stand between ``<!-- begin KIND -->`` and ``<!-- end KIND -->``, and a
+report of the section collision, ``KIND`` being ``report``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from inspect import cleandoc
+from itertools import groupby
+from pathlib import Path
+from typing import TypeAlias
+
+from hotplug_model.boot import LAYOUTS
+from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
+from hotplug_model.defects import DEFECTS
+from hotplug_model.errors import UserError
+from hotplug_model.geometry import GEOMETRIES, Geometry
+from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
+from hotplug_model.ops import OPS, Op
+from hotplug_model.ops.memremap import MemremapPages
+from hotplug_model.pfn import PfnRange
+from hotplug_model.recorded.incomparable import INCOMPARABLE
+from hotplug_model.registry import unknown
+from hotplug_model.report.counterexample import page
+from hotplug_model.trace import Trace, broken, replay
+from hotplug_model.trace_file import file_name
+from hotplug_model.walkers import WALKERS
+
+Row: TypeAlias = tuple[str, ...]
+
+REGION = re.compile(r"<!-- begin ([\w-]+) -->\n.*?<!-- end \1 -->", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A heading and rows of as many cells."""
+
+    heading: Row
+    rows: Sequence[Row]
+
+
+def markdown(table: Table) -> str:
+    """The table with its columns aligned; the last one, which is prose, is not padded."""
+    rows = [tuple(map(cell, row)) for row in table.rows]
+    widths = [max(map(len, column)) for column in zip(table.heading, *rows, strict=True)]
+    rule = tuple("-" * width for width in widths[:-1])
+    lines = [table.heading, (*rule, "---"), *rows]
+    return "\n".join(padded(row, widths) for row in lines) + "\n"
+
+
+def padded(row: Row, widths: list[int]) -> str:
+    """One line of a table."""
+    cells = [text.ljust(width) for text, width in zip(row[:-1], widths, strict=False)]
+    return f"| {' | '.join([*cells, row[-1]])} |"
+
+
+def cell(text: str) -> str:
+    """*text*, from a docstring, as Markdown on one line."""
+    return " ".join(text.replace("``", "`").replace("|", "\\|").split())
+
+
+def renewed(text: str) -> str:
+    """*text* with everything between markers as it is now; refuses unknown markers."""
+
+    def region(found: re.Match[str]) -> str:
+        kind = found[1]
+        if kind not in REGIONS:
+            raise UserError(unknown("marker", kind, REGIONS))
+        return f"<!-- begin {kind} -->\n\n{REGIONS[kind]()}\n<!-- end {kind} -->"
+
+    return REGION.sub(region, text)
+
+
+# What docstrings say
+
+
+def first_line(documented: object) -> str:
+    """First line of a docstring."""
+    return cleandoc(documented.__doc__ or "").partition("\n")[0]
+
+
+def source_of(documented: object) -> str:
+    """What a docstring names as its source."""
+    return " ".join((documented.__doc__ or "").partition("Source:")[2].split())
+
+
+def kernel_source(op: type[Op]) -> str:
+    """The kernel functions that an operation stands for: its own or its transition's."""
+    own = source_of(op.steps)
+    see = re.search(r":func:`([\w.]+)\.(\w+)`", op.steps.__doc__ or "")
+    if own or see is None:
+        return own
+    return source_of(getattr(importlib.import_module(see[1]), see[2]))
+
+
+def asked(invariant: Invariant) -> str:
+    """When an invariant is evaluated."""
+    if invariant.across is not None:
+        return "across an operation"
+    return "between operations" if invariant.quiescent else "at every milestone"
+
+
+def since(change: Change) -> str:
+    """The first release that has a commit."""
+    if not (change.commit and change.since):
+        return "never shipped"
+    return f"v{change.since[0]}.{change.since[1]}"
+
+
+def lacks(release: str) -> Row:
+    """Names of the commits that a release lacks."""
+    return tuple(change.name for change in KernelVariant.named(release, ()).undone)
+
+
+# The tables
+
+
+def ops() -> Table:
+    """Operations."""
+    rows = [(code(n), first_line(op), kernel_source(op)) for n, op in OPS.items()]
+    return Table(heading=("operation", "what it asks for", "kernel source"), rows=rows)
+
+
+def walkers() -> Table:
+    """Walkers, by kernel source file."""
+    items = sorted(WALKERS.items(), key=lambda item: item[1].file)
+    rows = [(code(w.file), code(f"{n}()"), w.believes, w.doc) for n, w in items]
+    heading = ("kernel source", "walker", "takes what it accepts for", "what it does")
+    return Table(heading=heading, rows=rows)
+
+
+def invariants() -> Table:
+    """Invariants."""
+    rows = [(code(n), asked(i), i.message, i.source) for n, i in INVARIANTS.items()]
+    return Table(heading=("invariant", "asked", "violated when", "kernel source"), rows=rows)
+
+
+def changes() -> Table:
+    """Changes."""
+    rows = [(code(n), since(c), c.subject, c.doc) for n, c in CHANGES.items()]
+    heading = ("change", "in", "subject", "the kernel without the commit, or with the proposal")
+    return Table(heading=heading, rows=rows)
+
+
+def releases() -> Table:
+    """Releases that lack the same commits share a row."""
+    rows = []
+    for missing, names in groupby(RELEASES, key=lacks):
+        first, *rest = list(names)
+        span = f"{first} to {rest[-1]}" if rest else first
+        rows.append((span, ", ".join(map(code, missing)) or "nothing"))
+    return Table(heading=("release", "mainline without"), rows=rows)
+
+
+def geometries() -> Table:
+    """Geometries."""
+    heading = ("geometry", "page", "subsection", "section", "struct page", "physical bits")
+    return Table(heading=heading, rows=[sizes(n, g) for n, g in GEOMETRIES.items()])
+
+
+def sizes(name: str, geometry: Geometry) -> Row:
+    """One geometry."""
+    page, struct_page = geometry.page_bytes, geometry.struct_page_bytes
+    in_bytes = (page, geometry.pages_per_subsection * page, geometry.pages_per_section * page)
+    bits = str(geometry.max_physmem_bits)
+    return (code(name), *map(amount, in_bytes), f"{struct_page} B", bits)
+
+
+def amount(size: int) -> str:
+    """Bytes, for people."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size} {unit}"
+        size //= 1024
+    return f"{size} GiB"
+
+
+def boots() -> Table:
+    """Boot layouts."""
+    rows = [(code(n), first_line(make)) for n, make in LAYOUTS.items()]
+    return Table(heading=("boot layout", "what it is"), rows=rows)
+
+
+def defects() -> Table:
+    """Known defects of mainline."""
+    rows = [
+        (code(n), first_line(d.rows), ", ".join(map(code, d.invariants)), source_of(d.rows))
+        for n, d in DEFECTS.items()
+    ]
+    return Table(heading=("defect", "what happens", "violates", "kernel source"), rows=rows)
+
+
+def sometimes() -> Table:
+    """States that a check must reach."""
+    rows = [(code(n), first_line(reach)) for n, reach in SOMETIMES.items()]
+    return Table(heading=("state", "reached when"), rows=rows)
+
+
+def incomparable() -> Table:
+    """What recordings hold and nothing is compared with."""
+    rows = [(code(n), why) for n, why in INCOMPARABLE.items()]
+    return Table(heading=("not compared", "why"), rows=rows)
+
+
+def code(name: str) -> str:
+    """*name* in code style."""
+    return f"`{name}`"
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    make.__name__: make
+    for make in (
+        ops, walkers, invariants, changes, releases, geometries, boots, defects, sometimes,
+        incomparable,
+    )
+}  # fmt: skip
+
+
+# An example of a report
+
+
+def report() -> str:
+    """What ``check --release 5.11`` prints about the section collision."""
+    trace = collision()
+    lines = page(trace, f"hotplug-traces/{file_name(trace)}")
+    return "\n".join(["```text", *(str(line).rstrip() for line in lines), "```", ""])
+
+
+def collision() -> Trace:
+    """A device mapped into the hole of an online section, before v5.12."""
+    geometry = GEOMETRIES["tiny"]
+    boot = LAYOUTS["collision"](geometry)
+    hole = boot.ram[-1][0].end_pfn
+    device = PfnRange(hole, hole + geometry.pages_per_subsection)
+    events = (MemremapPages(0, (device,), "generic", 0, ()),)
+    trace = Trace(geometry="tiny", boot=boot, release="5.11", events=events)
+    violations = replay(trace)[1]
+    title = f"{trace.variant()}: {violations[0].message}"
+    return replace(trace, violates=broken(violations), title=title)
+
+
+def table(make: Callable[[], Table]) -> Callable[[], str]:
+    """*make* as text."""
+    return lambda: markdown(make())
+
+
+REGIONS: dict[str, Callable[[], str]] = {
+    **{kind: table(make) for kind, make in TABLES.items()},
+    "report": report,
+}
+"""What may stand between markers."""
+
+
+def main(argv: list[str]) -> int:
+    """Renew the tables in files."""
+    parser = argparse.ArgumentParser(prog="python -m hotplug_model.catalogue")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    for path in parser.parse_args(argv).files:
+        path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,213 @@
+"""Known defects of mainline: the shortest way to each, and what each does not excuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from hotplug_model.boot import BootLayout
+from hotplug_model.checker import QUIESCENT, Checker, Outcome
+from hotplug_model.defects import DEFECTS
+from hotplug_model.flags import MemmapOrigin, SectionFlag, ZoneType
+from hotplug_model.invariants import INVARIANTS
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm.mainline import MAINLINE
+from hotplug_model.ops import Op
+from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.pfn import PfnRange
+from hotplug_model.rules import KernelRules
+from stateful_tests.kernels import HOLE, B, C, D, add, boot, device, layout, offline, online, pages
+
+every_defect = pytest.mark.parametrize("name", DEFECTS.names())
+
+STARVED = device(pages(16, 32), altmap=(0, 2))
+"""The altmap has room for the memmap of the first section, not for the second's."""
+INSIDE = (device(pages(18, 20)), device(C, pgmap_id=1))
+"""The second lies around the first."""
+LOST = (add(C), online(2), offline(2))
+"""NORMAL grows over C and shrinks back to one pfn short of its old end."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The shortest sequence of operations that shows a defect."""
+
+    ops: tuple[Op, ...]
+    at: str
+    """The milestone of the last operation at which it is seen first."""
+    invariants: set[str]
+    of: BootLayout
+
+
+SHOWN: dict[str, Shown] = {
+    "dying-map-is-no-map": Shown(
+        (device(HOLE), MemunmapPages(0)),
+        "percpu_ref_kill",
+        {"walkers_take_no_zone_device_page", "walkers_read_no_poisoned_page"},
+        layout(),
+    ),
+    "taint-comes-after-the-bit": Shown(
+        (device(HOLE),), "page_init_poison", {"walkers_read_no_poisoned_page"}, layout()
+    ),
+    "valid-before-it-is-mapped": Shown(
+        (device(pages(16, 18)), device(pages(18, 20), pgmap_id=1)),
+        "fill_subsection_map",
+        {"valid_pfns_have_a_struct_page"},
+        layout(),
+    ),
+    "add-pages-does-not-unwind": Shown(
+        (STARVED,), QUIESCENT, {"refusals_leave_the_machine_alone"}, layout()
+    ),
+    "conflict-check-looks-at-the-ends": Shown(
+        INSIDE,
+        QUIESCENT,
+        {
+            "refusals_leave_the_machine_alone",
+            "pgmap_array_holds_the_maps",
+            "populated_device_pages_have_a_map",
+        },
+        layout(),
+    ),
+    "shrinking-samples-one-pfn-a-subsection": Shown(
+        LOST, "shrink_zone_span", {"zone_spans_cover_their_pages"},
+        layout("holes-in-zone"),
+    ),
+}  # fmt: skip
+
+
+def outcome(
+    ops: tuple[Op, ...], of: BootLayout, strict: bool = False, rules: KernelRules = MAINLINE
+) -> Outcome:
+    """What the last operation did; those before it show nothing that is unknown."""
+    checker = Checker(boot(of, rules=rules), strict)
+    outcomes = [checker.apply(op) for op in ops]
+    return outcomes[-1]
+
+
+def known_names(found: Outcome) -> set[str | None]:
+    return {violation.defect for violation in found.known}
+
+
+@every_defect
+def test_a_known_defect_is_reported_apart(name: str) -> None:
+    shown = SHOWN[name]
+    found = outcome(shown.ops, shown.of)
+    assert found.violations == []
+    assert known_names(found) == {name}
+    assert {v.invariant for v in found.known} == shown.invariants
+
+
+@every_defect
+def test_a_known_defect_counts_when_strict(name: str) -> None:
+    shown = SHOWN[name]
+    found = outcome(shown.ops, shown.of, strict=True)
+    assert found.known == []
+    assert {v.invariant for v in found.violations} == shown.invariants
+
+
+@every_defect
+def test_a_known_defect_begins_where_the_kernel_makes_it(name: str) -> None:
+    shown = SHOWN[name]
+    seen_first = outcome(shown.ops, shown.of).known[-1].milestone
+    assert seen_first == shown.at
+
+
+@every_defect
+def test_a_known_defect_is_over_with_the_operation_unless_it_says_otherwise(name: str) -> None:
+    shown = SHOWN[name]
+    checker = Checker(boot(shown.of))
+    for op in shown.ops:
+        checker.apply(op)
+    lasting = {violation.defect for violation in checker.look(QUIESCENT)}
+    assert lasting <= {name}
+    assert not lasting or DEFECTS[name].quiescent
+
+
+@every_defect
+def test_each_operation_on_the_way_to_a_known_defect_is_needed(name: str) -> None:
+    shown = SHOWN[name]
+    for index in range(len(shown.ops)):
+        fewer = shown.ops[:index] + shown.ops[index + 1 :]
+        assert not fewer or name not in known_names(outcome(fewer, shown.of))
+
+
+@every_defect
+def test_a_known_defect_names_invariants_that_exist_and_its_source(name: str) -> None:
+    defect = DEFECTS[name]
+    assert all(invariant in INVARIANTS for invariant in defect.invariants)
+    assert "Source:" in defect.doc
+
+
+@every_defect
+def test_a_known_defect_explains_nothing_on_a_fresh_machine(name: str) -> None:
+    assert not DEFECTS[name].rows(boot(SHOWN[name].of).extents()).any()
+
+
+# What they do not excuse
+
+
+def look(kernel: Kernel, milestone: str = QUIESCENT) -> set[str]:
+    """Violations that no known defect explains."""
+    kernel.pfns.merge()
+    return {v.invariant for v in Checker(kernel).look(milestone) if v.defect is None}
+
+
+UNTAINTED = replace(MAINLINE, section_taint_zone_device=False)
+NO_SUBSECTION = replace(MAINLINE, online_checks_subsection="never")
+
+
+def broken_too(change: Callable[[Kernel], None], ops: tuple[Op, ...], of: BootLayout) -> set[str]:
+    """What is broken in the state of the defect once another store goes wrong."""
+    checker = Checker(boot(of))
+    for op in ops:
+        checker.apply(op)
+    change(checker.kernel)
+    return look(checker.kernel)
+
+
+def test_without_the_taint_a_mapped_device_is_no_known_defect() -> None:
+    found = outcome((device(HOLE),), layout(), rules=UNTAINTED)
+    assert "walkers_take_no_zone_device_page" in {v.invariant for v in found.violations}
+
+
+def test_without_the_taint_a_dying_map_is_no_known_defect() -> None:
+    found = outcome((device(HOLE), MemunmapPages(0)), layout(), rules=UNTAINTED)
+    assert {v.invariant for v in found.violations} >= {"walkers_take_no_zone_device_page"}
+
+
+def test_a_map_that_is_gone_excuses_nothing() -> None:
+    found = outcome((device(HOLE), MemunmapPages(0)), layout(), rules=NO_SUBSECTION)
+    assert {v.invariant for v in found.violations} == {"walkers_read_no_poisoned_page"}
+
+
+def test_a_pfn_that_is_valid_but_unmapped_without_an_operation_in_flight_is_broken() -> None:
+    def unmap(kernel: Kernel) -> None:
+        kernel.pfns.write(C, memmap=MemmapOrigin.NONE)
+
+    assert broken_too(unmap, (device(C),), layout()) == {"valid_pfns_have_a_struct_page"}
+
+
+def test_sections_left_behind_excuse_no_other_section() -> None:
+    def untaint(kernel: Kernel) -> None:
+        kernel.pfns.clear_bits(B, "section_flags", SectionFlag.TAINT_ZONE_DEVICE)
+
+    assert broken_too(untaint, (STARVED,), layout()) == set()
+    ops = (device(HOLE, pgmap_id=1), STARVED)
+    assert broken_too(untaint, ops, layout()) == {"walkers_take_no_zone_device_page"}
+
+
+def test_a_lost_map_excuses_no_other_map() -> None:
+    def lose(pfns: PfnRange) -> Callable[[Kernel], None]:
+        return lambda kernel: kernel.pfns.write(pfns, pgmap_array=7)
+
+    ops = (*INSIDE, device(D, pgmap_id=2))
+    assert broken_too(lose(pages(20, 22)), ops, layout()) == {"pgmap_array_holds_the_maps"}
+
+
+def test_a_span_that_loses_whole_subsections_is_broken() -> None:
+    def lose(kernel: Kernel) -> None:
+        kernel.zone(0, ZoneType.ZONE_NORMAL).spanned_pages -= 4
+
+    assert "zone_spans_cover_their_pages" in broken_too(lose, (add(C),), layout())

@@ -1,0 +1,286 @@
+"""Every invariant holds on sound machines, and is broken by the machine that it is about."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from hotplug_model.arrays import ExtentMask
+from hotplug_model.boot import LAYOUTS
+from hotplug_model.checker import QUIESCENT, Checker
+from hotplug_model.errors import KernelRefusal
+from hotplug_model.extents import Extents
+from hotplug_model.flags import BlockState, MemmapOrigin, PageContent, SectionFlag, ZoneType
+from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.invariants import INVARIANTS, Invariant
+from hotplug_model.invariants.refusals import refusals_leave_the_machine_alone
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm.mainline import MAINLINE
+from hotplug_model.mm.zones import adjust_present_page_count, set_span
+from hotplug_model.pfn import PfnRange
+from hotplug_model.state.resource import Resource
+from stateful_tests.kernels import HOLE, A, B, C, D, boot, busy, device, do, pages, walk
+
+every_invariant = pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda each: each.name)
+FIRST = pages(0, 2)
+"""Two online pages of ZONE_DMA."""
+HALF = pages(8, 12)
+"""The RAM of the section that the device shares."""
+NOWHERE = PfnRange(0, 32)
+"""What a violation names that has no place: every pfn."""
+UNOWNED = {"online_pages_are_initialised", "present_pages_add_up"}
+"""Echoes: a page that nobody owns is counted by nobody either."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A machine that breaks an invariant at *pfns*, and what echoes it."""
+
+    kernel: Kernel
+    pfns: tuple[PfnRange, ...]
+    echoes: set[str]
+
+
+def corrupt(
+    change: Callable[[Kernel], object], *pfns: PfnRange, echoes: set[str] | None = None,
+    of: Callable[[], Kernel] = busy,
+) -> Broken:  # fmt: skip
+    """The busy machine, or another, with one store gone wrong."""
+    kernel = of()
+    change(kernel)
+    kernel.pfns.merge()
+    return Broken(kernel, pfns, echoes or set())
+
+
+def write(pfns: PfnRange, **values: int) -> Callable[[Kernel], object]:
+    return lambda kernel: kernel.pfns.write(pfns, **values)
+
+
+def denies_the_first_row(x: Extents) -> ExtentMask:
+    """A pfn_to_online_page() that never grants page 0."""
+    granted: ExtentMask = MAINLINE.pfn_to_online_page(x) & (x.start_pfn > 0)
+    return granted
+
+
+def two_devices() -> Kernel:
+    """Two maps in sections of their own, without RAM in reach."""
+    kernel = boot()
+    assert do(kernel, device(C), device(D, pgmap_id=1)) is None
+    return kernel
+
+
+BREAKS: dict[str, Callable[[], Broken]] = {
+    "walkers_take_no_zone_device_page": lambda: corrupt(
+        lambda k: k.pfns.clear_bits(B, "section_flags", SectionFlag.TAINT_ZONE_DEVICE), HOLE
+    ),
+    "walkers_read_no_poisoned_page": lambda: corrupt(
+        write(FIRST, content=PageContent.POISONED), FIRST, echoes=UNOWNED
+    ),
+    "walkers_take_no_stale_page": lambda: corrupt(
+        write(FIRST, content=PageContent.STALE), FIRST, echoes=UNOWNED
+    ),
+    "walkers_take_no_uninitialised_page": lambda: corrupt(
+        write(FIRST, content=PageContent.ZEROED), FIRST, echoes=UNOWNED
+    ),
+    "walkers_read_mapped_pages": lambda: corrupt(
+        write(FIRST, memmap=MemmapOrigin.NONE), FIRST, echoes={"valid_pfns_have_a_struct_page"}
+    ),
+    "walkers_miss_no_online_page": lambda: Broken(
+        boot(rules=replace(MAINLINE, pfn_to_online_page=denies_the_first_row)), (FIRST,), set()
+    ),
+    "valid_pfns_have_a_struct_page": lambda: corrupt(
+        write(C, memmap=MemmapOrigin.NONE), C
+    ),
+    "populated_subsections_are_valid": lambda: corrupt(
+        write(pages(24, 26), subsection=1), pages(24, 26), of=boot
+    ),
+    "online_sections_are_valid": lambda: corrupt(
+        write(D, section_flags=SectionFlag.IS_ONLINE), D, of=boot
+    ),
+    "online_sections_are_online_blocks": lambda: corrupt(
+        lambda k: k.pfns.clear_bits(D, "section_flags", SectionFlag.IS_ONLINE), D
+    ),
+    "memory_blocks_hold_no_device_memory": lambda: corrupt(
+        write(C, pgmap_array=0), C, echoes={"pgmap_array_holds_the_maps"}
+    ),
+    "online_pages_are_initialised": lambda: corrupt(
+        write(HALF, content=PageContent.GARBAGE), HALF,
+        echoes={"present_pages_add_up", "walkers_take_no_uninitialised_page"},
+    ),
+    "memory_blocks_lie_in_system_ram": lambda: corrupt(
+        lambda k: k.iomem.release_adjustable(C), C
+    ),
+    "memmap_goes_back_to_its_owner": lambda: corrupt(
+        lambda k: setattr(k, "wild_frees", 2), NOWHERE
+    ),
+    "zone_spans_cover_their_pages": lambda: corrupt(
+        lambda k: setattr(k.zone(0, ZoneType.ZONE_NORMAL), "spanned_pages", 6), pages(8, 12),
+        echoes={"walkers_miss_no_online_page"},
+    ),
+    "device_spans_cover_their_pages": lambda: corrupt(
+        lambda k: set_span(k.zone(0, ZoneType.ZONE_DEVICE), D), C, of=two_devices
+    ),
+    "node_spans_cover_their_zones": lambda: corrupt(
+        lambda k: setattr(k.nodes[0], "node_spanned_pages", 30), D
+    ),
+    "zone_spans_shrink": lambda: corrupt(
+        lambda k: setattr(k.zone(0, ZoneType.ZONE_NORMAL), "spanned_pages", 22), pages(2, 24)
+    ),
+    "node_spans_shrink": lambda: corrupt(
+        lambda k: setattr(k.nodes[0], "node_spanned_pages", 16), pages(0, 16), of=boot
+    ),
+    "present_pages_add_up": lambda: corrupt(
+        lambda k: adjust_present_page_count(k, 0, ZoneType.ZONE_NORMAL, 1, 0), pages(2, 12)
+    ),
+    "nodes_count_what_their_zones_count": lambda: corrupt(
+        lambda k: setattr(k.nodes[0], "node_present_pages", 21), pages(0, 32)
+    ),
+    "pgmap_array_holds_the_maps": lambda: corrupt(
+        write(D, pgmap_array=7), D, of=boot
+    ),
+    "device_pages_point_to_their_map": lambda: corrupt(
+        write(pages(16, 18), page_pgmap=1), pages(16, 18), of=two_devices
+    ),
+    "populated_device_pages_have_a_map": lambda: corrupt(
+        write(D, pgmap_array=-1), D, echoes={"pgmap_array_holds_the_maps"}, of=two_devices
+    ),
+    "pgmap_references_count_the_pages": lambda: corrupt(
+        lambda k: setattr(k.pgmaps[0], "nr_refs", 4), HOLE
+    ),
+}  # fmt: skip
+
+
+def failing(invariant: Invariant, kernel: Kernel) -> tuple[PfnRange, ...]:
+    """Where a machine breaks an invariant that looks at one moment."""
+    x = kernel.extents()
+    if invariant.always is not None:
+        return x.where(invariant.always(x))
+    return tuple(invariant.law(x)) if invariant.law is not None else ()
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES.names())
+@pytest.mark.parametrize("layout", LAYOUTS.names())
+def test_every_invariant_holds_right_after_boot(layout: str, geometry: str) -> None:
+    kernel = boot(layout, geometry)
+    assert {each.name for each in INVARIANTS if failing(each, kernel)} == set()
+
+
+@every_invariant
+def test_every_invariant_holds_on_a_busy_machine(invariant: Invariant) -> None:
+    assert failing(invariant, busy()) == ()
+
+
+@every_invariant
+def test_every_invariant_fails_where_it_should_and_with_its_echoes_only(
+    invariant: Invariant,
+) -> None:
+    if invariant.across is not None:
+        assert invariant.name == "refusals_leave_the_machine_alone"
+        return
+    broken = BREAKS[invariant.name]()
+    assert failing(invariant, broken.kernel) == broken.pfns
+    found = {v.invariant for v in Checker(broken.kernel, strict=True).look(QUIESCENT)}
+    assert found == {invariant.name} | broken.echoes
+
+
+@every_invariant
+def test_every_invariant_is_a_sentence_with_its_authority(invariant: Invariant) -> None:
+    assert invariant.message.endswith(".")
+    assert "()" in invariant.source or "commit " in invariant.source
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_an_invariant_is_asked_at_milestones_unless_it_is_quiescent(name: str) -> None:
+    broken = BREAKS[name]()
+    found = {v.invariant for v in Checker(broken.kernel, strict=True).look("midway")}
+    assert (name in found) != INVARIANTS[name].quiescent
+
+
+def test_managed_pages_may_not_exceed_present_pages() -> None:
+    kernel = boot()
+    kernel.zone(0, ZoneType.ZONE_DMA).managed_pages += 1
+    broken = failing(INVARIANTS["nodes_count_what_their_zones_count"], kernel)
+    assert broken == (pages(0, 12),)
+
+
+def test_system_ram_without_a_memory_block_is_broken() -> None:
+    kernel = boot()
+    kernel.iomem.request(Resource("System RAM", D))
+    assert failing(INVARIANTS["memory_blocks_lie_in_system_ram"], kernel) == (D,)
+
+
+def test_a_map_that_is_dying_has_no_references_to_count() -> None:
+    kernel = busy()
+    kernel.pgmaps[0].ref = kernel.pgmaps[0].ref.KILLED
+    assert failing(INVARIANTS["pgmap_references_count_the_pages"], kernel) == (HOLE,)
+
+
+def test_the_edge_that_boot_drew_in_a_hole_is_no_slack() -> None:
+    kernel = boot("holes-in-zone")
+    kernel.set_block_state(1, BlockState.NONE)
+    del kernel.blocks[1]
+    assert failing(INVARIANTS["zone_spans_shrink"], kernel) == ()
+
+
+REFUSED = KernelRefusal(errno.EINVAL)
+CHANGED: dict[str, tuple[Callable[[Kernel], object], list[PfnRange]]] = {
+    "section flags": (write(A, section_flags=SectionFlag.USAGE), [FIRST, pages(2, 8)]),
+    "subsection": (write(HALF, subsection=0), [HALF]),
+    "memmap": (write(A, memmap=MemmapOrigin.BUDDY), [FIRST, pages(2, 8)]),
+    "pgmap_array": (write(HOLE, pgmap_array=-1), [HOLE]),
+    "block": (write(C, block=BlockState.NONE), [C]),
+    "zone span": (
+        lambda k: setattr(k.zone(0, ZoneType.ZONE_MOVABLE), "spanned_pages", 0), [D]
+    ),
+    "present pages": (
+        lambda k: setattr(k.zone(0, ZoneType.ZONE_MOVABLE), "present_pages", 0), [D]
+    ),
+    "a block's zone": (lambda k: setattr(k.blocks[3], "zone", None), [NOWHERE]),
+    "a map": (lambda k: k.pgmaps.clear(), [NOWHERE]),
+    "a region": (lambda k: k.iomem.release(D), [NOWHERE]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_a_refused_operation_must_not_change(what: str) -> None:
+    change, pfns = CHANGED[what]
+    before, after = busy(), busy()
+    change(after)
+    assert refusals_leave_the_machine_alone(before, REFUSED, after) == pfns
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_an_operation_that_succeeds_may_change(what: str) -> None:
+    after = busy()
+    CHANGED[what][0](after)
+    assert refusals_leave_the_machine_alone(busy(), None, after) == []
+
+
+FREE_TO_CHANGE: dict[str, Callable[[Kernel], object]] = {
+    "nothing": lambda k: None,
+    "the contents of offline memory": write(C, content=PageContent.STALE),
+    "the taint": lambda k: k.pfns.set_bits(A, "section_flags", SectionFlag.TAINT_ZONE_DEVICE),
+    "the span of ZONE_DEVICE": lambda k: setattr(
+        k.zone(0, ZoneType.ZONE_DEVICE), "spanned_pages", 20
+    ),
+    "the type to online a block with": lambda k: setattr(k.blocks[2], "online_type", 3),
+}
+
+
+@pytest.mark.parametrize("what", FREE_TO_CHANGE)
+def test_a_refused_operation_may_change(what: str) -> None:
+    after = busy()
+    FREE_TO_CHANGE[what](after)
+    assert refusals_leave_the_machine_alone(busy(), REFUSED, after) == []
+
+
+def test_refusals_do_not_change_the_machine_on_random_walks() -> None:
+    refused = 0
+    for seed, name in enumerate(LAYOUTS.names()):
+        for _, outcome in walk(Checker(boot(name)), seed, 20):
+            assert outcome.violations == []
+            refused += outcome.refusal is not None
+    assert refused > 20

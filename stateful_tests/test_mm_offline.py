@@ -1,0 +1,325 @@
+"""System RAM going: offline_pages(), remove_memory(), and both in one go."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from hotplug_model.flags import (
+    MHP_MEMMAP_ON_MEMORY,
+    BlockState,
+    MemmapOrigin,
+    NotifierAction,
+    PageContent,
+    SectionFlag,
+    ZoneType,
+)
+from hotplug_model.kernel import Kernel
+from hotplug_model.ops import Op
+from hotplug_model.ops.memory_block import VetoMemoryNotifier
+from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
+from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.ops.pages import PinPages
+from hotplug_model.pfn import PfnRange
+from stateful_tests.kernels import (
+    HOLE,
+    A,
+    B,
+    C,
+    D,
+    add,
+    boot,
+    device,
+    do,
+    offline,
+    online,
+    pages,
+    remove,
+)
+
+NORMAL, MOVABLE = ZoneType.ZONE_NORMAL, ZoneType.ZONE_MOVABLE
+OFFLINE, ONLINE = BlockState.MEM_OFFLINE, BlockState.MEM_ONLINE
+HOSTED = add(C, mhp_flags=MHP_MEMMAP_ON_MEMORY)
+CD = pages(16, 32)
+PINNED = PinPages(pages(17, 18))
+USAGE = SectionFlag.USAGE | SectionFlag.BOOT_USAGE
+
+
+def machine(*ops: Op, of: str = "collision") -> Kernel:
+    kernel = boot(of)
+    assert do(kernel, *ops) is None
+    kernel.notified.clear()
+    return kernel
+
+
+def kernel_memory(*then: Op) -> Kernel:
+    return machine(add(CD), online(2), online(3), *then)
+
+
+def movable_memory(*then: Op) -> Kernel:
+    return machine(
+        add(CD), online(2, "online_movable"), online(3, "online_movable"), *then
+    )
+
+
+def span(kernel: Kernel, zone_type: ZoneType, nid: int = 0) -> PfnRange:
+    return kernel.zone(nid, zone_type).span
+
+
+def actions(kernel: Kernel) -> list[str]:
+    return [action.name for action, _ in kernel.notified]
+
+
+# What offlining does
+
+
+def test_an_offline_block_is_in_no_zone_and_its_pages_are_poisoned() -> None:
+    kernel = movable_memory()
+    assert do(kernel, offline(3)) is None
+    x = kernel.extents()
+    assert x.where(x.online_page) == (pages(0, 12), C)
+    assert (kernel.blocks[3].state, kernel.blocks[3].zone) == (OFFLINE, None)
+    assert kernel.pfns.at(24, "content") == PageContent.POISONED
+    assert kernel.pfns.at(24, "block") == OFFLINE
+    assert kernel.pfns.at(16, "content") == PageContent.INITIALISED
+
+
+def test_without_poisoning_an_offline_page_keeps_its_last_zone() -> None:
+    kernel = machine(add(C), online(2, "online_movable"), offline(2), of="stale")
+    assert kernel.pfns.at(16, "content") == PageContent.STALE
+    assert kernel.pfns.at(16, "zone") == MOVABLE
+
+
+def test_a_zone_shrinks_from_its_end_and_so_does_its_node() -> None:
+    kernel = movable_memory(offline(3))
+    assert span(kernel, MOVABLE) == C
+    assert kernel.nodes[0].span == pages(0, 24)
+    zone = kernel.zone(0, MOVABLE)
+    assert (zone.present_pages, zone.managed_pages) == (8, 8)
+    assert kernel.nodes[0].node_present_pages == 20
+
+
+def test_a_zone_shrinks_from_its_start_and_its_node_does_not() -> None:
+    kernel = movable_memory(offline(2))
+    assert span(kernel, MOVABLE) == D
+    assert kernel.nodes[0].span == pages(0, 32)
+
+
+def test_the_middle_of_a_zone_stays_in_its_span() -> None:
+    kernel = kernel_memory(offline(2))
+    assert span(kernel, NORMAL) == pages(2, 32)
+
+
+def test_a_zone_that_shrinks_jumps_over_what_is_offline() -> None:
+    kernel = kernel_memory(offline(2), offline(3))
+    assert span(kernel, NORMAL) == pages(2, 12)
+
+
+def test_an_empty_zone_spans_nothing_from_pfn_0() -> None:
+    kernel = movable_memory(offline(2), offline(3))
+    zone = kernel.zone(0, MOVABLE)
+    assert (zone.zone_start_pfn, zone.spanned_pages) == (0, 0)
+
+
+def test_a_node_whose_last_block_goes_offline_spans_nothing() -> None:
+    kernel = machine(offline(1), of="two-nodes")
+    assert kernel.nodes[1].span == pages(0, 0)
+    assert kernel.nodes[0].span == A
+
+
+def test_shrinking_does_not_stop_at_device_pages() -> None:
+    kernel = kernel_memory(offline(2), device(pages(14, 16)), offline(3))
+    assert span(kernel, NORMAL) == pages(2, 12)
+    assert span(kernel, ZoneType.ZONE_DEVICE) == pages(14, 16)
+
+
+# What offlining refuses
+
+
+@pytest.mark.parametrize(
+    ("pinned", "unmovable", "err", "told"),
+    [
+        (False, True, errno.EBUSY, []),
+        (True, False, errno.EBUSY, []),
+    ],
+    ids=["an unmovable page", "a pinned page"],
+)
+def test_a_page_in_a_kernel_zone_that_cannot_move_refuses_before_any_notifier(
+    pinned: bool, unmovable: bool, err: int, told: list[str]
+) -> None:
+    kernel = kernel_memory(*([PINNED] if pinned else []))
+    before = kernel.fingerprint()
+    assert do(kernel, offline(2, unmovable)) == err
+    assert (actions(kernel), kernel.fingerprint()) == (told, before)
+
+
+def test_a_pinned_movable_page_keeps_offlining_going_until_a_signal_comes() -> None:
+    kernel = movable_memory(PINNED)
+    before = kernel.fingerprint()
+    assert do(kernel, offline(2)) == errno.EINTR
+    assert actions(kernel) == ["MEM_GOING_OFFLINE", "MEM_CANCEL_OFFLINE"]
+    assert kernel.fingerprint() == before
+
+
+def test_an_unmovable_movable_page_refuses() -> None:
+    assert do(movable_memory(), offline(2, unmovable=True)) == errno.EBUSY
+
+
+def test_a_veto_of_going_offline_is_cancelled() -> None:
+    kernel = movable_memory(VetoMemoryNotifier(online=False, offline=True))
+    before = kernel.fingerprint()
+    assert do(kernel, offline(2)) == errno.EPERM
+    assert kernel.notified == [
+        (NotifierAction.MEM_GOING_OFFLINE, C), (NotifierAction.MEM_CANCEL_OFFLINE, C)
+    ]  # fmt: skip
+    assert kernel.fingerprint() == before
+
+
+def test_a_veto_of_going_online_is_cancelled_and_the_zone_shrinks_back() -> None:
+    kernel = machine(add(D), VetoMemoryNotifier(online=True, offline=False))
+    before = kernel.snapshot()
+    assert do(kernel, online(3)) == errno.EPERM
+    assert kernel.notified == [
+        (NotifierAction.MEM_GOING_ONLINE, D), (NotifierAction.MEM_CANCEL_ONLINE, D)
+    ]  # fmt: skip
+    assert kernel.nodes.fingerprint() == before.nodes.fingerprint()
+    assert kernel.blocks == before.blocks
+    assert kernel.pfns.at(24, "content") == PageContent.POISONED
+
+
+def test_after_a_vetoed_online_the_pages_already_name_the_zone() -> None:
+    kernel = machine(add(D), VetoMemoryNotifier(online=True, offline=False), of="stale")
+    assert do(kernel, online(3)) == errno.EPERM
+    assert kernel.pfns.at(24, "content") == PageContent.STALE
+    assert kernel.pfns.at(24, "zone") == NORMAL
+
+
+def test_a_refused_offline_counts_the_memmap_pages_again() -> None:
+    kernel = machine(HOSTED, online(2), of="memmap-on-memory")
+    before = kernel.fingerprint()
+    assert do(kernel, offline(2, unmovable=True)) == errno.EBUSY
+    assert kernel.fingerprint() == before
+
+
+def test_notifiers_hear_of_success_in_order_and_not_of_the_memmap_pages() -> None:
+    kernel = machine(HOSTED, online(2), offline(2), of="memmap-on-memory")
+    assert do(kernel, online(2), offline(2)) is None
+    rest = pages(18, 24)
+    assert kernel.notified == [
+        (NotifierAction.MEM_GOING_ONLINE, rest), (NotifierAction.MEM_ONLINE, rest),
+        (NotifierAction.MEM_GOING_OFFLINE, rest), (NotifierAction.MEM_OFFLINE, rest),
+    ]  # fmt: skip
+
+
+# remove_memory()
+
+
+def test_removed_memory_leaves_nothing_behind() -> None:
+    kernel, untouched = machine(add(C), online(2), offline(2), remove(C)), boot()
+    assert kernel.fingerprint() == untouched.fingerprint()
+
+
+def test_removing_a_part_cuts_the_region() -> None:
+    kernel = machine(add(CD), remove(C))
+    assert kernel.iomem.named("System RAM")[-1] == D
+    assert kernel.blocks.keys() == {0, 1, 3}
+
+
+def test_removing_what_is_not_there_succeeds() -> None:
+    kernel = machine()
+    before = kernel.fingerprint()
+    assert do(kernel, remove(CD)) is None
+    assert kernel.fingerprint() == before
+
+
+REMOVALS: list[tuple[str, str, tuple[Op, ...], PfnRange, int]] = [
+    ("an online block", "collision", (add(C), online(2)), C, errno.EBUSY),
+    ("one online block of two", "collision", (add(CD), online(3)), CD, errno.EBUSY),
+    ("blocks with and without altmap", "memmap-on-memory", (HOSTED, add(D)), CD, errno.EINVAL),
+    ("an altmap and nothing", "memmap-on-memory", (HOSTED,), CD, errno.EINVAL),
+    ("half a block", "collision", (add(C),), pages(16, 20), errno.EINVAL),
+    ("nothing", "collision", (add(C),), pages(16, 16), errno.EINVAL),
+]
+
+
+@pytest.mark.parametrize(
+    ("of", "before", "pfns", "err"), [c[1:] for c in REMOVALS], ids=[c[0] for c in REMOVALS]
+)
+@pytest.mark.parametrize("how", ["remove", "offline and remove"])
+def test_removing_refuses(
+    of: str, before: tuple[Op, ...], pfns: PfnRange, err: int, how: str
+) -> None:
+    kernel = machine(*before, of=of)
+    old = kernel.fingerprint()
+    op = remove(pfns) if how == "remove" else OfflineAndRemoveMemory(pfns, unmovable=True)
+    assert do(kernel, op) == err
+    assert kernel.fingerprint() == old
+    assert not kernel.locks.any_held
+
+
+def test_a_removed_boot_section_keeps_nothing_but_its_usage_map() -> None:
+    kernel = machine(offline(1), remove(B), of="two-nodes")
+    assert kernel.pfns.at(8, "section_flags") == USAGE
+    assert kernel.pfns.at(8, "memmap") == MemmapOrigin.NONE
+    assert kernel.pfns.at(0, "section_flags") & SectionFlag.IS_EARLY
+
+
+def test_a_boot_section_that_was_added_again_is_not_early() -> None:
+    kernel = machine(offline(1), remove(B), add(B, nid=1), of="two-nodes")
+    present = SectionFlag.MARKED_PRESENT | SectionFlag.HAS_MEM_MAP
+    assert kernel.pfns.at(8, "section_flags") == USAGE | present
+    assert kernel.pfns.at(8, "memmap") == MemmapOrigin.BUDDY
+
+
+def test_the_usage_map_of_an_added_section_goes_with_it() -> None:
+    kernel = machine(add(C), remove(C))
+    assert kernel.pfns.at(16, "section_flags") == 0
+
+
+def test_a_memmap_in_the_block_goes_back_to_its_altmap() -> None:
+    kernel = machine(HOSTED, remove(C), of="memmap-on-memory")
+    assert kernel.wild_frees == 0
+    assert kernel.fingerprint() == boot("memmap-on-memory").fingerprint()
+
+
+def test_the_boot_memmap_stays_when_a_device_leaves_the_hole() -> None:
+    kernel = machine(device(HOLE), MemunmapPages(0))
+    assert kernel.pfns.at(12, "memmap") == MemmapOrigin.BOOT
+    assert kernel.pfns.at(12, "subsection") == 0
+
+
+# offline_and_remove_memory()
+
+
+def test_offline_and_remove_does_both() -> None:
+    kernel = movable_memory()
+    assert do(kernel, OfflineAndRemoveMemory(CD, unmovable=False)) is None
+    assert kernel.fingerprint() == boot().fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("first", "zone"), [("online_movable", MOVABLE), ("online_kernel", NORMAL)]
+)
+def test_what_went_offline_comes_back_online_where_it_was(first: str, zone: ZoneType) -> None:
+    pin = PinPages(pages(30, 31))
+    kernel = machine(add(CD), online(2, first), online(3), pin)
+    before = kernel.fingerprint()
+    assert do(kernel, OfflineAndRemoveMemory(CD, unmovable=False)) == errno.EBUSY
+    assert [kernel.blocks[b].zone for b in (2, 3)] == [zone, NORMAL]
+    assert kernel.fingerprint() == before
+
+
+def test_blocks_that_were_offline_stay_so_when_removal_fails() -> None:
+    kernel = machine(add(CD), online(3))
+    assert do(kernel, OfflineAndRemoveMemory(CD, unmovable=True)) == errno.EBUSY
+    assert [kernel.blocks[b].state for b in (2, 3)] == [OFFLINE, ONLINE]
+
+
+def test_a_rollback_that_is_vetoed_leaves_the_block_offline() -> None:
+    kernel = machine(
+        add(CD), online(2), online(3), PinPages(pages(30, 31)),
+        VetoMemoryNotifier(online=True, offline=False),
+    )  # fmt: skip
+    assert do(kernel, OfflineAndRemoveMemory(CD, unmovable=False)) == errno.EBUSY
+    assert [kernel.blocks[b].state for b in (2, 3)] == [OFFLINE, ONLINE]

@@ -1,0 +1,84 @@
+"""Every ``sometimes`` property is true of some machine that operations lead to, not of all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hotplug_model.boot import BootLayout
+from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, OnlineType
+from hotplug_model.invariants import SOMETIMES
+from hotplug_model.ops import Op
+from hotplug_model.ops.memory_block import VetoMemoryNotifier
+from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.ops.pages import PinPages
+from stateful_tests.kernels import (
+    HOLE,
+    A,
+    C,
+    D,
+    add,
+    boot,
+    device,
+    do,
+    layout,
+    offline,
+    online,
+    pages,
+    remove,
+)
+
+HOSTED = add(C, mhp_flags=MHP_MEMMAP_ON_MEMORY)
+TWO_NODES = replace(layout(), nodes=2, memhp_default_state=OnlineType.MMOP_ONLINE_KERNEL)
+FULL = layout("two-nodes")
+
+REACHED: dict[str, tuple[BootLayout, tuple[Op, ...]]] = {
+    "device_memory_shares_an_online_section": (layout(), (device(HOLE),)),
+    "an_early_section_has_a_hole": (layout(), (device(HOLE),)),
+    "a_tainted_section_has_no_device_memory": (layout(), (device(HOLE), MemunmapPages(0))),
+    "a_page_is_poisoned": (layout(), (device(HOLE), MemunmapPages(0))),
+    "a_page_is_stale": (layout("stale"), (device(HOLE), MemunmapPages(0))),
+    "memory_is_added_but_not_online": (layout(), (add(C),)),
+    "movable_memory_is_online": (layout(), (add(C), online(2, "online_movable"))),
+    "kernel_memory_is_hotplugged": (layout(), (add(C), online(2))),
+    "a_boot_section_was_readded": (FULL, (offline(1), remove(pages(8, 16)), add(pages(8, 16)))),
+    "a_section_holds_two_maps": (
+        layout(), (device(pages(16, 18)), device(pages(18, 20), pgmap_id=1))
+    ),
+    "the_memmap_lives_in_an_altmap": (layout(), (device(C, altmap=(0, 2)),)),
+    "a_block_holds_its_own_memmap": (layout("memmap-on-memory"), (HOSTED, online(2))),
+    "a_page_is_pinned_in_zone_movable": (
+        layout(), (add(C), online(2, "online_movable"), PinPages(pages(16, 17)))
+    ),
+    "device_spans_foreign_memory": (
+        layout(), (device(HOLE), device(D, pgmap_id=1), add(C), online(2))
+    ),
+    "device_memory_crosses_sections": (layout(), (device(pages(14, 18)),)),
+    "a_notifier_vetoes": (layout(), (VetoMemoryNotifier(online=True, offline=False),)),
+    "two_nodes_have_memory": (TWO_NODES, (add(C, nid=1),)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOMETIMES.names())
+def test_every_state_to_reach_can_be_reached_and_avoided(name: str) -> None:
+    of, ops = REACHED[name]
+    kernel = boot(of)
+    seen = [SOMETIMES[name](kernel.extents())]
+    for op in ops:
+        assert do(kernel, op) is None
+        seen.append(SOMETIMES[name](kernel.extents()))
+    assert seen[-1] != seen[0]
+    assert len(set(seen[:-1])) == 1
+
+
+def test_a_section_that_one_map_holds_twice_holds_one_map() -> None:
+    kernel = boot()
+    assert do(kernel, device(pages(16, 18), pages(20, 22))) is None
+    assert not SOMETIMES["a_section_holds_two_maps"](kernel.extents())
+
+
+def test_a_kernel_page_of_zone_movable_is_not_pinned_by_being_reserved() -> None:
+    kernel = boot()
+    assert do(kernel, add(C), online(2, "online_movable"), PinPages(A)) is None
+    assert not SOMETIMES["a_page_is_pinned_in_zone_movable"](kernel.extents())
