@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TypeAlias
 
 from hotplug_model.errors import UserError
@@ -45,7 +46,7 @@ class BootLayout:
                 raise UserError(f"boot: {pfns} is empty or outside {geometry.all_pfns}")
         ram = [pfns for pfns, _ in self.ram]
         regions = sorted([*ram, *(pfns for _, pfns in self.firmware)])
-        for first, second in zip(regions, regions[1:], strict=False):
+        for first, second in pairwise(regions):
             if first.overlaps(second):
                 raise UserError(f"boot: {first} and {second} overlap")
         if not ram or ram != sorted(ram) or not self.window:

@@ -231,7 +231,8 @@ def orphans(x: Extents) -> ExtentMask:
         start, end = pfns.start_pfn // size * size, -(-pfns.end_pfn // size) * size
         ram |= (x.start_pfn < end) & (x.end_pfn > start)
     in_block = (x.block != BlockState.NONE) & ~x.section_has(SectionFlag.IS_EARLY)
-    return x.subsection & ~ram & ~in_block & (x.pgmap_array < 0) & ~x.is_zone_device
+    rows: ExtentMask = x.subsection & ~ram & ~in_block & (x.pgmap_array < 0) & ~x.is_zone_device
+    return rows
 
 
 def in_orphan_section(x: Extents, rows: ExtentMask) -> ExtentMask:

@@ -15,7 +15,6 @@ from hotplug_model.ops import OPS, Op
 from hotplug_model.ops.draw import Rare
 from hotplug_model.trace import Trace, broken
 
-
 MAX_RARE = 1
 """Unusual choices an operation: two at once are left to random search."""
 

@@ -37,7 +37,7 @@ NR_ZONES = len(ZoneType)
 T = TypeVar("T")
 
 
-class cached_property(Generic[T]):  # noqa: N801
+class cached_property(Generic[T]):
     """As functools.cached_property, without the lock that 3.11 still takes."""
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

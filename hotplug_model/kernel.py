@@ -103,9 +103,9 @@ class Kernel:
         """
         numbers = [self.locks.mem_hotplug, self.wild_frees]
         numbers += [sum(self.vetoes), len(self.blocks), len(self.pgmaps)]
-        for block_id, block in self.blocks.items():
+        for block_id, block in sorted(self.blocks.items()):
             numbers += (block_id, *block.numbers())
-        for pgmap_id, pgmap in self.pgmaps.items():
+        for pgmap_id, pgmap in sorted(self.pgmaps.items()):
             numbers += (pgmap_id, *pgmap.numbers())
         numbers += self.iomem.numbers()
         packed = array("q", numbers).tobytes()

@@ -46,7 +46,7 @@ def merge_ranges(ranges: Iterable[PfnRange]) -> tuple[PfnRange, ...]:
     """Join neighbours that touch. *ranges* are sorted and do not overlap."""
     merged: list[PfnRange] = []
     for pfns in ranges:
-        if merged and merged[-1].end_pfn == pfns.start_pfn:
-            pfns = PfnRange(merged.pop().start_pfn, pfns.end_pfn)
-        merged.append(pfns)
+        touches = bool(merged) and merged[-1].end_pfn == pfns.start_pfn
+        start = merged.pop().start_pfn if touches else pfns.start_pfn
+        merged.append(PfnRange(start, pfns.end_pfn))
     return tuple(merged)

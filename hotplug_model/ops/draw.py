@@ -47,11 +47,22 @@ def blocks_in_state(kernel: Kernel, state: BlockState) -> list[int]:
 
 
 def empty_blocks(kernel: Kernel) -> list[int]:
-    """Ids of blocks in the window of which no subsection is populated."""
+    """Ids of blocks in the window that hold nothing and that nobody has claimed."""
     return [
         block_id
         for block_id in window_blocks(kernel)
         if not kernel.pfns.within(kernel.block_pfns(block_id), "subsection").any()
+        and not kernel.iomem.is_claimed(kernel.block_pfns(block_id))
+    ]
+
+
+def may_go_offline(kernel: Kernel) -> list[int]:
+    """Ids of online blocks that have one zone and no holes."""
+    return [
+        block_id
+        for block_id in blocks_in_state(kernel, BlockState.MEM_ONLINE)
+        if kernel.blocks[block_id].zone is not None
+        and kernel.iomem.system_ram(kernel.block_pfns(block_id)) == kernel.pages_per_block
     ]
 
 

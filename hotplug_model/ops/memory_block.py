@@ -9,7 +9,13 @@ from hotplug_model.errors import UserError
 from hotplug_model.flags import BlockState, NotifierAction, OnlineType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import base_memory
-from hotplug_model.ops.draw import blocks_in_state, pick, rarely, window_blocks
+from hotplug_model.ops.draw import (
+    blocks_in_state,
+    may_go_offline,
+    pick,
+    rarely,
+    window_blocks,
+)
 from hotplug_model.ops.op import Chooser, Op
 from hotplug_model.registry import unknown
 from hotplug_model.steps import Steps
@@ -17,9 +23,8 @@ from hotplug_model.steps import Steps
 ONLINE_TYPES = {each.label: each for each in OnlineType if each != OnlineType.MMOP_OFFLINE}
 
 
-def draw_block(kernel: Kernel, choose: Chooser, state: BlockState) -> int:
-    """Mostly a block in *state*, sometimes any of the window, existing or not."""
-    wanted = blocks_in_state(kernel, state)
+def draw_block(kernel: Kernel, choose: Chooser, wanted: list[int]) -> int:
+    """Mostly one of *wanted*, sometimes any block of the window, existing or not."""
     return pick(choose, window_blocks(kernel) if not wanted or rarely(choose) else wanted)
 
 
@@ -36,13 +41,13 @@ class OnlineMemoryBlock(Op):
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
-        """Whether a block exists."""
-        return bool(kernel.blocks)
+        """Whether a block is offline."""
+        return bool(blocks_in_state(kernel, BlockState.MEM_OFFLINE))
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
         """Mostly an offline block."""
-        block_id = draw_block(kernel, choose, BlockState.MEM_OFFLINE)
+        block_id = draw_block(kernel, choose, blocks_in_state(kernel, BlockState.MEM_OFFLINE))
         return cls(block_id, pick(choose, list(ONLINE_TYPES)))
 
     def steps(self, kernel: Kernel) -> Steps:
@@ -59,13 +64,13 @@ class OfflineMemoryBlock(Op):
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
-        """Whether a block exists."""
-        return bool(kernel.blocks)
+        """Whether a block is online."""
+        return bool(blocks_in_state(kernel, BlockState.MEM_ONLINE))
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
-        """Mostly an online block."""
-        return cls(draw_block(kernel, choose, BlockState.MEM_ONLINE), rarely(choose))
+        """Mostly a block that may go offline."""
+        return cls(draw_block(kernel, choose, may_go_offline(kernel)), rarely(choose))
 
     def steps(self, kernel: Kernel) -> Steps:
         """See :func:`hotplug_model.mm.base_memory.state_store`."""

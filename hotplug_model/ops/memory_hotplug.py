@@ -12,6 +12,7 @@ from hotplug_model.ops.draw import (
     block_range,
     blocks_in_state,
     empty_blocks,
+    may_go_offline,
     pick,
     rarely,
     window_blocks,
@@ -127,8 +128,8 @@ class OfflineAndRemoveMemory(Op):
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
-        """Mostly blocks that exist; now and then the kernel holds an unmovable page."""
-        wanted = [b for b in sorted(kernel.blocks) if b in set(window_blocks(kernel))]
+        """Mostly blocks that may go offline; now and then one with an unmovable page."""
+        wanted = [*may_go_offline(kernel), *removable(kernel)]
         return cls(draw_removal(kernel, choose, wanted), rarely(choose))
 
     def steps(self, kernel: Kernel) -> Steps:

@@ -177,7 +177,8 @@ class Translator:
             whole = pfns.nr_pages == kernel.pages_per_block
             later = kernel.rules.memmap_on_memory == "per_block"
             # Until 6.8 ACPI asked beforehand whether the kernel supports it.
-            flags = MHP_MEMMAP_ON_MEMORY if later or whole and kernel.layout.memmap_on_memory else 0
+            asks = later or (whole and kernel.layout.memmap_on_memory)
+            flags = MHP_MEMMAP_ON_MEMORY if asks else 0
             yield from AddMemory(0, pfns, flags).steps(kernel)
 
     def _device_del(self, step: Step) -> list[Request]:

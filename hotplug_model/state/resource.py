@@ -34,6 +34,14 @@ class Resource:
         self.children.sort(key=lambda child: child.pfns.start_pfn)
         return True
 
+    def is_claimed(self, pfns: PfnRange) -> bool:
+        """Whether a busy region below this one overlaps *pfns*."""
+        return any(
+            child.busy or child.is_claimed(pfns)
+            for child in self.children
+            if child.pfns.overlaps(pfns)
+        )
+
     def release(self, pfns: PfnRange) -> bool:
         """``__release_region()``: remove the busy region that is exactly *pfns*."""
         for child in self.children:
