@@ -217,6 +217,24 @@ def shrinking_samples_one_pfn_a_subsection(x: Extents) -> ExtentMask:
     return early & bool((lost & partly & early).any())
 
 
+@known_defect(*WALKERS_SEE, "walkers_take_no_uninitialised_page", quiescent=True)
+def first_pfn_decides_for_a_pageblock(x: Extents) -> ExtentMask:
+    """Where pageblocks are larger than subsections, one online page opens all of it.
+
+    Compaction, isolation and /proc/pagetypeinfo ask pfn_to_online_page() for the first
+    page of a pageblock and then read the rest of it. With 64K pages a pageblock of arm64
+    is a whole section of 512 MiB, so a device in the hole behind RAM is read as well.
+
+    Source: __pageblock_pfn_to_page() in mm/page_alloc.c; isolate_migratepages_block() in
+    mm/compaction.c; pagetypeinfo_showmixedcount_print() in mm/page_owner.c.
+    """
+    size = x.geometry.pageblock_nr_pages
+    if size <= x.geometry.pages_per_subsection:
+        return np.zeros(len(x.start_pfn), bool)
+    first = x.row_of(x.start_pfn // size * size)
+    return ~x.online_page & (x.online_page[first] | x.holds_multiple_of(size))
+
+
 DEVICE = ZoneType.ZONE_DEVICE
 
 
@@ -231,8 +249,23 @@ def orphans(x: Extents) -> ExtentMask:
         start, end = pfns.start_pfn // size * size, -(-pfns.end_pfn // size) * size
         ram |= (x.start_pfn < end) & (x.end_pfn > start)
     in_block = (x.block != BlockState.NONE) & ~x.section_has(SectionFlag.IS_EARLY)
-    rows: ExtentMask = x.subsection & ~ram & ~in_block & (x.pgmap_array < 0) & ~x.is_zone_device
+    rows: ExtentMask = x.subsection & ~ram & ~in_block & ~in_a_map(x) & ~x.is_zone_device
     return rows
+
+
+def in_a_map(x: Extents) -> ExtentMask:
+    """Rows of ranges whose pages a map has added, or may just be adding.
+
+    An entry in pgmap_array alone proves nothing: it is stored before pagemap_range()
+    finds that somebody left sections behind.
+    """
+    if x.kernel.locks.mem_hotplug:
+        return x.pgmap_array >= 0
+    added = np.zeros(len(x.start_pfn), bool)
+    for pgmap in x.kernel.pgmaps.values():
+        for pfns in pgmap.ranges[: pgmap.nr_added]:
+            added |= (x.start_pfn >= pfns.start_pfn) & (x.end_pfn <= pfns.end_pfn)
+    return added & (x.pgmap_array >= 0)
 
 
 def in_orphan_section(x: Extents, rows: ExtentMask) -> ExtentMask:

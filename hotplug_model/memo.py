@@ -66,7 +66,7 @@ def row_facts(x: Extents) -> NDArray[np.int64]:
         x.geometry.pages_per_section, x.kernel.pages_per_block,
     )  # fmt: skip
     for bit, nr_pages in enumerate(strides, 2):
-        pass
+        bits = bits | x.holds_multiple_of(nr_pages) << bit
     return np.column_stack((some, whole, bits))
 
 

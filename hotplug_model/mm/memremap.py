@@ -67,6 +67,7 @@ def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
         if not kernel.geometry.all_pfns.contains(pfns):
             raise KernelRefusal(errno.EINVAL)
         yield from add_device_pages(kernel, pgmap, pfns)
+        pgmap.nr_added = range_id + 1
     except KernelRefusal:
         kernel.pfns.write(pfns, pgmap_array=NO_PGMAP)
         raise

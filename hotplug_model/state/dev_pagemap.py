@@ -20,6 +20,11 @@ class DevPagemap:
     altmap: Altmap | None = None
     nr_range: int = 0
     """Ranges mapped so far; memunmap_pages() undoes just these."""
+    nr_added: int = 0
+    """Ranges whose pages were added; ahead of ``nr_range`` while they are initialised.
+
+    Ours: in the kernel only pagemap_range()'s program counter knows.
+    """
     ref: RefState = RefState.LIVE
     nr_refs: int = 1
     """References held on ``ref``: the initial one and one a data page."""
@@ -49,5 +54,5 @@ class DevPagemap:
         """Every field, for a fingerprint."""
         ranges = [n for pfns in self.ranges for n in (pfns.start_pfn, pfns.end_pfn)]
         altmap = self.altmap.numbers() if self.altmap else ()
-        fixed = (self.type, self.nid, self.nr_range, self.ref, self.nr_refs, len(altmap))
+        fixed = (self.type, self.nid, self.nr_range, self.nr_added, self.ref, self.nr_refs, len(altmap))
         return *fixed, *altmap, len(ranges), *ranges
