@@ -62,15 +62,20 @@ class Outcome:
 class Checker:
     """One machine under test. Remembers what it has judged sound.
 
-    *sound* may be shared by machines of the same rules and geometry.
+    *sound* may be shared by machines of the same rules and geometry, and *reached*, the
+    names of ``sometimes`` properties that were true, by all that count together.
     """
 
     def __init__(
-        self, kernel: Kernel, strict: bool = False, sound: set[bytes] | None = None
+        self,
+        kernel: Kernel,
+        strict: bool = False,
+        sound: set[bytes] | None = None,
+        reached: set[str] | None = None,
     ) -> None:
         self.kernel = kernel
         self.strict = strict
-        self.reached: set[str] = set()
+        self.reached: set[str] = set() if reached is None else reached
         self._sound: set[bytes] = set() if sound is None else sound
         layout = repr(kernel.layout).encode()
         self._kinds = hashlib.blake2b(layout, digest_size=4).digest()
@@ -118,6 +123,7 @@ class Checker:
             violation
             for invariant in INVARIANTS
             if quiescent or not invariant.quiescent
+            if not x.wide_only or invariant.asks_walkers or invariant.law
             for violation in self._judge(invariant, x, milestone)
         ]
         if not found:
@@ -139,8 +145,6 @@ class Checker:
 
     def _judge(self, invariant: Invariant, x: Extents, milestone: str) -> list[Violation]:
         if invariant.always is not None:
-            if x.wide_only and not invariant.asks_walkers:
-                return []
             rows = invariant.always(x)
             return self._attribute_rows(invariant, rows, x, milestone) if rows.any() else []
         if invariant.law is not None:

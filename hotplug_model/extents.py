@@ -70,7 +70,7 @@ class Extents:
         self.clusters: set[bytes] | None = None
         """See :func:`hotplug_model.memo.clusters`."""
         self.wide_only = False
-        """Whether only walkers that judge more than pageblocks are asked, because the
+        """Whether only walkers that judge more than sections are asked, because the
         verdicts of all others are known."""
 
     def remember(self, name: str, compute: Callable[[], ExtentMask]) -> ExtentMask:

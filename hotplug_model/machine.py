@@ -109,7 +109,7 @@ class MemoryHotplug(RuleBasedStateMachine):
         self.layout = run.layouts[layout]
         geometry = GEOMETRIES[run.geometry]
         self.kernel = Kernel.boot(geometry, self.kernel_rules, self.layout)
-        self.checker = Checker(self.kernel, run.strict, run.sound)
+        self.checker = Checker(self.kernel, run.strict, run.sound, run.coverage.reached)
         run.coverage.start_example()
         self.judge(self.checker.boot())
 
@@ -121,7 +121,6 @@ class MemoryHotplug(RuleBasedStateMachine):
         outcome = checker.apply(op)
         run.coverage.count(op, outcome.refusal.errno if outcome.refusal else None)
         run.coverage.known.update({v.defect for v in outcome.known if v.defect})
-        run.coverage.reached |= checker.reached
         run.stepped()
         self.judge(outcome.violations)
 

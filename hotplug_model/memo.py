@@ -1,11 +1,11 @@
 """What a verdict over rows depends on, as bytes: a look need not judge twice.
 
 Most invariants and walkers judge a row by what it holds and by the zones that span it,
-a few by its pageblock. So the rows are cut into clusters, runs of whole pageblocks, and
-a cluster that was judged sound once is sound wherever it appears again.
+some by its pageblock or section. So the rows are cut into clusters, runs of whole
+sections, and a cluster that was judged sound once is sound wherever it appears again.
 
 ```
-pageblock  |-------|-------|-------|-------|
+section    |-------|-------|-------|-------|
 rows       [   a   ][b][ c ][      d       ]
 clusters   {   a   }{  b c  }{      d      }
 ```
@@ -30,15 +30,15 @@ def clusters(x: Extents) -> set[bytes]:
 
 def compute_clusters(x: Extents) -> set[bytes]:
     """clusters(), which a view asks for once."""
-    size = x.geometry.pageblock_nr_pages
+    size = max(x.geometry.pageblock_nr_pages, x.geometry.pages_per_section)
     columns = np.column_stack((x.cells, x.dev_pagemap, row_facts(x)))
     width = columns.dtype.itemsize * columns.shape[1]
     rows = np.ascontiguousarray(columns).view(f"V{width}").ravel().tolist()
     common = salt(x)
     keys: set[bytes] = set()
     joined: list[bytes] = []
-    for starts_pageblock, row in zip((x.start_pfn % size == 0).tolist(), rows, strict=True):
-        if starts_pageblock and joined:
+    for starts_section, row in zip((x.start_pfn % size == 0).tolist(), rows, strict=True):
+        if starts_section and joined:
             keys.add(common + b"".join(joined))
             joined = []
         joined.append(row)
@@ -47,11 +47,12 @@ def compute_clusters(x: Extents) -> set[bytes]:
 
 
 def row_facts(x: Extents) -> NDArray[np.int64]:
-    """(nr_extents, 3): what follows from where a row lies, as bits.
+    """(nr_extents, 4): what follows from where a row lies, as bits.
 
     The populated zones that span some of it; those that span all of it; and whether it
-    lies beyond the span of its own zone, is System RAM, and holds a pfn that begins a
-    pageblock, a largest buddy chunk, a section or a memory block.
+    lies beyond the span of its own zone, is System RAM, ends a subsection, and holds a
+    pfn that begins a subsection, a pageblock, a largest buddy chunk, a section or a
+    memory block. A row that a zone spans in part brings its place along.
     """
     zones = x.zone_numbers
     populated = np.flatnonzero(zones[:, PRESENT])
@@ -60,14 +61,17 @@ def row_facts(x: Extents) -> NDArray[np.int64]:
     weight = 1 << populated
     some = weight @ ((x.start_pfn < end) & (x.end_pfn > start))
     whole = weight @ ((x.start_pfn >= start) & (x.end_pfn <= end))
-    bits = x.beyond_zone_span | system_ram(x) << 1
-    strides = (
-        x.geometry.pageblock_nr_pages, x.geometry.max_order_nr_pages,
+    subsection = x.geometry.pages_per_subsection
+    ends_one = x.start_pfn // subsection != x.end_pfn // subsection
+    bits = x.beyond_zone_span | system_ram(x) << 1 | ends_one << 2
+    strides = {
+        subsection, x.geometry.pageblock_nr_pages, x.geometry.max_order_nr_pages,
         x.geometry.pages_per_section, x.kernel.pages_per_block,
-    )  # fmt: skip
-    for bit, nr_pages in enumerate(strides, 2):
+    }  # fmt: skip
+    for bit, nr_pages in enumerate(sorted(strides), 3):
         bits = bits | x.holds_multiple_of(nr_pages) << bit
-    return np.column_stack((some, whole, bits))
+    place = np.where(some == whole, 0, x.start_pfn + 1)
+    return np.column_stack((some, whole, bits, place))
 
 
 def system_ram(x: Extents) -> NDArray[np.int64]:
@@ -79,10 +83,10 @@ def system_ram(x: Extents) -> NDArray[np.int64]:
 
 
 def salt(x: Extents) -> bytes:
-    """What every row depends on: the lock, and where in a pageblock zones begin and end."""
+    """What every row depends on: the lock, and where in a chunk zones begin and end."""
     zones = x.zone_numbers[x.zone_numbers[:, PRESENT] > 0]
     ends = zones[:, START] + zones[:, SPANNED]
-    size = x.geometry.pageblock_nr_pages
+    size = max(x.geometry.max_order_nr_pages, x.geometry.pages_per_subsection)
     offsets = np.concatenate((zones[:, START] % size, ends % size))
     where = zones if offsets.any() else offsets[:0]
     return bytes((x.kernel.locks.mem_hotplug,)) + where.tobytes()

@@ -29,7 +29,7 @@ class Invariant:
     quiescent: bool = False
     """Whether it holds between operations only."""
     asks_walkers: bool = False
-    """Whether an ``always`` check asks walkers, some of which judge more than pageblocks;
+    """Whether an ``always`` check asks walkers, some of which judge more than sections;
     all others judge a row by what it holds."""
     always: Always | None = None
     """The offending rows, at every milestone."""

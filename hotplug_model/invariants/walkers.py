@@ -12,13 +12,14 @@ from hotplug_model.flags import BlockState, PageContent
 from hotplug_model.invariants.invariant import always
 from hotplug_model.walkers import WALKERS, Scan, Walker
 
-UNINITIALISED = (PageContent.ZEROED, PageContent.GARBAGE)
+MEM_ONLINE, MEM_GOING_OFFLINE = int(BlockState.MEM_ONLINE), int(BlockState.MEM_GOING_OFFLINE)
+ZEROED, GARBAGE = int(PageContent.ZEROED), int(PageContent.GARBAGE)
 
 
 def walkers_now(x: Extents) -> list[Walker]:
     """Walkers that could run now: hotplug does not hold the lock that they wait for.
 
-    If the verdicts over pageblocks are known, those that judge no more do not count.
+    If the verdicts over sections are known, those that judge no more do not count.
     """
     return [w for w in WALKERS if (w.wide or not x.wide_only) and may_run(x, w)]
 
@@ -39,13 +40,27 @@ def taken(x: Extents) -> ExtentMask:
 
 
 def some_walker(x: Extents, question: Callable[[Walker], Scan]) -> ExtentMask:
-    """Rows of which the answer of some walker is yes."""
+    """Rows of which the answer of some walker is yes.
+
+    If only wide walkers are asked, and there is nothing in their blocks that they must
+    not see, the answer does not matter.
+    """
+    none = np.zeros(len(x.start_pfn), bool)
+    if x.wide_only and not x.remember("worth_asking", lambda: worth_asking(x)).any():
+        return none
     # Many walkers share an answer, the very same array.
     distinct = {id(rows): rows for rows in (question(walker)(x) for walker in walkers_now(x))}
     if not distinct:
-        return np.zeros(len(x.start_pfn), bool)
+        return none
     some: ExtentMask = np.logical_or.reduce(list(distinct.values()))
     return some
+
+
+def worth_asking(x: Extents) -> ExtentMask:
+    """Rows of memory blocks in use that a walker must not see."""
+    in_use = (x.block == MEM_ONLINE) | (x.block == MEM_GOING_OFFLINE)
+    rows: ExtentMask = in_use & (~x.initialised | x.is_zone_device)
+    return rows
 
 
 @always(asks_walkers=True)
@@ -62,8 +77,8 @@ def walkers_take_no_zone_device_page(x: Extents) -> ExtentMask:
 def walkers_read_no_poisoned_page(x: Extents) -> ExtentMask:
     """A pfn walker reads a poisoned struct page.
 
-    Source: PF_POISONED_CHECK(), include/linux/page-flags.h; commit d33695b16a9f ("mm/
-    memory_hotplug: poison memmap in remove_pfn_range_from_zone()") (in v5.6).
+    Source: PF_POISONED_CHECK(), include/linux/page-flags.h; commit d33695b16a9f
+    ("mm/memory_hotplug: poison memmap in remove_pfn_range_from_zone()") (in v5.6).
     """
     rows: ExtentMask = read(x) & (x.content == PageContent.POISONED)
     return rows
@@ -87,7 +102,8 @@ def walkers_take_no_uninitialised_page(x: Extents) -> ExtentMask:
     Source: commit 2d070eab2e82 ("mm: consider zone which is not fully populated to have
     holes") (in v4.13).
     """
-    return taken(x) & np.isin(x.content, UNINITIALISED)
+    rows: ExtentMask = taken(x) & ((x.content == ZEROED) | (x.content == GARBAGE))
+    return rows
 
 
 @always(asks_walkers=True)

@@ -13,7 +13,7 @@ from hotplug_model.flags import BlockState, ZoneType
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
-from hotplug_model.state.zone import MANAGED, PRESENT, Zone
+from hotplug_model.state.zone import MANAGED, PRESENT, SPANNED, START, Zone
 
 ONLINE = int(BlockState.MEM_ONLINE)
 
@@ -58,11 +58,13 @@ def node_spans_cover_their_zones(x: Extents) -> list[PfnRange]:
 
     Source: resize_pgdat_range(), update_pgdat_span(), mm/memory_hotplug.c.
     """
-    return [
-        zone.span
-        for nid, _, zone in each_zone(x.kernel)
-        if zone.spanned_pages and not x.kernel.nodes[nid].span.contains(zone.span)
-    ]
+    zones, nodes = x.kernel.nodes.zone_cells, x.kernel.nodes.node_cells[:, np.newaxis]
+    start, spanned = zones[:, :, START], zones[:, :, SPANNED]
+    end = nodes[:, :, START] + nodes[:, :, SPANNED]
+    wrong = (spanned > 0) & ((start < nodes[:, :, START]) | (start + spanned > end))
+    if not wrong.any():
+        return []
+    return [x.kernel.nodes[nid].zones[index].span for nid, index in np.argwhere(wrong).tolist()]
 
 
 @law(quiescent=True)
@@ -127,9 +129,11 @@ def present_pages_add_up(x: Extents) -> list[PfnRange]:
     rows = linked(x) & (x.block == ONLINE) & ~x.is_zone_device
     nr_zones = len(x.zone_numbers)
     counted = np.bincount(x.zone_index[rows], x.nr_pages[rows], nr_zones).astype(np.int64)
-    wrong = np.flatnonzero(counted != x.zone_numbers[:, PRESENT])
+    wrong = counted != x.zone_numbers[:, PRESENT]
+    if not wrong.any():
+        return []
     zones = [zone for _, _, zone in each_zone(x.kernel)]
-    return [zones[index].span for index in wrong]
+    return [zones[index].span for index in np.flatnonzero(wrong)]
 
 
 @law()

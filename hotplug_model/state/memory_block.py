@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from hotplug_model.flags import BlockState, OnlineType, ZoneType
@@ -28,7 +28,13 @@ class MemoryBlock:
 
     def copy(self) -> Self:
         """An independent copy."""
-        return replace(self, altmap=self.altmap.copy() if self.altmap else None)
+        return type(self)(
+            nid=self.nid,
+            state=self.state,
+            online_type=self.online_type,
+            zone=self.zone,
+            altmap=self.altmap.copy() if self.altmap else None,
+        )
 
     def numbers(self) -> tuple[int, ...]:
         """Every field, for a fingerprint."""

@@ -34,7 +34,6 @@ def smallest(x: Extents) -> ExtentMask:
     "mm/memory_hotplug.c",
     believes="the first page that still belongs to the zone",
     takes=smallest,
-    wide=True,
     waits_for_hotplug=True,
 )
 def find_smallest_section_pfn(x: Extents) -> ExtentMask:
@@ -54,7 +53,6 @@ def biggest(x: Extents) -> ExtentMask:
     "mm/memory_hotplug.c",
     believes="the last page that still belongs to the zone",
     takes=biggest,
-    wide=True,
     waits_for_hotplug=True,
 )
 def find_biggest_section_pfn(x: Extents) -> ExtentMask:
@@ -74,7 +72,6 @@ def movable_or_kernel(x: Extents) -> ExtentMask:
     "mm/memory_hotplug.c",
     believes="a section whose pages are all online in one zone",
     takes=movable_or_kernel,
-    wide=True,
 )
 def auto_movable_zone_for_pfn(x: Extents) -> ExtentMask:
     """Looks at the first page of each section of a dynamic memory group for its zone.

@@ -22,7 +22,6 @@ def swappable(x: Extents) -> ExtentMask:
     "mm/shuffle.c",
     believes="a free chunk of the largest order",
     takes=swappable,
-    wide=True,
     waits_for_hotplug=True,
 )
 def shuffle_valid_page(x: Extents) -> ExtentMask:

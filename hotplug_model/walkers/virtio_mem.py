@@ -40,7 +40,6 @@ def virtio_mem_bbm_bb_is_offline(x: Extents) -> ExtentMask:
     "drivers/virtio/virtio_mem.c",
     believes="a section that is online in one zone",
     takes=whole_sections,
-    wide=True,
 )
 def virtio_mem_bbm_bb_is_movable(x: Extents) -> ExtentMask:
     """Looks at the first page of each section of a big block for its zone.
@@ -54,7 +53,6 @@ def virtio_mem_bbm_bb_is_movable(x: Extents) -> ExtentMask:
     "drivers/virtio/virtio_mem.c",
     believes="a section all of which is online and can be taken from the allocator",
     takes=whole_sections,
-    wide=True,
 )
 def virtio_mem_bbm_offline_remove_and_unplug_bb(x: Extents) -> ExtentMask:
     """Takes each section of a big block whose first page is online from the allocator.

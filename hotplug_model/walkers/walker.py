@@ -35,8 +35,9 @@ class Walker:
     complete: bool
     """Whether its job is to visit every online page."""
     wide: bool
-    """Whether what it does with a row depends on more than the row, its pageblock and
-    the zones that span it: on a whole section or memory block, say."""
+    """Whether what it does with a row depends on more than the row, its section and the
+    zones that span it. It is then confined to memory blocks that are online or about to
+    go offline."""
     waits_for_hotplug: bool
     """Whether it runs with mem_hotplug_lock held, for reading or writing, so that it never
     sees the middle of another operation that holds it for writing."""
