@@ -235,6 +235,13 @@ CHANGED: dict[str, tuple[Callable[[Kernel], object], list[PfnRange]]] = {
     "zone span": (
         lambda k: setattr(k.zone(0, ZoneType.ZONE_MOVABLE), "spanned_pages", 0), [D]
     ),
+    "a zone's end": (
+        lambda k: setattr(k.zone(0, ZoneType.ZONE_NORMAL), "spanned_pages", 14), [HOLE]
+    ),
+    "both ends of a zone": (
+        lambda k: set_span(k.zone(0, ZoneType.ZONE_NORMAL), pages(4, 10)),
+        [pages(2, 4), pages(10, 12)],
+    ),
     "present pages": (
         lambda k: setattr(k.zone(0, ZoneType.ZONE_MOVABLE), "present_pages", 0), [D]
     ),

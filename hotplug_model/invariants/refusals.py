@@ -40,7 +40,7 @@ def refusals_leave_the_machine_alone(
 def changed_span(old: PfnRange, new: PfnRange) -> list[PfnRange]:
     """Where one of two spans of a zone reaches and the other does not; all if they are equal."""
     if old == new or not old.overlaps(new):
-        return [span for span in {old, new} if span.nr_pages > 0]
+        return [span for span in sorted({old, new}) if span.nr_pages > 0] or [old]
     (start, inner_start), (inner_end, end) = (
         sorted((old.start_pfn, new.start_pfn)), sorted((old.end_pfn, new.end_pfn))
     )  # fmt: skip

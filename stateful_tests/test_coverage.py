@@ -1,0 +1,72 @@
+"""Counting what a run has tried."""
+
+from __future__ import annotations
+
+import errno
+import json
+
+from hotplug_model.checker import Checker
+from hotplug_model.coverage import Coverage
+from hotplug_model.invariants import SOMETIMES
+from hotplug_model.ops import OPS
+from hotplug_model.ops.memremap import MemunmapPages
+from stateful_tests.kernels import HOLE, C, add, boot, device, online
+
+
+def counted() -> Coverage:
+    """Two examples: an add that works and one that does not, then an online."""
+    coverage = Coverage()
+    coverage.start_example()
+    coverage.count(add(C), None)
+    coverage.count(add(C), errno.EEXIST)
+    coverage.start_example()
+    coverage.count(online(2), errno.ENOENT)
+    return coverage
+
+
+def operations(coverage: Coverage) -> dict[str, dict[str, object]]:
+    read: dict[str, dict[str, object]] = json.loads(json.dumps(coverage.to_json()))["operations"]
+    return read
+
+
+def test_examples_and_steps_are_counted() -> None:
+    coverage = counted()
+    assert (coverage.examples, coverage.steps) == (2, 3)
+
+
+def test_outcomes_are_counted_by_errno() -> None:
+    assert operations(counted())["add_memory"] == {
+        "drawn": 2,
+        "succeeded": 1,
+        "refused": {"EEXIST": 1},
+    }
+
+
+def test_operations_that_were_not_drawn_are_listed_with_zeros() -> None:
+    found = operations(counted())
+    assert list(found) == OPS.names()
+    assert found["memunmap_pages"] == {"drawn": 0, "succeeded": 0, "refused": {}}
+
+
+def test_pairs_are_counted_within_an_example_only() -> None:
+    coverage = counted()
+    assert coverage.pairs == {("add_memory", "add_memory")}
+    shown = coverage.to_json()["pairs"]
+    assert shown == {"seen": 1, "possible": len(OPS) ** 2}
+
+
+def test_what_was_never_reached_is_missing() -> None:
+    coverage = Coverage()
+    assert coverage.missing() == SOMETIMES.names()
+    coverage.reached.add(SOMETIMES.names()[0])
+    assert coverage.missing() == SOMETIMES.names()[1:]
+
+
+def test_a_checker_reaches_states_between_operations() -> None:
+    checker = Checker(boot())
+    checker.boot()
+    before = set(checker.reached)
+    checker.apply(device(HOLE))
+    assert checker.reached - before >= {"device_memory_shares_an_online_section"}
+    checker.apply(MemunmapPages(0))
+    assert "a_tainted_section_has_no_device_memory" in checker.reached

@@ -1,0 +1,274 @@
+"""Device memory: memremap_pages() and memunmap_pages()."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+
+from hotplug_model.boot import BootLayout
+from hotplug_model.flags import MemmapOrigin, PageContent, PageFlag, SectionFlag, ZoneType
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm.mainline import MAINLINE
+from hotplug_model.ops import Op
+from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.pfn import PfnRange
+from stateful_tests.kernels import HOLE, A, B, C, D, add, boot, device, do, layout, pages
+
+TAINT = SectionFlag.TAINT_ZONE_DEVICE
+GONE = MemunmapPages(0)
+PIECE = pages(18, 20)
+CD = pages(16, 32)
+NO_PRIVATE = replace(layout(), device_private=False)
+
+
+def machine(*ops: Op, of: BootLayout | str = "collision") -> Kernel:
+    kernel = boot(of)
+    assert do(kernel, *ops) is None
+    return kernel
+
+
+def tainted(kernel: Kernel) -> list[PfnRange]:
+    return [s for s in (A, B, C, D) if kernel.pfns.at(s.start_pfn, "section_flags") & TAINT]
+
+
+def column(kernel: Kernel, name: str, pfns: PfnRange) -> list[int]:
+    """One value a page."""
+    return [kernel.pfns.at(pfn, name) for pfn in range(pfns.start_pfn, pfns.end_pfn)]
+
+
+REFUSALS: list[tuple[str, tuple[Op, ...], Op, int]] = [
+    ("some of it is System RAM", (), device(pages(10, 14)), errno.ENXIO),
+    ("its first page is System RAM", (), device(pages(10, 12)), errno.ENXIO),
+    ("it is RAM that is not online", (add(C),), device(C), errno.ENXIO),
+    ("a map owns its first pfn", (device(PIECE, pgmap_id=1),), device(pages(18, 22)), errno.ENOMEM),
+    ("a map owns its last pfn", (device(PIECE, pgmap_id=1),), device(pages(16, 20)), errno.ENOMEM),
+    ("it is misaligned", (), device(pages(17, 19)), errno.EINVAL),
+    ("its end is misaligned", (), device(pages(16, 19)), errno.EINVAL),
+    ("there is no range", (), device(), errno.EINVAL),
+    ("it is beyond what can be addressed", (), device(pages(30, 34)), errno.EINVAL),
+    ("the altmap is larger", (), device(C, altmap=(0, 9)), errno.EINVAL),
+    ("reserve and altmap are larger", (), device(C, altmap=(4, 5)), errno.EINVAL),
+    ("its altmap has no room", (), device(C, altmap=(0, 1)), errno.ENOMEM),
+    ("alignment eats the room", (), device(C, altmap=(1, 2)), errno.ENOMEM),
+    ("its id is taken", (device(PIECE),), device(HOLE), errno.EBUSY),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "op", "err"), [c[1:] for c in REFUSALS], ids=[c[0] for c in REFUSALS]
+)
+def test_memremap_pages_refuses_and_changes_nothing(
+    before: tuple[Op, ...], op: Op, err: int
+) -> None:
+    kernel = machine(*before)
+    old = kernel.fingerprint()
+    assert do(kernel, op) == err
+    assert kernel.fingerprint() == old
+    assert not kernel.locks.any_held
+
+
+def test_device_private_memory_needs_a_kernel_that_was_built_with_it() -> None:
+    op = device(HOLE, kind="private")
+    assert do(boot(NO_PRIVATE), op) == errno.EINVAL
+    assert do(boot(), op) is None
+
+
+def test_before_5_3_a_section_is_not_shared() -> None:
+    kernel = boot(rules=replace(MAINLINE, memremap_shares_sections=False))
+    assert do(kernel, device(HOLE)) == errno.ENXIO
+    assert do(kernel, device(PIECE)) is None
+
+
+def test_only_the_first_range_may_have_an_altmap_and_is_taken_back() -> None:
+    kernel = machine()
+    before = kernel.pfns.fingerprint()
+    assert do(kernel, device(C, D, altmap=(0, 2))) == errno.EINVAL
+    assert kernel.pfns.fingerprint() == before
+    assert kernel.pgmaps == {}
+
+
+def test_the_span_of_zone_device_stays_when_a_later_range_is_refused() -> None:
+    kernel = machine()
+    assert do(kernel, device(C, pages(10, 12))) == errno.ENXIO
+    assert kernel.zone(0, ZoneType.ZONE_DEVICE).span == C
+    assert kernel.nodes[0].span == pages(0, 24)
+
+
+def test_an_altmap_without_room_leaves_the_finished_sections() -> None:
+    kernel = machine()
+    assert do(kernel, device(CD, altmap=(0, 2))) == errno.ENOMEM
+    assert kernel.pgmaps == {}
+    x = kernel.extents()
+    assert x.where(x.pfn_valid) == (pages(0, 24),)
+    assert set(column(kernel, "memmap", C)) == {MemmapOrigin.ALTMAP}
+    assert set(column(kernel, "pgmap_array", CD)) == {-1}
+    assert set(column(kernel, "section_flags", D)) == {0}
+    assert kernel.zone(0, ZoneType.ZONE_DEVICE).spanned_pages == 0
+    assert tainted(kernel) == []
+
+
+@pytest.mark.parametrize("op", [device(C), add(C), device(pages(22, 26))])
+def test_what_a_failed_add_left_behind_refuses_every_later_one(op: Op) -> None:
+    kernel = machine()
+    do(kernel, device(CD, altmap=(0, 2)))
+    before = kernel.fingerprint()
+    assert do(kernel, op) == errno.EEXIST
+    assert kernel.fingerprint() == before
+
+
+def test_a_map_strictly_inside_loses_its_entries() -> None:
+    kernel = machine(device(PIECE, pgmap_id=1))
+    assert do(kernel, device(C)) == errno.EEXIST
+    assert kernel.pgmaps.keys() == {1}
+    assert set(column(kernel, "pgmap_array", C)) == {-1}
+    assert column(kernel, "page_pgmap", PIECE) == [1, 1]
+    assert column(kernel, "subsection", C) == [0, 0, 1, 1, 0, 0, 0, 0]
+
+
+# What mapping does
+
+
+@pytest.mark.parametrize(
+    ("pfns", "sections"),
+    [
+        (HOLE, [B]),
+        (C, []),
+        (CD, []),
+        (pages(12, 24), [B]),
+        (pages(14, 18), [B, C]),
+        (pages(14, 26), [B, D]),
+        (pages(16, 18), [C]),
+        (pages(22, 24), [C]),
+    ],
+    ids=str,
+)
+def test_the_taint_is_on_the_sections_of_unaligned_ends_only(
+    pfns: PfnRange, sections: list[PfnRange]
+) -> None:
+    assert tainted(machine(device(pfns))) == sections
+
+
+def test_a_device_in_a_hole_uses_the_boot_memmap_and_leaves_the_ram_alone() -> None:
+    kernel, untouched = machine(device(HOLE)), boot()
+    assert set(column(kernel, "memmap", B)) == {MemmapOrigin.BOOT}
+    for name in ("content", "zone", "page_flags", "refcount", "subsection", "pgmap_array"):
+        ram = pages(8, 12)
+        assert column(kernel, name, ram) == column(untouched, name, ram)
+    x = kernel.extents()
+    assert x.where(x.online_page) == (pages(0, 12),)
+    assert x.where(x.is_zone_device) == (HOLE,)
+
+
+def test_device_pages_are_reserved_counted_once_and_know_their_map() -> None:
+    kernel = machine(device(HOLE))
+    page = {
+        name: kernel.pfns.at(12, name) for name in ("page_flags", "refcount", "zone", "page_pgmap")
+    }
+    assert page == {
+        "page_flags": PageFlag.PG_reserved, "refcount": 1,
+        "zone": ZoneType.ZONE_DEVICE, "page_pgmap": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "refcount"), [("private", 0), ("coherent", 0), ("fs_dax", 1)])
+def test_idle_device_pages_rest_at(kind: str, refcount: int) -> None:
+    kernel = machine(device(HOLE, kind=kind))
+    assert kernel.pfns.at(12, "refcount") == refcount
+
+
+@pytest.mark.parametrize(
+    ("kind", "nr_refs"), [("private", 1), ("coherent", 1), ("generic", 7), ("pci_p2pdma", 7)]
+)
+def test_a_map_holds_one_reference_a_page_unless_its_pages_count_themselves(
+    kind: str, nr_refs: int
+) -> None:
+    kernel = machine(device(HOLE, pages(20, 22), kind=kind))
+    assert kernel.pgmaps[0].nr_refs == nr_refs
+
+
+def test_zone_device_spans_its_pages_and_has_none_present() -> None:
+    kernel = machine(device(HOLE, pages(20, 22)))
+    zone = kernel.zone(0, ZoneType.ZONE_DEVICE)
+    assert zone.span == pages(12, 22)
+    assert (zone.present_pages, zone.managed_pages) == (0, 0)
+    assert kernel.nodes[0].node_present_pages == 12
+
+
+def test_a_node_that_is_not_there_means_node_0() -> None:
+    kernel = boot()
+    op = replace(layout(), nodes=2)
+    kernel = machine(device(HOLE), of=op)
+    assert kernel.pgmaps[0].nid == 0
+
+
+# Altmaps
+
+
+def test_an_altmap_page_is_initialised_without_a_map_behind_the_reserve() -> None:
+    kernel = machine(device(C, altmap=(1, 3)))
+    poison, init = PageContent.POISONED, PageContent.INITIALISED
+    assert column(kernel, "content", C) == [poison, *[init] * 7]
+    assert column(kernel, "page_pgmap", C) == [-1, -1, -1, -1, 0, 0, 0, 0]
+    assert set(column(kernel, "pgmap_array", C)) == {0}
+
+
+def test_an_altmap_pays_for_alignment() -> None:
+    altmap = machine(device(C, altmap=(1, 3))).pgmaps[0].altmap
+    assert altmap is not None
+    assert (altmap.alloc, altmap.align) == (2, 1)
+
+
+def test_part_of_a_section_takes_its_memmap_from_the_allocator_whatever_the_altmap() -> None:
+    kernel = machine(device(pages(16, 22), altmap=(0, 2)))
+    assert set(column(kernel, "memmap", pages(16, 22))) == {MemmapOrigin.BUDDY}
+    altmap = kernel.pgmaps[0].altmap
+    assert altmap is not None
+    assert altmap.alloc == 0
+
+
+def test_the_altmap_gets_everything_back() -> None:
+    kernel = machine(device(CD, altmap=(0, 4)))
+    pgmap = kernel.pgmaps[0]
+    assert do(kernel, GONE) is None
+    assert pgmap.altmap is not None
+    assert (pgmap.altmap.alloc, kernel.wild_frees) == (0, 0)
+
+
+# What unmapping does
+
+
+def test_an_unmapped_hole_is_valid_but_neither_populated_nor_online() -> None:
+    kernel = machine(device(HOLE), GONE)
+    x = kernel.extents()
+    assert x.where(x.pfn_valid) == (pages(0, 16),)
+    assert x.where(x.subsection) == x.where(x.online_page) == (pages(0, 12),)
+    assert set(column(kernel, "content", HOLE)) == {PageContent.POISONED}
+    assert tainted(kernel) == [B]
+
+
+def test_without_poisoning_an_unmapped_page_keeps_a_dangling_map() -> None:
+    kernel = machine(device(HOLE), GONE, of="stale")
+    assert set(column(kernel, "content", HOLE)) == {PageContent.STALE}
+    assert set(column(kernel, "page_pgmap", HOLE)) == {0}
+    assert set(column(kernel, "pgmap_array", HOLE)) == {-1}
+
+
+def test_a_section_of_devices_vanishes_with_the_last_and_so_does_its_taint() -> None:
+    kernel = machine(device(pages(16, 18)), device(pages(20, 22), pgmap_id=1), GONE)
+    assert tainted(kernel) == [C]
+    assert column(kernel, "memmap", pages(16, 18)) == [MemmapOrigin.NONE] * 2
+    assert do(kernel, MemunmapPages(1)) is None
+    assert kernel.pfns.fingerprint() == boot().pfns.fingerprint()
+
+
+def test_the_span_of_zone_device_never_shrinks() -> None:
+    kernel = machine(device(C), GONE)
+    assert kernel.zone(0, ZoneType.ZONE_DEVICE).span == C
+    assert kernel.nodes[0].span == pages(0, 24)
+
+
+def test_every_range_of_a_map_goes() -> None:
+    kernel = machine(device(pages(16, 18), pages(26, 28)), GONE)
+    assert kernel.pfns.fingerprint() == boot().pfns.fingerprint()

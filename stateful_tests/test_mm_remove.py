@@ -1,0 +1,169 @@
+"""System RAM removed: remove_memory(), offline_and_remove_memory()."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from hotplug_model.flags import (
+    MHP_MEMMAP_ON_MEMORY,
+    BlockState,
+    MemmapOrigin,
+    SectionFlag,
+    ZoneType,
+)
+from hotplug_model.kernel import Kernel
+from hotplug_model.ops import Op
+from hotplug_model.ops.memory_block import VetoMemoryNotifier
+from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
+from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.ops.pages import PinPages
+from hotplug_model.pfn import PfnRange
+from stateful_tests.kernels import (
+    HOLE,
+    B,
+    C,
+    D,
+    add,
+    boot,
+    device,
+    do,
+    offline,
+    online,
+    pages,
+    remove,
+)
+
+NORMAL, MOVABLE = ZoneType.ZONE_NORMAL, ZoneType.ZONE_MOVABLE
+OFFLINE, ONLINE = BlockState.MEM_OFFLINE, BlockState.MEM_ONLINE
+HOSTED = add(C, mhp_flags=MHP_MEMMAP_ON_MEMORY)
+CD = pages(16, 32)
+PINNED = PinPages(pages(17, 18))
+USAGE = SectionFlag.USAGE | SectionFlag.BOOT_USAGE
+
+
+def machine(*ops: Op, of: str = "collision") -> Kernel:
+    kernel = boot(of)
+    assert do(kernel, *ops) is None
+    kernel.notified.clear()
+    return kernel
+
+
+def movable_memory(*then: Op) -> Kernel:
+    return machine(
+        add(CD), online(2, "online_movable"), online(3, "online_movable"), *then
+    )
+
+
+# remove_memory()
+
+
+def test_removed_memory_leaves_nothing_behind() -> None:
+    kernel, untouched = machine(add(C), online(2), offline(2), remove(C)), boot()
+    assert kernel.fingerprint() == untouched.fingerprint()
+
+
+def test_removing_a_part_cuts_the_region() -> None:
+    kernel = machine(add(CD), remove(C))
+    assert kernel.iomem.named("System RAM")[-1] == D
+    assert kernel.blocks.keys() == {0, 1, 3}
+
+
+def test_removing_what_is_not_there_succeeds() -> None:
+    kernel = machine()
+    before = kernel.fingerprint()
+    assert do(kernel, remove(CD)) is None
+    assert kernel.fingerprint() == before
+
+
+REMOVALS: list[tuple[str, str, tuple[Op, ...], PfnRange, int]] = [
+    ("an online block", "collision", (add(C), online(2)), C, errno.EBUSY),
+    ("one online block of two", "collision", (add(CD), online(3)), CD, errno.EBUSY),
+    ("blocks with and without altmap", "memmap-on-memory", (HOSTED, add(D)), CD, errno.EINVAL),
+    ("an altmap and nothing", "memmap-on-memory", (HOSTED,), CD, errno.EINVAL),
+    ("half a block", "collision", (add(C),), pages(16, 20), errno.EINVAL),
+    ("nothing", "collision", (add(C),), pages(16, 16), errno.EINVAL),
+]
+
+
+@pytest.mark.parametrize(
+    ("of", "before", "pfns", "err"), [c[1:] for c in REMOVALS], ids=[c[0] for c in REMOVALS]
+)
+@pytest.mark.parametrize("how", ["remove", "offline and remove"])
+def test_removing_refuses(
+    of: str, before: tuple[Op, ...], pfns: PfnRange, err: int, how: str
+) -> None:
+    kernel = machine(*before, of=of)
+    old = kernel.fingerprint()
+    op = remove(pfns) if how == "remove" else OfflineAndRemoveMemory(pfns, unmovable=True)
+    assert do(kernel, op) == err
+    assert kernel.fingerprint() == old
+    assert not kernel.locks.any_held
+
+
+def test_a_removed_boot_section_keeps_nothing_but_its_usage_map() -> None:
+    kernel = machine(offline(1), remove(B), of="two-nodes")
+    assert kernel.pfns.at(8, "section_flags") == USAGE
+    assert kernel.pfns.at(8, "memmap") == MemmapOrigin.NONE
+    assert kernel.pfns.at(0, "section_flags") & SectionFlag.IS_EARLY
+
+
+def test_a_boot_section_that_was_added_again_is_not_early() -> None:
+    kernel = machine(offline(1), remove(B), add(B, nid=1), of="two-nodes")
+    present = SectionFlag.MARKED_PRESENT | SectionFlag.HAS_MEM_MAP
+    assert kernel.pfns.at(8, "section_flags") == USAGE | present
+    assert kernel.pfns.at(8, "memmap") == MemmapOrigin.BUDDY
+
+
+def test_the_usage_map_of_an_added_section_goes_with_it() -> None:
+    kernel = machine(add(C), remove(C))
+    assert kernel.pfns.at(16, "section_flags") == 0
+
+
+def test_a_memmap_in_the_block_goes_back_to_its_altmap() -> None:
+    kernel = machine(HOSTED, remove(C), of="memmap-on-memory")
+    assert kernel.wild_frees == 0
+    assert kernel.fingerprint() == boot("memmap-on-memory").fingerprint()
+
+
+def test_the_boot_memmap_stays_when_a_device_leaves_the_hole() -> None:
+    kernel = machine(device(HOLE), MemunmapPages(0))
+    assert kernel.pfns.at(12, "memmap") == MemmapOrigin.BOOT
+    assert kernel.pfns.at(12, "subsection") == 0
+
+
+# offline_and_remove_memory()
+
+
+def test_offline_and_remove_does_both() -> None:
+    kernel = movable_memory()
+    assert do(kernel, OfflineAndRemoveMemory(CD, unmovable=False)) is None
+    assert kernel.fingerprint() == boot().fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("first", "zone"), [("online_movable", MOVABLE), ("online_kernel", NORMAL)]
+)
+def test_what_went_offline_comes_back_online_where_it_was(first: str, zone: ZoneType) -> None:
+    pin = PinPages(pages(30, 31))
+    kernel = machine(add(CD), online(2, first), online(3), pin)
+    before = kernel.fingerprint()
+    assert do(kernel, OfflineAndRemoveMemory(CD, unmovable=False)) == errno.EBUSY
+    assert [kernel.blocks[b].zone for b in (2, 3)] == [zone, NORMAL]
+    assert kernel.fingerprint() == before
+
+
+def test_blocks_that_were_offline_stay_so_when_removal_fails() -> None:
+    kernel = machine(add(CD), online(3))
+    assert do(kernel, OfflineAndRemoveMemory(CD, unmovable=True)) == errno.EBUSY
+    assert [kernel.blocks[b].state for b in (2, 3)] == [OFFLINE, ONLINE]
+
+
+def test_a_rollback_that_is_vetoed_leaves_the_block_offline() -> None:
+    kernel = machine(
+        add(CD), online(2), online(3), PinPages(pages(30, 31)),
+        VetoMemoryNotifier(online=True, offline=False),
+    )  # fmt: skip
+    assert do(kernel, OfflineAndRemoveMemory(CD, unmovable=False)) == errno.EBUSY
+    assert [kernel.blocks[b].state for b in (2, 3)] == [OFFLINE, ONLINE]
