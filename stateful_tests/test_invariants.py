@@ -242,6 +242,9 @@ CHANGED: dict[str, tuple[Callable[[Kernel], object], list[PfnRange]]] = {
         lambda k: set_span(k.zone(0, ZoneType.ZONE_NORMAL), pages(4, 10)),
         [pages(2, 4), pages(10, 12)],
     ),
+    "the count of an empty zone": (
+        lambda k: setattr(k.zone(0, ZoneType.ZONE_DMA32), "present_pages", 1), [pages(0, 0)]
+    ),
     "present pages": (
         lambda k: setattr(k.zone(0, ZoneType.ZONE_MOVABLE), "present_pages", 0), [D]
     ),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hotplug_model.boot import BootLayout
+from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import (
     MHP_MEMMAP_ON_MEMORY,
     BlockState,
@@ -19,8 +20,9 @@ from hotplug_model.flags import (
     ZoneType,
 )
 from hotplug_model.kernel import Kernel
-from hotplug_model.mm.base_memory import valid_zones_show
+from hotplug_model.mm.base_memory import device_online, valid_zones_show
 from hotplug_model.mm.mainline import MAINLINE
+from hotplug_model.mm.memory_hotplug import add_pages
 from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.resource import RequestMemRegion
@@ -272,3 +274,15 @@ def test_onlining_an_online_block_stores_the_type_all_the_same() -> None:
     kernel = machine(add(C), online(2))
     assert do(kernel, online(2, "online_movable")) == errno.EINVAL
     assert kernel.blocks[2].online_type == OnlineType.MMOP_ONLINE_MOVABLE
+
+
+def test_onlining_a_block_that_is_online_does_nothing() -> None:
+    kernel = boot()
+    before = kernel.fingerprint()
+    assert list(device_online(kernel, 0)) == []
+    assert kernel.fingerprint() == before
+
+
+def test_pages_beyond_what_can_be_addressed_are_refused() -> None:
+    with pytest.raises(KernelRefusal, match="E2BIG"):
+        list(add_pages(boot(), pages(30, 34), 0, None))

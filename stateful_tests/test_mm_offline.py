@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+from hotplug_model.changes import KernelVariant
 from hotplug_model.flags import (
     MHP_MEMMAP_ON_MEMORY,
     BlockState,
@@ -204,3 +205,26 @@ def test_notifiers_hear_of_success_in_order_and_not_of_the_memmap_pages() -> Non
         (NotifierAction.MEM_GOING_ONLINE, rest), (NotifierAction.MEM_ONLINE, rest),
         (NotifierAction.MEM_GOING_OFFLINE, rest), (NotifierAction.MEM_OFFLINE, rest),
     ]  # fmt: skip
+
+
+# Before 5.18: the zone of a block is read from its struct pages
+
+ASKS_PAGES = KernelVariant.named(None, ("395f6081bad4",)).rules()
+
+
+def test_asking_the_pages_refuses_a_block_of_two_zones() -> None:
+    assert do(boot(rules=ASKS_PAGES), offline(0)) == errno.EINVAL
+
+
+def test_asking_the_pages_finds_the_zone_of_an_added_block() -> None:
+    kernel = boot(rules=ASKS_PAGES)
+    assert do(kernel, add(C), online(2, "online_movable"), offline(2)) is None
+    assert kernel.blocks[2].state == OFFLINE
+
+
+@pytest.mark.parametrize(("name", "value"), [("zone", 7), ("nid", 5)])
+def test_asking_pages_that_name_no_zone_refuses(name: str, value: int) -> None:
+    kernel = boot(rules=ASKS_PAGES)
+    assert do(kernel, add(C), online(2)) is None
+    kernel.pfns.write(C, **{name: value})
+    assert do(kernel, offline(2)) == errno.EINVAL

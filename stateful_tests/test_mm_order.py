@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from hotplug_model import steps
+from hotplug_model.errors import ModelError
 from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
@@ -172,3 +173,15 @@ def test_before_5_5_a_zone_gives_up_its_pages_at_removal() -> None:
 def test_without_the_taint_the_order_has_no_place_for_it() -> None:
     rules = replace(MAINLINE, section_taint_zone_device=False)
     assert "section_taint_zone_device*" not in passed("collision", (), device(HOLE), rules)
+
+
+def test_a_lock_that_is_held_is_not_taken_again() -> None:
+    locks = boot().locks
+    locks.take("mem_hotplug")
+    with pytest.raises(ModelError, match="taken twice"):
+        locks.take("mem_hotplug")
+
+
+def test_a_lock_that_is_free_is_not_dropped() -> None:
+    with pytest.raises(ModelError, match="not held"):
+        boot().locks.drop("device_hotplug")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,10 @@ from hotplug_model.flags import (
     SectionFlag,
     ZoneType,
 )
+from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.mainline import MAINLINE
+from hotplug_model.mm.memory_hotplug import remove_pages
 from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
@@ -29,6 +33,7 @@ from stateful_tests.kernels import (
     boot,
     device,
     do,
+    layout,
     offline,
     online,
     pages,
@@ -77,6 +82,27 @@ def test_removing_what_is_not_there_succeeds() -> None:
     assert kernel.fingerprint() == before
 
 
+def test_a_section_that_devices_hold_in_part_is_only_warned_about() -> None:
+    kernel = machine(device(pages(16, 18)))
+    before = kernel.fingerprint()
+    assert do(kernel, remove(C)) is None
+    assert kernel.fingerprint() == before
+
+
+def test_a_misaligned_range_of_pages_is_only_warned_about() -> None:
+    kernel = machine(add(C))
+    before = kernel.fingerprint()
+    assert list(remove_pages(kernel, pages(17, 24), None)) == []
+    assert kernel.fingerprint() == before
+
+
+def test_memory_that_never_was_online_was_in_no_zone_before_5_5_either() -> None:
+    kernel = boot(rules=replace(MAINLINE, remove_pfn_range_from_zone_at_offline=False))
+    before = kernel.nodes.fingerprint()
+    assert do(kernel, add(C), remove(C)) is None
+    assert kernel.nodes.fingerprint() == before
+
+
 REMOVALS: list[tuple[str, str, tuple[Op, ...], PfnRange, int]] = [
     ("an online block", "collision", (add(C), online(2)), C, errno.EBUSY),
     ("one online block of two", "collision", (add(CD), online(3)), CD, errno.EBUSY),
@@ -100,6 +126,15 @@ def test_removing_refuses(
     assert do(kernel, op) == err
     assert kernel.fingerprint() == old
     assert not kernel.locks.any_held
+
+
+@pytest.mark.parametrize(("kind", "err"), [("one_block", errno.EINVAL), ("per_block", None)])
+def test_before_6_8_blocks_with_their_own_memmap_are_removed_one_by_one(
+    kind: str, err: int | None
+) -> None:
+    kernel = boot("memmap-on-memory", rules=replace(MAINLINE, memmap_on_memory=kind))
+    assert do(kernel, HOSTED, add(D, mhp_flags=MHP_MEMMAP_ON_MEMORY)) is None
+    assert do(kernel, remove(CD)) == err
 
 
 def test_a_removed_boot_section_keeps_nothing_but_its_usage_map() -> None:
@@ -131,6 +166,26 @@ def test_the_boot_memmap_stays_when_a_device_leaves_the_hole() -> None:
     kernel = machine(device(HOLE), MemunmapPages(0))
     assert kernel.pfns.at(12, "memmap") == MemmapOrigin.BOOT
     assert kernel.pfns.at(12, "subsection") == 0
+
+
+def test_sections_that_hold_nothing_but_memmap_are_online_on_their_own() -> None:
+    """A block of 64 sections of x86-64 holds its memmap in the first of them."""
+    sizes = GEOMETRIES["x86_64"]
+    size = 64 * sizes.pages_per_section
+    of = replace(
+        layout("collision", "x86_64"),
+        ram=((PfnRange(0, size), 0),), window=(PfnRange(size, 2 * size),),
+        sections_per_block=64, memmap_on_memory=True,
+    )  # fmt: skip
+    kernel = boot(of, "x86_64")
+    before = kernel.fingerprint()
+    hosted = add(PfnRange(size, 2 * size), mhp_flags=MHP_MEMMAP_ON_MEMORY)
+    assert do(kernel, hosted, online(1)) is None
+    x = kernel.extents()
+    assert x.where(x.online_page) == (PfnRange(0, 2 * size),)
+    assert kernel.blocks[1].nr_vmemmap_pages == sizes.pages_per_section
+    assert do(kernel, offline(1), remove(PfnRange(size, 2 * size))) is None
+    assert kernel.fingerprint() == before
 
 
 # offline_and_remove_memory()

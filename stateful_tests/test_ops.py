@@ -10,7 +10,7 @@ import pytest
 
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import Checker
-from hotplug_model.errors import UserError
+from hotplug_model.errors import ModelError, UserError
 from hotplug_model.ops import OPS, Op
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
@@ -230,3 +230,8 @@ def test_a_range_of_a_region_that_a_driver_does_not_hold_is_not_released() -> No
     kernel = boot()
     assert do(kernel, RequestMemRegion(C), ReleaseMemRegion(PfnRange(16, 20))) == errno.ENOENT
     assert kernel.iomem.named("driver") == [C]
+
+
+def test_a_name_is_registered_once() -> None:
+    with pytest.raises(ModelError, match="already registered"):
+        OPS.add("add_memory", OPS["remove_memory"])

@@ -31,27 +31,16 @@ def refusals_leave_the_machine_alone(
     for nid, node in before.nodes.items():
         for old, new in zip(node.zones[:-1], after.nodes[nid].zones[:-1], strict=True):
             if (old.cells != new.cells).any():
-                return changed_span(old.span, new.span)
+                return difference(old.span, new.span)
     if block_zones(before) != block_zones(after) or before.pgmaps != after.pgmaps:
         return [after.geometry.all_pfns]
     return [] if before.iomem == after.iomem else [after.geometry.all_pfns]
 
 
-def changed_span(old: PfnRange, new: PfnRange) -> list[PfnRange]:
-    """Where one of two spans of a zone reaches and the other does not; all if they are equal."""
-    if old == new or not old.overlaps(new):
-        return [span for span in sorted({old, new}) if span.nr_pages > 0] or [old]
-    (start, inner_start), (inner_end, end) = (
-        sorted((old.start_pfn, new.start_pfn)), sorted((old.end_pfn, new.end_pfn))
-    )  # fmt: skip
-    parts = PfnRange(start, inner_start), PfnRange(inner_end, end)
-    return [part for part in parts if part.nr_pages > 0]
-
-
 def difference(old: PfnRange, new: PfnRange) -> list[PfnRange]:
     """What one of two spans has and the other lacks; all of it if only counts differ."""
     if not old.overlaps(new):
-        return [span for span in (old, new) if span.nr_pages > 0]
+        return [span for span in (old, new) if span.nr_pages > 0] or [new]
     ends = [(old.start_pfn, new.start_pfn), (old.end_pfn, new.end_pfn)]
     parts = [PfnRange(min(pair), max(pair)) for pair in ends if pair[0] != pair[1]]
     return parts or [new]

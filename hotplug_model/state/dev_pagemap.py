@@ -54,5 +54,5 @@ class DevPagemap:
         """Every field, for a fingerprint."""
         ranges = [n for pfns in self.ranges for n in (pfns.start_pfn, pfns.end_pfn)]
         altmap = self.altmap.numbers() if self.altmap else ()
-        fixed = (self.type, self.nid, self.nr_range, self.nr_added, self.ref, self.nr_refs, len(altmap))
-        return *fixed, *altmap, len(ranges), *ranges
+        progress = (self.nr_range, self.nr_added, self.ref, self.nr_refs)
+        return self.type, self.nid, *progress, len(altmap), *altmap, len(ranges), *ranges
