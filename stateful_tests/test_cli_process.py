@@ -58,23 +58,33 @@ def test_replay_reads_stdin() -> None:
     assert result.stdout.startswith("ok -: breaks ")
 
 
-def interrupt(process: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
-    """Send Ctrl-C after a while; what the process printed."""
-    time.sleep(seconds)
-    process.send_signal(signal.SIGINT)
-    return process.communicate(timeout=30)
+START = "import sys; from hotplug_model.__main__ import main; print(flush=True); sys.exit(main())"
 
 
-@pytest.mark.parametrize("seconds", [0.15, 0.4, 1.5])
-def test_ctrl_c_ends_a_check_with_130_and_no_traceback(seconds: float) -> None:
-    args = [sys.executable, "-m", "hotplug_model", "check", "--geometry", "x86_64"]
+def interrupted(arguments: list[str], seconds: float) -> tuple[int, str]:
+    """Exit code and output of a command that gets Ctrl-C a while after it has started."""
     process = subprocess.Popen(
-        [*args, "--boot", "two-nodes", "--profile", "nightly"],
+        [sys.executable, "-c", START, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    out, err = interrupt(process, seconds)
-    assert process.returncode == 130, (out, err)
-    assert "Traceback" not in out + err
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    return process.returncode, out + err
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.5])
+def test_ctrl_c_ends_a_check_with_130_and_no_traceback(seconds: float) -> None:
+    arguments = ["check", "--geometry", "x86_64", "--boot", "two-nodes", "--profile", "nightly"]
+    code, printed = interrupted(arguments, seconds)
+    assert code == 130, printed
+    assert "Traceback" not in printed
 
 
 def test_a_reader_who_leaves_is_no_error() -> None:

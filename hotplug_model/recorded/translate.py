@@ -239,9 +239,9 @@ class Translator:
 
         Source: drivers/nvdimm/pfn_devs.c.
         """
-        assert self.pmem is not None
         mode = re.search(r" -m (\w+) -M (\w+)", command)
-        assert mode is not None
+        if self.pmem is None or mode is None:
+            raise UserError(f"shell command {command[:50]!r} has no translation here")
         devdax, on_device = mode[1] == "devdax", mode[2] == "dev"
         altmap_pages = 0
         if on_device:
