@@ -232,7 +232,7 @@ def first_pfn_decides_for_a_pageblock(x: Extents) -> ExtentMask:
     if size <= x.geometry.pages_per_subsection:
         return np.zeros(len(x.start_pfn), bool)
     first = x.row_of(x.start_pfn // size * size)
-    return ~x.online_page & (x.online_page[first] | x.holds_multiple_of(size))
+    return ~x.online_page & x.online_page[first]
 
 
 DEVICE = ZoneType.ZONE_DEVICE

@@ -7,6 +7,7 @@ from hotplug_model.flags import SectionFlag
 from hotplug_model.invariants.invariant import across
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.zone import Zone
 
 SHOWN = ("section_flags", "subsection", "memmap", "pgmap_array", "block")
 
@@ -30,20 +31,39 @@ def refusals_leave_the_machine_alone(
         return changed
     for nid, node in before.nodes.items():
         for old, new in zip(node.zones[:-1], after.nodes[nid].zones[:-1], strict=True):
-            if (old.cells != new.cells).any():
-                return difference(old.span, new.span)
+            if (old.cells != new.cells).any() and (moved := difference(old, new, after)):
+                return moved
     if block_zones(before) != block_zones(after) or before.pgmaps != after.pgmaps:
         return [after.geometry.all_pfns]
     return [] if before.iomem == after.iomem else [after.geometry.all_pfns]
 
 
-def difference(old: PfnRange, new: PfnRange) -> list[PfnRange]:
-    """What one of two spans has and the other lacks; all of it if only counts differ."""
-    if not old.overlaps(new):
-        return [span for span in (old, new) if span.nr_pages > 0] or [new]
-    ends = [(old.start_pfn, new.start_pfn), (old.end_pfn, new.end_pfn)]
-    parts = [PfnRange(min(pair), max(pair)) for pair in ends if pair[0] != pair[1]]
-    return parts or [new]
+def difference(old: Zone, new: Zone, after: Kernel) -> list[PfnRange]:
+    """Where a span reaches that it did not, and online pages that it does not reach any more.
+
+    That a span gives up the hole that boot drew into it harms nobody. If only counts
+    differ it is all of the span.
+    """
+    if old.span == new.span:
+        return [new.span]
+    gained = outside(new.span, old.span)
+    lost = [part for part in outside(old.span, new.span) if holds_online_ram(after, part)]
+    return gained + lost
+
+
+def outside(span: PfnRange, other: PfnRange) -> list[PfnRange]:
+    """The parts of *span* that *other* lacks."""
+    if not span.overlaps(other):
+        return [span] if span.nr_pages > 0 else []
+    before = PfnRange(span.start_pfn, other.start_pfn)
+    behind = PfnRange(other.end_pfn, span.end_pfn)
+    return [part for part in (before, behind) if part.nr_pages > 0]
+
+
+def holds_online_ram(kernel: Kernel, pfns: PfnRange) -> bool:
+    """Whether a page of *pfns* is online."""
+    x = kernel.extents()
+    return any(online.overlaps(pfns) for online in x.where(x.is_online_ram))
 
 
 def block_zones(kernel: Kernel) -> dict[int, object]:
