@@ -10,7 +10,6 @@ from hotplug_model.boot import BootLayout
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Violation
 from hotplug_model.coverage import Coverage
-from hotplug_model.defects import DEFECTS
 from hotplug_model.machine import FLAKY, Broken, OutOfTime, Run, search
 from hotplug_model.minimise import minimise
 from hotplug_model.trace import Trace, broken, replay
@@ -125,8 +124,3 @@ def conclude(report: CheckReport, found: Broken, on_found: Callable[[Trace], Non
     trace = replace(trace, title=f"{trace.variant()}: {violations[0].message}")
     report.trace, report.violations = trace, violations
     on_found(trace)
-
-
-def unexpected_defects(coverage: Coverage) -> list[str]:
-    """Known defects that did not show: either mended or not reached."""
-    return [name for name in DEFECTS.names() if name not in coverage.known]

@@ -294,10 +294,6 @@ class Extents:
         rows: ExtentMask = behind < self.nr_pages
         return rows
 
-    def next_multiple(self, nr_pages: int) -> Pfns:
-        """First multiple of *nr_pages* at or behind the start of each row."""
-        return -(-self.start_pfn // nr_pages) * nr_pages
-
     def where(self, rows: ExtentMask) -> tuple[PfnRange, ...]:
         """The pfns of *rows*, touching ranges joined."""
         start, end = self.start_pfn[rows].tolist(), self.end_pfn[rows].tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,6 @@ from hotplug_model.flags import (
     NotifierAction,
     PageContent,
     SectionFlag,
-    ZoneType,
 )
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.base_memory import valid_zones_show
@@ -179,8 +177,3 @@ def subsection_map(kernel: Kernel, section: PfnRange) -> int:
     size = kernel.geometry.pages_per_subsection
     starts = range(section.start_pfn, section.end_pfn, size)
     return sum(kernel.pfns.at(pfn, "subsection") << bit for bit, pfn in enumerate(starts))
-
-
-def zone_names() -> Iterator[str]:
-    """Names that /proc/zoneinfo has."""
-    return (zone.label for zone in ZoneType)
