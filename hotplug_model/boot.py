@@ -35,6 +35,10 @@ class BootLayout:
     """CONFIG_DEVICE_PRIVATE."""
     holes_in_zone: bool = False
     """CONFIG_HOLES_IN_ZONE: the struct pages of boot holes are not initialised."""
+    sparsemem_vmemmap: bool = True
+    """CONFIG_SPARSEMEM_VMEMMAP; else each section's memmap is one allocation."""
+    memmap_start: int | None = None
+    """First pfn of the memory that boot took for the memmap; None: of no interest."""
     page_poisoning: bool = True
     """CONFIG_DEBUG_VM with vm_debug=p: memmaps are poisoned, else left stale."""
 
@@ -178,7 +182,6 @@ def large_blocks(geometry: Geometry) -> BootLayout:
     )
 
 
-
 @layout
 def holes_in_zone(geometry: Geometry) -> BootLayout:
     """RAM that ends in the middle of a subsection, where holes have no struct pages."""
@@ -186,3 +189,11 @@ def holes_in_zone(geometry: Geometry) -> BootLayout:
     half = _part(sections[1], 0, 2)
     odd = PfnRange(half.start_pfn, half.end_pfn - max(1, geometry.pages_per_subsection // 2))
     return BootLayout(ram=((sections[0], 0), (odd, 0)), window=tuple(sections), holes_in_zone=True)
+
+
+@layout
+def classic_sparse(geometry: Geometry) -> BootLayout:
+    """Without SPARSEMEM_VMEMMAP: a section's memmap is one allocation; no part is added."""
+    sections = search_sections(geometry)
+    ram = ((sections[0], 0), (sections[1], 0))
+    return BootLayout(ram=ram, window=tuple(sections), sparsemem_vmemmap=False)

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from errno import errorcode
 from inspect import cleandoc
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +23,7 @@ from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import UserError
+from hotplug_model.fates import FATES
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
 from hotplug_model.ops import OPS, Op
@@ -162,7 +164,8 @@ def releases() -> Table:
 
 def geometries() -> Table:
     """Geometries."""
-    heading = ("geometry", "page", "subsection", "section", "struct page", "physical bits")
+    names = ("geometry", "vmemmap as on", "page", "subsection", "section", "struct page")
+    heading = (*names, "physical bits")
     return Table(heading=heading, rows=[sizes(n, g) for n, g in GEOMETRIES.items()])
 
 
@@ -171,7 +174,7 @@ def sizes(name: str, geometry: Geometry) -> Row:
     page, struct_page = geometry.page_bytes, geometry.struct_page_bytes
     in_bytes = (page, geometry.pages_per_subsection * page, geometry.pages_per_section * page)
     bits = str(geometry.max_physmem_bits)
-    return (code(name), *map(amount, in_bytes), f"{struct_page} B", bits)
+    return (code(name), geometry.arch, *map(amount, in_bytes), f"{struct_page} B", bits)
 
 
 def amount(size: int) -> str:
@@ -204,6 +207,24 @@ def sometimes() -> Table:
     return Table(heading=("state", "reached when"), rows=rows)
 
 
+def fates() -> Table:
+    """How failed allocations end."""
+    rows = []
+    endings = [fate for fate in FATES if not fate.defect]
+    for fate in endings:
+        left = [each.defect for each in FATES if each[:3] == fate[:3] and each.defect]
+        where = {GEOMETRIES[name].arch: None for name in FATES[fate]}
+        everywhere = len(where) == len({geometry.arch for geometry in GEOMETRIES})
+        rows.append((
+            code(fate.operation), code(fate.allocation.value),
+            "everywhere" if everywhere else ", ".join(where),
+            f"-{errorcode[fate.err]}" if fate.err else "success",
+            ", ".join(map(code, left)) or "nothing",
+        ))  # fmt: skip
+    heading = ("operation", "allocation", "where", "ends in", "leaves behind")
+    return Table(heading=heading, rows=rows)
+
+
 def incomparable() -> Table:
     """What recordings hold and nothing is compared with."""
     rows = [(code(n), why) for n, why in INCOMPARABLE.items()]
@@ -219,7 +240,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     make.__name__: make
     for make in (
         ops, walkers, invariants, changes, releases, geometries, boots, defects, sometimes,
-        incomparable,
+        incomparable, fates,
     )
 }  # fmt: skip
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-from hotplug_model.boot import BootLayout
-from hotplug_model.changes import KernelVariant
-from hotplug_model.checker import Violation
 from hotplug_model.coverage import Coverage
 from hotplug_model.machine import FLAKY, Broken, OutOfTime, Run, search
-from hotplug_model.minimise import minimise
-from hotplug_model.trace import Trace, broken, replay
+from hotplug_model.trace import Trace
+from hotplug_model.verdict import Report, Request, conclude
 
 ROUND = 200
 """Examples a round: between rounds the time is looked at, and the seed changes."""
@@ -34,42 +31,17 @@ PROFILES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckRequest:
-    """What to check, and how long."""
+class CheckRequest(Request):
+    """What to check, and how hard."""
 
-    variant: KernelVariant
-    geometry: str
-    layouts: dict[str, BootLayout]
     profile: Profile
-    seconds: float | None = None
-    seed: int = 0
-    strict: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class CheckReport:
-    """What came of it."""
-
-    request: CheckRequest
-    coverage: Coverage
-    seconds: float = 0.0
-    trace: Trace | None = None
-    """The minimised counterexample."""
-    violations: list[Violation] = field(default_factory=list)
-    flaky: str | None = None
-    interrupted: bool = False
-
-    @property
-    def verdict(self) -> str:
-        """``held`` or ``violated``."""
-        return "violated" if self.trace is not None else "held"
 
 
 def check(
     request: CheckRequest,
     on_step: Callable[[Coverage], None] = lambda coverage: None,
     on_found: Callable[[Trace], None] = lambda trace: None,
-) -> CheckReport:
+) -> Report:
     """Look for a counterexample until one is found, or examples or time run out.
 
     *on_found* gets every counterexample that is shorter than the last, as soon as it is
@@ -81,11 +53,12 @@ def check(
         geometry=request.geometry,
         layouts=request.layouts,
         strict=request.strict,
+        faults=request.faults,
         on_step=on_step,
         on_found=lambda found: on_found(found.trace),
         deadline=started + request.seconds if request.seconds else float("inf"),
     )
-    report = CheckReport(request=request, coverage=run.coverage)
+    report = Report(request=request, coverage=run.coverage)
     try:
         found = search_in_rounds(request, run)
     except OutOfTime:
@@ -95,7 +68,7 @@ def check(
     except FLAKY as flaky:
         report.flaky, found = str(flaky).partition("\n")[0], None
     if found is not None:
-        conclude(report, found, on_found)
+        conclude(report, found.trace, on_found)
     report.seconds = time.monotonic() - started
     return report
 
@@ -112,15 +85,3 @@ def search_in_rounds(request: CheckRequest, run: Run) -> Broken | None:
         if time.monotonic() > run.deadline:
             return None
     return None
-
-
-def conclude(report: CheckReport, found: Broken, on_found: Callable[[Trace], None]) -> None:
-    """Minimise the counterexample and see that it repeats."""
-    trace = minimise(found.trace)
-    index, violations = replay(trace)
-    if index is None or broken(violations) != trace.violates:
-        report.flaky = "the counterexample did not repeat when it was replayed"
-        return
-    trace = replace(trace, title=f"{trace.variant()}: {violations[0].message}")
-    report.trace, report.violations = trace, violations
-    on_found(trace)

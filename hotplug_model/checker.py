@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from hotplug_model import steps
 from hotplug_model.arrays import ExtentMask
@@ -15,6 +16,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.memo import clusters
 from hotplug_model.ops import Op
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.faults import Allocation
 
 QUIESCENT = "quiescent"
 """The milestone behind an operation, when nothing is in flight."""
@@ -29,6 +31,8 @@ class Violation:
     milestone: str
     defect: str | None = None
     """The known defect of mainline that this is an instance of, if any."""
+    operation: str = ""
+    """Which operation broke it, if that may be longer ago."""
 
     @property
     def message(self) -> str:
@@ -44,7 +48,9 @@ class Violation:
         shown = [str(pfns) for pfns in self.pfns[:4]]
         if len(self.pfns) > 4:
             shown.append(f"and {len(self.pfns) - 4} more")
-        return f"{self.invariant} at {', '.join(shown)} ({self.milestone}): {self.message}"
+        where = f"{self.invariant} at {', '.join(shown)} ({self.milestone})"
+        blame = f" By {self.operation}." if self.operation else ""
+        return f"{where}: {self.message}{blame}"
 
 
 @dataclass(slots=True)
@@ -57,6 +63,8 @@ class Outcome:
     known: list[Violation]
     """Instances of known defects of mainline."""
     milestones: list[str] = field(default_factory=list)
+    failed: Allocation | None = None
+    """What the operation asked for and did not get, because its ``fail_at`` says so."""
 
 
 class Checker:
@@ -87,9 +95,7 @@ class Checker:
 
     def apply(self, op: Op) -> Outcome:
         """Carry *op* out in place, looking at every milestone and at the end."""
-        kernel = self.kernel
-        kernel.notified.clear()
-        before = kernel.snapshot()
+        before = self.kernel.snapshot()
         found: list[Violation] = []
         milestones: list[str] = []
 
@@ -97,13 +103,12 @@ class Checker:
             milestones.append(milestone)
             found.extend(self.look(milestone))
 
-        refusal = steps.run(op.steps(kernel), at)
-        kernel.pfns.merge()
+        refusal, failed = carry_out(self.kernel, op, at)
         found.extend(self.look(QUIESCENT))
         found.extend(self.compare(before, refusal))
         unique = list({(v.invariant, v.pfns, v.defect): v for v in reversed(found)}.values())
         known = [v for v in unique if v.defect and not self.strict]
-        return Outcome(refusal, [v for v in unique if v not in known], known, milestones)
+        return Outcome(refusal, [v for v in unique if v not in known], known, milestones, failed)
 
     def look(self, milestone: str) -> list[Violation]:
         """Everything that does not hold right now."""
@@ -148,8 +153,35 @@ class Checker:
             rows = invariant.always(x)
             return self._attribute_rows(invariant, rows, x, milestone) if rows.any() else []
         if invariant.law is not None:
-            return self._attribute(invariant, tuple(invariant.law(x)), x, milestone)
+            pfns = tuple(invariant.law(x))
+            found, rest = self._attribute_entries(invariant, pfns, x, milestone)
+            found += self._attribute(invariant, rest, x, milestone)
+            return [replace(v, operation=self._blamed(invariant, v)) for v in found]
         return []
+
+    def _attribute_entries(
+        self, invariant: Invariant, pfns: tuple[PfnRange, ...], x: Extents, milestone: str
+    ) -> tuple[list[Violation], tuple[PfnRange, ...]]:
+        """What the ledger says of *pfns*, each entry by its own cause; and the others."""
+        entries = [
+            entry
+            for entry in self.kernel.ledger.breaches
+            if pfns and entry.law in invariant.of_ledger and entry.pfns in pfns
+        ]
+        found: dict[Violation, None] = {}
+        for entry in entries:
+            known = [d.name for d in DEFECTS if d.caused(x, entry)]
+            defect = next((n for n in known if invariant.name in DEFECTS[n].invariants), None)
+            found[Violation(invariant.name, (entry.pfns,), milestone, defect)] = None
+        said = {entry.pfns for entry in entries}
+        return list(found), tuple(each for each in pfns if each not in said)
+
+    def _blamed(self, invariant: Invariant, violation: Violation) -> str:
+        """The operation that broke it first, if the ledger says so."""
+        for entry in self.kernel.ledger.breaches:
+            if entry.law in invariant.of_ledger and entry.pfns in violation.pfns:
+                return entry.operation
+        return ""
 
     def _attribute_rows(
         self, invariant: Invariant, rows: ExtentMask, x: Extents, milestone: str
@@ -191,3 +223,20 @@ class Checker:
         if self._seen is None or self._seen[0] != state:
             self._seen = (state, self.kernel.extents())
         return self._seen[1]
+
+
+def carry_out(
+    kernel: Kernel, op: Op, at: Callable[[str], None] | None = None
+) -> tuple[KernelRefusal | None, Allocation | None]:
+    """Carry *op* out in place: the refusal, and what could not be allocated, if any."""
+    kernel.notified.clear()
+    kernel.ledger.operation = str(op)
+    kernel.faults.arm(op.fail_at)
+    try:
+        refusal = steps.run(op.steps(kernel), at)
+        failed = kernel.faults.failed
+    finally:
+        kernel.faults.arm(None)
+    kernel.pfns.merge()
+    kernel.vmemmap.merge()
+    return refusal, failed

@@ -23,10 +23,12 @@ LISTS = (
 )  # fmt: skip
 COMMANDS = {
     "check": "check",
+    "walk": "walk",
     "replay": "replay",
     "show": "show",
     "list": "list",
     "conform": "conform",
+    "cost": "cost",
 }
 """Subcommand -> module of ``hotplug_model.commands``, imported when it is asked for."""
 
@@ -82,6 +84,7 @@ def make_parser() -> Parser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_check(commands.add_parser("check", help="look for a counterexample", allow_abbrev=False))
+    add_walk(commands.add_parser("walk", help="look for long, by chance", allow_abbrev=False))
     for name, what in (
         ("replay", "say whether traces still break what they did"),
         ("show", "draw traces"),
@@ -99,6 +102,8 @@ def make_parser() -> Parser:
     )
     conform.add_argument("files", nargs="+", metavar="FILE")
     conform.add_argument("--json", action="store_true", help="as JSON")
+    what = "count the vmemmap that memory needs, and that coming and going leaks"
+    add_cost(commands.add_parser("cost", help=what, description=what, allow_abbrev=False))
     return parser
 
 
@@ -113,19 +118,56 @@ def add_kernel(parser: argparse.ArgumentParser) -> None:
 
 def add_check(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``check``."""
-    add_kernel(parser)
-    parser.add_argument("--geometry", default="tiny", metavar="G", help="default: tiny")
-    parser.add_argument("--boot", metavar="FILE|NAME", help="default: every boot layout")
+    add_search(parser)
     parser.add_argument(
         "--profile", default="dev", metavar="dev|ci|nightly", help="how hard; default: dev"
     )
     parser.add_argument("--seconds", type=positive, metavar="N", help="how long, at the most")
+
+
+def add_walk(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``walk``."""
+    add_search(parser)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=count, metavar="N", help="how far; default: 100000")
+    length.add_argument("--seconds", type=positive, metavar="N", help="how long instead")
+    parser.add_argument(
+        "--workers", type=workers, default=1, metavar="N", help="processes; default: 1"
+    )
+
+
+def add_search(parser: argparse.ArgumentParser) -> None:
+    """What ``check`` and ``walk`` both take."""
+    add_kernel(parser)
+    parser.add_argument("--geometry", metavar="G", help="default: the change's, or tiny")
+    parser.add_argument("--boot", metavar="FILE|NAME", help="default: every boot layout")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("--strict", action="store_true", help="known defects count")
+    parser.add_argument("--faults", action="store_true", help="allocations fail, too")
     parser.add_argument(
         "--traces", default="hotplug-traces", metavar="DIR", help="where to write a trace"
     )
     parser.add_argument("--json", metavar="FILE|-", help="write the verdict as JSON")
+
+
+def add_cost(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``cost``."""
+    add_kernel(parser)
+    parser.add_argument("--geometry", metavar="G", help="default: the change's, or x86_64")
+    parser.add_argument(
+        "--struct-page", type=int, metavar="BYTES", help="default: what the geometry has"
+    )
+    parser.add_argument("--add", required=True, metavar="SIZE", help="how much: 128M, 1G, 3T")
+    parser.add_argument(
+        "--cycles", type=cycles, default=1, metavar="N", help="add and remove; default: 1"
+    )
+    parser.add_argument(
+        "--device", action="store_true", help="memremap_pages() instead of add_memory()"
+    )
+    parser.add_argument(
+        "--altmap", action="store_true", help="the memory holds its own memmap, where it can"
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def positive(text: str) -> float:
@@ -137,6 +179,39 @@ def positive(text: str) -> float:
 
 
 positive.__name__ = "number of seconds"
+
+
+def count(text: str) -> int:
+    """A number of steps; argparse says so if it is none."""
+    steps = int(text)
+    if not 0 < steps < 1 << 40:
+        raise ValueError
+    return steps
+
+
+count.__name__ = "number of steps"
+
+
+def cycles(text: str) -> int:
+    """A number of cycles; argparse says so if it is none."""
+    nr = int(text)
+    if not 0 < nr <= 1_000_000:
+        raise ValueError
+    return nr
+
+
+cycles.__name__ = "number of cycles"
+
+
+def workers(text: str) -> int:
+    """A number of processes; argparse says so if it is none."""
+    nr = int(text)
+    if not 0 < nr <= 256:
+        raise ValueError
+    return nr
+
+
+workers.__name__ = "number of workers"
 
 
 def complain(message: str) -> None:

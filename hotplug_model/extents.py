@@ -29,6 +29,7 @@ HAS_MEM_MAP = int(SectionFlag.HAS_MEM_MAP)
 MARKED_PRESENT = int(SectionFlag.MARKED_PRESENT)
 USAGE = int(SectionFlag.USAGE)
 INITIALISED = int(PageContent.INITIALISED)
+GARBAGE, UNUSED = int(PageContent.GARBAGE), int(PageContent.UNUSED)
 DEVICE = int(ZoneType.ZONE_DEVICE)
 PG_RESERVED = int(PageFlag.PG_reserved)
 NR_ZONES = len(ZoneType)
@@ -172,6 +173,12 @@ class Extents:
         return rows
 
     @cached_property
+    def says_anything(self) -> ExtentMask:
+        """Whether the struct page holds bytes that nobody meant for one."""
+        rows: ExtentMask = (self.content == GARBAGE) | (self.content == UNUSED)
+        return rows
+
+    @cached_property
     def is_zone_device(self) -> ExtentMask:
         """Whether the struct page is initialised and links to ZONE_DEVICE."""
         rows: ExtentMask = self.initialised & (self.zone == DEVICE)
@@ -181,6 +188,11 @@ class Extents:
     def section_has_online(self) -> ExtentMask:
         """Whether the row's section is online."""
         return self.section_has(IS_ONLINE)
+
+    @cached_property
+    def has_mem_map(self) -> ExtentMask:
+        """Whether the row's section is valid."""
+        return self.section_has(HAS_MEM_MAP)
 
     @cached_property
     def is_early(self) -> ExtentMask:
@@ -216,7 +228,7 @@ class Extents:
         Source: include/linux/mmzone.h; pfn_valid(), arch/arm64/mm/init.c before v5.14.
         """
         early = self.is_early
-        valid = self.section_has(HAS_MEM_MAP) & (early | self.pfn_section_valid)
+        valid = self.has_mem_map & (early | self.pfn_section_valid)
         if self.kernel.layout.holes_in_zone:
             valid &= ~(early & (self.content == PageContent.ZEROED))
         return valid

@@ -59,6 +59,8 @@ class PageContent(IntEnum):
     GARBAGE = 4
     """Whatever the memory that now holds the memmap contained before."""
     INITIALISED = 5
+    UNUSED = 6
+    """PAGE_UNUSED, 0xFD: marked as not in use inside a huge page that stays mapped."""
 
 
 class MemmapOrigin(IntEnum):
@@ -66,8 +68,22 @@ class MemmapOrigin(IntEnum):
 
     NONE = 0
     BOOT = 1
+    """memblock, before there was a buddy allocator."""
     BUDDY = 2
     ALTMAP = 3
+    """The device whose memory it describes."""
+    SELF_HOSTED = 4
+    """The memory block that it describes: memmap_on_memory."""
+
+
+class MappingLevel(IntEnum):
+    """What maps a page of vmemmap."""
+
+    NONE = 0
+    PTE = 1
+    """A page-table entry: one base page."""
+    PMD = 2
+    """A huge mapping, of ``Geometry.pmd_shift``."""
 
 
 class BlockState(IntEnum):

@@ -5,7 +5,7 @@ No other file may assume a size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hotplug_model.errors import UserError
 from hotplug_model.pfn import PfnRange
@@ -22,6 +22,8 @@ class Geometry:
     include/linux/mmzone.h, the struct page size checks in mm/page_alloc.c.
     """
 
+    arch: str = "x86"
+    """Whose vmemmap_populate() and vmemmap_free() are used."""
     page_shift: int = 12
     section_size_bits: int
     subsection_shift: int = 21
@@ -31,6 +33,8 @@ class Geometry:
     struct_page_bytes: int = 64
     pmd_shift: int = 21
     """Bytes that one huge mapping of vmemmap covers."""
+    maps_vmemmap_huge: bool = True
+    """Whether vmemmap may be mapped huge at all; arm64 with 64K pages does not."""
     max_physmem_bits: int = 46
     max_dma_pfn: int = 0
     """First pfn above ZONE_DMA; 0 if there is no such zone."""
@@ -86,6 +90,55 @@ class Geometry:
         return PfnRange(0, 1 << (self.max_physmem_bits - self.page_shift))
 
     @property
+    def subsections_share_pages(self) -> bool:
+        """Whether a base page of vmemmap describes more than one subsection."""
+        return bool(self.pages_per_subsection * self.struct_page_bytes % self.page_bytes)
+
+    @property
+    def huge_pages(self) -> int:
+        """Pages of vmemmap that one huge mapping covers."""
+        return max(1, 1 << (self.pmd_shift - self.page_shift))
+
+    @property
+    def vmemmap_pages(self) -> PfnRange:
+        """Every page of vmemmap, by number, to the end of the last huge mapping."""
+        pages = self.memmap_of(self.all_pfns)
+        return PfnRange(0, -(-pages.end_pfn // self.huge_pages) * self.huge_pages)
+
+    def bytes_of(self, pages: PfnRange) -> PfnRange:
+        """Addresses of *pages*: of pfns the physical ones, of vmemmap those within it."""
+        return PfnRange(pages.start_pfn << self.page_shift, pages.end_pfn << self.page_shift)
+
+    def memmap_of(self, pfns: PfnRange) -> PfnRange:
+        """The pages of vmemmap that hold a struct page of *pfns*, or a part of one."""
+        start, end = (pfn * self.struct_page_bytes for pfn in (pfns.start_pfn, pfns.end_pfn))
+        return PfnRange(start >> self.page_shift, -(-end >> self.page_shift))
+
+    def walk_of(self, pfns: PfnRange) -> PfnRange:
+        """The pages of vmemmap that a loop visits which steps a page at a time from where
+        the memmap of *pfns* starts to where it ends.
+
+        If both lie within a page it does not get to the last one. With 4K pages a
+        subsection's memmap is whole pages, with 64K pages it is the 32nd part of one.
+        """
+        start, end = (pfn * self.struct_page_bytes for pfn in (pfns.start_pfn, pfns.end_pfn))
+        first = start >> self.page_shift
+        return PfnRange(first, first + -(-(end - start) >> self.page_shift))
+
+    def described_by(self, pages: PfnRange) -> PfnRange:
+        """The pfns whose struct pages lie in *pages* of vmemmap, or reach into them."""
+        start, end = (page << self.page_shift for page in (pages.start_pfn, pages.end_pfn))
+        last = -(-end // self.struct_page_bytes)
+        described = PfnRange(start // self.struct_page_bytes, last)
+        return described.intersection(self.all_pfns)
+
+    def huge_regions(self, pages: PfnRange) -> list[PfnRange]:
+        """The huge regions of vmemmap that *pages* touch, whole, in order."""
+        size = self.huge_pages
+        first, last = pages.start_pfn // size, -(-pages.end_pfn // size)
+        return [PfnRange(n * size, (n + 1) * size) for n in range(first, last)]
+
+    @property
     def memmap_pages_per_section(self) -> int:
         """Pages that a whole section's struct pages take, huge mappings included.
 
@@ -125,21 +178,43 @@ class Geometry:
 
 GEOMETRIES: Registry[Geometry] = Registry("geometry")
 
-# The tiny ones keep the proportions of x86-64: the memmap of a section is one huge
-# mapping, one subsection and one pageblock.
+# The tiny ones keep the proportions of the large ones: on x86-64 a subsection's memmap
+# is whole pages and a section's is one huge mapping, one subsection's worth of memory
+# and one pageblock.
 TINY = GEOMETRIES.add(
     "tiny",
     Geometry(
-        page_shift=8, section_size_bits=11, subsection_shift=9, pageblock_order=1, max_order=1,
-        max_physmem_bits=13, pmd_shift=9, max_dma_pfn=2,
+        page_shift=7, section_size_bits=10, subsection_shift=8, pageblock_order=1, max_order=1,
+        max_physmem_bits=12, pmd_shift=9, max_dma_pfn=2,
     ),
 )  # fmt: skip
 """4 sections of 4 subsections of 2 pages; every boundary condition survives."""
 GEOMETRIES.add(
+    "tiny_56",
+    Geometry(
+        page_shift=7, section_size_bits=13, subsection_shift=11, pageblock_order=4, max_order=4,
+        struct_page_bytes=56, max_physmem_bits=15, pmd_shift=12, max_dma_pfn=16,
+    ),
+)  # fmt: skip
+"""As x86-64 with 56-byte struct pages: 7 of 8 parts of a huge mapping a section."""
+GEOMETRIES.add("tiny_arm64", replace(TINY, arch="arm64"))
+GEOMETRIES.add(
+    "tiny_arm64_64k",
+    replace(
+        TINY, arch="arm64", page_shift=8, section_size_bits=11, subsection_shift=9,
+        max_physmem_bits=13, maps_vmemmap_huge=False,
+    ),
+)  # fmt: skip
+"""Two subsections share a page of vmemmap."""
+GEOMETRIES.add("tiny_powerpc", replace(TINY, arch="powerpc", pmd_shift=10))
+"""One mapping of vmemmap describes two sections."""
+GEOMETRIES.add("tiny_s390", replace(TINY, arch="s390", pmd_shift=8))
+"""Two huge mappings of vmemmap a section."""
+GEOMETRIES.add(
     "small",
     Geometry(
-        page_shift=9, section_size_bits=14, subsection_shift=11, pageblock_order=2, max_order=3,
-        max_physmem_bits=17, pmd_shift=11, max_dma_pfn=4,
+        page_shift=8, section_size_bits=13, subsection_shift=10, pageblock_order=2, max_order=3,
+        max_physmem_bits=16, pmd_shift=11, max_dma_pfn=4,
     ),
 )  # fmt: skip
 X86_64 = GEOMETRIES.add(
@@ -154,15 +229,22 @@ GEOMETRIES.add(
 )
 GEOMETRIES.add(
     "arm64_4k",
-    Geometry(section_size_bits=27, max_physmem_bits=48, max_dma_pfn=1 << 18, max_dma32_pfn=1 << 20),
+    Geometry(
+        arch="arm64", section_size_bits=27, max_physmem_bits=48, max_dma_pfn=1 << 18,
+        max_dma32_pfn=1 << 20,
+    ),
 )
 GEOMETRIES.add(
     "arm64_4k_5_11",
-    Geometry(section_size_bits=30, max_physmem_bits=48, max_dma_pfn=1 << 18, max_dma32_pfn=1 << 20),
+    Geometry(
+        arch="arm64", section_size_bits=30, max_physmem_bits=48, max_dma_pfn=1 << 18,
+        max_dma32_pfn=1 << 20,
+    ),
 )
 GEOMETRIES.add(
     "arm64_64k",
     Geometry(
+        arch="arm64", maps_vmemmap_huge=False,
         page_shift=16, section_size_bits=29, pageblock_order=13, max_order=13, pmd_shift=29,
         max_physmem_bits=52, max_dma_pfn=1 << 14, max_dma32_pfn=1 << 16,
     ),
@@ -170,12 +252,18 @@ GEOMETRIES.add(
 GEOMETRIES.add(
     "powerpc_64k",
     Geometry(
+        arch="powerpc",
         page_shift=16, section_size_bits=24, pageblock_order=5, max_order=8, pmd_shift=24,
         max_physmem_bits=51,
     ),
 )  # fmt: skip
-GEOMETRIES.add("powerpc_4k", Geometry(section_size_bits=24, pmd_shift=24, max_physmem_bits=51))
+GEOMETRIES.add(
+    "powerpc_4k",
+    Geometry(arch="powerpc", section_size_bits=24, pmd_shift=24, max_physmem_bits=51),
+)
 GEOMETRIES.add(
     "s390",
-    Geometry(section_size_bits=28, pageblock_order=8, pmd_shift=20, max_dma_pfn=1 << 19),
+    Geometry(
+        arch="s390", section_size_bits=28, pageblock_order=8, pmd_shift=20, max_dma_pfn=1 << 19
+    ),
 )

@@ -10,6 +10,7 @@ from hotplug_model.boot import BootLayout, boot_zones, zone_limits
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
     BlockState,
+    MappingLevel,
     MemmapOrigin,
     NotifierAction,
     PageContent,
@@ -18,15 +19,22 @@ from hotplug_model.flags import (
     ZoneType,
 )
 from hotplug_model.geometry import Geometry
-from hotplug_model.pfn import PfnRange
+from hotplug_model.mm.memblock import memblock_add_node
+from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.rules import KernelRules
 from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.faults import Faults
+from hotplug_model.state.ledger import Ledger
 from hotplug_model.state.locks import Locks
+from hotplug_model.state.memblock import Memblock
 from hotplug_model.state.memory_block import MemoryBlock
 from hotplug_model.state.pfn_table import PfnTable
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
+from hotplug_model.state.vmemmap import Vmemmap
 from hotplug_model.state.zone import Nodes, Zone
 
+ARCH_KEEP_MEMBLOCK = frozenset({"arm64", "powerpc", "s390"})
+"""Architectures that still have ``memblock.memory`` after boot."""
 BOOT_SECTION = (
     SectionFlag.MARKED_PRESENT
     | SectionFlag.HAS_MEM_MAP
@@ -45,6 +53,7 @@ class Kernel:
     rules: KernelRules
     layout: BootLayout
     pfns: PfnTable
+    vmemmap: Vmemmap
     nodes: Nodes
     iomem: Resource
     blocks: dict[int, MemoryBlock] = field(default_factory=dict)
@@ -55,8 +64,20 @@ class Kernel:
     """What a registered memory notifier answers with -EPERM."""
     notified: list[tuple[NotifierAction, PfnRange]] = field(default_factory=list)
     """Notifier calls of the operation in flight."""
-    wild_frees: int = 0
-    """Pages of memmap that were freed to someone who did not own them."""
+    ledger: Ledger = field(default_factory=Ledger)
+    faults: Faults = field(default_factory=Faults)
+    """Which allocation of the operation in flight fails."""
+    nr_memmap_pages: int = 0
+    """``nr_memmap_pages`` of /proc/vmstat: pages of memmap, whether or not shared. A
+    statistic that nothing depends on, so it is no part of the fingerprint."""
+    nr_memmap_boot_pages: int = 0
+    """``nr_memmap_boot_pages`` of /proc/vmstat, likewise."""
+    memblock: Memblock = field(default_factory=Memblock.empty)
+    """``memblock.memory`` in bytes. Of its regions only the marks of vmemmap can matter to
+    an operation, so it is part of the fingerprint only where the rules use these.
+
+    # Simplified: what backs vmemmap, unless an altmap gave it, lies behind all pfns, in
+    RAM that hotplug never touches."""
 
     @classmethod
     def boot(cls, geometry: Geometry, rules: KernelRules, layout: BootLayout) -> Self:
@@ -71,11 +92,15 @@ class Kernel:
         for pfns, _ in layout.ram:
             iomem.request(Resource(SYSTEM_RAM, pfns))
         nodes = Nodes.empty(layout.nodes)
-        kernel = cls(geometry, rules, layout, PfnTable(geometry.all_pfns), nodes, iomem)
+        kernel = cls(geometry, rules, layout, PfnTable(geometry.all_pfns),
+            Vmemmap(geometry.vmemmap_pages), nodes, iomem)
         kernel._boot_sections()
         kernel._boot_zones()
         kernel._boot_memmap()
+        kernel._boot_vmemmap()
         kernel._boot_blocks()
+        kernel._boot_memblock()
+        kernel.vmemmap.merge()
         kernel.pfns.merge()
         return kernel
 
@@ -86,6 +111,7 @@ class Kernel:
             self.rules,
             self.layout,
             self.pfns.copy(),
+            self.vmemmap.copy(),
             self.nodes.copy(),
             self.iomem.copy(),
             {block_id: block.copy() for block_id, block in self.blocks.items()},
@@ -93,7 +119,11 @@ class Kernel:
             self.locks.copy(),
             self.vetoes,
             list(self.notified),
-            self.wild_frees,
+            self.ledger.copy(),
+            Faults(),
+            self.nr_memmap_pages,
+            self.nr_memmap_boot_pages,
+            self.memblock.copy(),
         )
 
     def fingerprint(self) -> bytes:
@@ -101,19 +131,30 @@ class Kernel:
 
         Nobody but operations asks for device_hotplug_lock, so it is no part of it.
         """
-        numbers = [self.locks.mem_hotplug, self.wild_frees]
+        numbers = [self.locks.mem_hotplug, *self.ledger.numbers()]
         numbers += [sum(self.vetoes), len(self.blocks), len(self.pgmaps)]
         for block_id, block in sorted(self.blocks.items()):
             numbers += (block_id, *block.numbers())
         for pgmap_id, pgmap in sorted(self.pgmaps.items()):
             numbers += (pgmap_id, *pgmap.numbers())
         numbers += self.iomem.numbers()
+        unused = self.rules.unused_vmemmap
+        if unused is not None and unused.uses_marks:
+            numbers += self.memblock.numbers(stale=not unused.helpers.stops_at_cnt)
         packed = array("q", numbers).tobytes()
-        return self.pfns.fingerprint() + self.nodes.fingerprint() + packed
+        tables = self.pfns.fingerprint() + self.vmemmap.fingerprint()
+        return tables + self.nodes.fingerprint() + packed
 
     def extents(self) -> Extents:
         """What the predicates say now. Valid until the next write."""
         return Extents(self)
+
+    @property
+    def keeps_memblock(self) -> bool:
+        """Whether memblock outlives boot: ARCH_KEEP_MEMBLOCK."""
+        unused = self.rules.unused_vmemmap
+        discarded = unused is not None and unused.memblock_knows == "nothing"
+        return self.geometry.arch in ARCH_KEEP_MEMBLOCK and not discarded
 
     # Zones and blocks
 
@@ -216,6 +257,50 @@ class Kernel:
                 refs = 1 if flags else 0
                 self.pfns.write(part, zone=zone, nid=nid, page_flags=flags, refcount=refs)
 
+    def _boot_vmemmap(self) -> None:
+        """The memmap of every present section, mapped huge where the architecture does.
+
+        One buffer from memblock holds it, section behind section.
+
+        Source: sparse_init_nid(), mm/sparse.c; vmemmap_populate() of the architecture.
+        """
+        geometry, table = self.geometry, self.vmemmap
+        huge = geometry.maps_vmemmap_huge and self.layout.sparsemem_vmemmap
+        frame = self.layout.memmap_start
+        for sections in self._boot_section_ranges():
+            pages = geometry.memmap_of(sections)
+            regions = geometry.huge_regions(pages)
+            self.nr_memmap_boot_pages += pages.nr_pages
+            mapped = PfnRange(regions[0].start_pfn, regions[-1].end_pfn) if huge else pages
+            level = MappingLevel.PMD if huge else MappingLevel.PTE
+            offset = 0 if frame is None else frame - pages.start_pfn
+            # A huge page may have been mapped for the section before already.
+            table.write(mapped, level=level, origin=MemmapOrigin.BOOT, offset=offset)
+            frame = None if frame is None else frame + pages.nr_pages
+            tables = not huge and self.layout.sparsemem_vmemmap
+            for region in regions if tables else []:
+                table.write(region, page_table=1)
+            self._boot_slack(mapped)
+        self.ledger.allocated(MemmapOrigin.BOOT, table.live_pages()[MemmapOrigin.BOOT])
+
+    def _boot_section_ranges(self) -> list[PfnRange]:
+        """Runs of present sections, in order."""
+        present = self.pfns.column("section_flags") != 0
+        starts, ends = self.pfns.start_pfn[present].tolist(), self.pfns.end_pfn[present].tolist()
+        return list(merge_ranges(map(PfnRange, starts, ends)))
+
+    def _boot_slack(self, mapped: PfnRange) -> None:
+        """Struct pages that a huge page has room for, but that belong to no section."""
+        geometry, marks = self.geometry, self.rules.vmemmap_marks_unpopulated != "never"
+        content = PageContent.UNUSED if marks else PageContent.ZEROED
+        size, each = geometry.page_bytes, geometry.struct_page_bytes
+        # Struct pages that reach beyond the huge page are not there.
+        described = PfnRange(-(-mapped.start_pfn * size // each), mapped.end_pfn * size // each)
+        described = described.intersection(geometry.all_pfns)
+        for section in geometry.section_chunks(described):
+            if not self.pfns.at(section.start_pfn, "section_flags"):
+                self.pfns.write(section, memmap=MemmapOrigin.BOOT, content=content)
+
     def _boot_blocks(self) -> None:
         """memory_dev_init(): a block for every present section, online."""
         for ram, nid in self.layout.ram:
@@ -226,6 +311,21 @@ class Kernel:
                     nid=nid, state=BlockState.MEM_ONLINE, zone=zone
                 )
                 self.set_block_state(block_id, BlockState.MEM_ONLINE)
+
+    def _boot_memblock(self) -> None:
+        """memblock_add_node() for the RAM, and for the memory that vmemmap will come from.
+
+        Source: of_scan_memory(), memblock_discard(); ARCH_KEEP_MEMBLOCK.
+        """
+        if not self.keeps_memblock:
+            return
+        home, huge = self.geometry.all_pfns.end_pfn, self.geometry.huge_pages
+        end, unused = home + self.geometry.vmemmap_pages.nr_pages, self.rules.unused_vmemmap
+        parts = [(PfnRange(home, end), 0)]
+        if unused is not None and unused.memblock_knows == "gaps":
+            parts = [(PfnRange(pfn, pfn + huge // 2), 0) for pfn in range(home, end, huge)]
+        for pfns, nid in [*self.layout.ram, *parts]:
+            memblock_add_node(self.memblock, self.geometry.bytes_of(pfns), nid)
 
     def _early_node_zone(self, block_id: int, nid: int) -> ZoneType | None:
         """early_node_zone_for_memory_block(): the only zone that intersects, if any."""

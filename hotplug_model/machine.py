@@ -24,6 +24,7 @@ from hotplug_model.coverage import Coverage
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import OPS, Op
+from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.rules import KernelRules
 from hotplug_model.trace import Trace, broken
 
@@ -67,6 +68,8 @@ class Run:
     geometry: str
     layouts: dict[str, BootLayout]
     strict: bool = False
+    faults: bool = False
+    """Whether an allocation of an operation may fail."""
     coverage: Coverage = field(default_factory=Coverage)
     on_step: Callable[[Coverage], None] = lambda coverage: None
     on_found: Callable[[Broken], None] = lambda found: None
@@ -119,7 +122,8 @@ class MemoryHotplug(RuleBasedStateMachine):
         run, checker = self.run, self.checker
         self.events.append(op)
         outcome = checker.apply(op)
-        run.coverage.count(op, outcome.refusal.errno if outcome.refusal else None)
+        err = outcome.refusal.errno if outcome.refusal else None
+        run.coverage.count(op, err, outcome.failed)
         run.coverage.known.update({v.defect for v in outcome.known if v.defect})
         run.stepped()
         self.judge(outcome.violations)
@@ -147,7 +151,10 @@ class MemoryHotplug(RuleBasedStateMachine):
 def drawn(draw: st.DrawFn, cls: type[Op]) -> Op:
     """An operation that *cls* draws in the running machine's state."""
     machine: Any = draw(st.runner())
-    return cls.draw(machine.kernel, PackedChooser(draw(st.integers(0, CHOICES - 1))))
+    choose = PackedChooser(draw(st.integers(0, CHOICES - 1)))
+    if machine.run.faults:
+        return draw_with_fault(cls, machine.kernel, choose)
+    return cls.draw(machine.kernel, choose)
 
 
 def rule_for(cls: type[Op]) -> Any:
@@ -176,11 +183,16 @@ def machine_for(run: Run) -> type[MemoryHotplug]:
 
 
 def case_for(
-    *changes: str, release: str | None = None, geometry: str = "tiny", strict: bool = False
+    *changes: str,
+    release: str | None = None,
+    geometry: str = "tiny",
+    strict: bool = False,
+    faults: bool = False,
 ) -> type[TestCase]:
     """What a test file needs: ``TestMine = case_for("module:function")`` is collected.
 
-    Every boot layout is drawn; the active Hypothesis profile says how hard to look.
+    Every boot layout is drawn; the active Hypothesis profile says how hard to look. With
+    *faults* some operations are drawn with an allocation that fails.
     """
     sizes = GEOMETRIES[geometry]
     run = Run(
@@ -188,6 +200,7 @@ def case_for(
         geometry=geometry,
         layouts={name: make(sizes) for name, make in LAYOUTS.items()},
         strict=strict,
+        faults=faults,
     )
     case: type[TestCase] = machine_for(run).TestCase
     return case

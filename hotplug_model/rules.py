@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hotplug_model.flags import ZoneType
     from hotplug_model.kernel import Kernel
     from hotplug_model.pfn import PfnRange
+    from hotplug_model.state.memblock import UnusedVmemmap
     from hotplug_model.state.zone import Zone
 
 Steps: TypeAlias = Generator[str, None, None]
@@ -63,3 +64,36 @@ class KernelRules:
     """Reference count of a device-private or coherent page right after init."""
     early_memmap_kept: bool
     """Whether a partly removed early section keeps its whole boot memmap."""
+    boot_usage_kept: bool
+    """Whether a usage map that boot allocated is told by where it lies, not by whether
+    its section is early."""
+    memmap_freed_before_reset: bool
+    """Whether section_deactivate() decodes the memmap before it resets the section; it
+    matters without SPARSEMEM_VMEMMAP only."""
+    rollback_passes_altmap: bool
+    """Whether a failed add removes its pages with the altmap it had added them with."""
+    vmemmap_marks_unpopulated: str
+    """Whether x86 marks the parts of a huge page of vmemmap that were never populated:
+    ``always``, ``never``, or ``misplaced``, in the part that is used."""
+    altmap_gives_huge_pages_only: bool
+    """Whether x86 knows, when it frees, that base pages never came from an altmap."""
+    arm64_frees_vmemmap: bool
+    """Whether arm64 has a vmemmap_free()."""
+    arm64_maps_parts_by_base_pages: bool
+    """Whether arm64 maps less than a section's memmap with base pages."""
+    unused_vmemmap: UnusedVmemmap | None
+    """How arm64 shares a mapping of vmemmap between several adds; None: it asks nobody."""
+    powerpc_altmap_keeps_its_bounds: bool
+    """Whether powerpc takes memory from an altmap only for mappings that describe nothing
+    but the altmap's device."""
+    vmemmap_dedup: bool
+    """Whether the memmap of compound device pages is deduplicated."""
+    vmemmap_dedup_needs_an_alias: bool
+    """Whether only compound pages with more vmemmap pages than are kept are."""
+    vmemmap_dedup_needs_the_arch: bool
+    """Whether an architecture must say that it maps vmemmap by page tables."""
+    dedup_initialises_early_sections: bool
+    """Whether compound pages in an early section, whose memmap boot allocated and nobody
+    deduplicated, have all of their struct pages initialised."""
+    vmemmap_dedup_counts_references: bool
+    """Whether each alias holds a reference on the page that it shares."""

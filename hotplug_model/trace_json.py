@@ -22,7 +22,12 @@ from hotplug_model.registry import unknown
 if TYPE_CHECKING:
     from hotplug_model.trace import Trace
 
-FORMAT = 1
+FORMAT = 2
+NEW_IN_FORMAT_2: dict[str, dict[str, Any]] = {
+    "": {"fail_at": None},
+    "memremap_pages": {"vmemmap_shift": 0},
+}
+"""By operation, "" being all: what events of format 1 lack, and what that meant."""
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
 MAX_EVENTS = 1000
@@ -59,14 +64,15 @@ def fields(text: str) -> dict[str, Any]:
         "violates", "found",
     }, "trace")  # fmt: skip
     version = _get(raw, "format", int)
-    if version != FORMAT:
+    if not 1 <= version <= FORMAT:
         raise UserError(f"trace format {shown(version)}; this reads formats 1 to {FORMAT}")
     kernel = _get(raw, "kernel", dict)
     _only(kernel, {"release", "changes"}, "kernel")
     name = _get(raw, "geometry", str)
     geometry = GEOMETRIES[name]
     boot = boot_from_json(_get(raw, "boot", dict), geometry)
-    events = _events(_get(raw, "events", list), geometry)
+    found = _get(raw, "events", list)
+    events = _events(found if version > 1 else list(map(from_format_1, found)), geometry)
     _refuse_work(boot, events, geometry)
     return {
         "geometry": name,
@@ -80,6 +86,14 @@ def fields(text: str) -> dict[str, Any]:
         "postmortem": _get(raw, "postmortem", str, ""),
         "found": _found(_get(raw, "found", dict, {})),
     }
+
+
+def from_format_1(event: object) -> object:
+    """An event of format 1 in the words of format 2; whatever is no event as it is."""
+    if not isinstance(event, dict):
+        return event
+    name = str(event.get("op"))
+    return NEW_IN_FORMAT_2[""] | NEW_IN_FORMAT_2.get(name, {}) | event
 
 
 def parse_json(text: str) -> dict[str, Any]:
@@ -122,6 +136,7 @@ def boot_from_json(raw: dict[str, Any], geometry: Geometry) -> BootLayout:
         nodes=_get(raw, "nodes", int, 1),
         sections_per_block=_get(raw, "sections_per_block", int, 1),
         memhp_default_state=labels[label],
+        memmap_start=_first_pfn(_get(raw, "memmap_start", int, None)),
         **{n: _get(raw, n, bool, default) for n, default in _switches().items()},
     )
     _refuse_huge([*(r for r, _ in boot.ram)], geometry, "boot: ram")
@@ -262,6 +277,12 @@ def _range(pair: list[Any]) -> PfnRange:
 def _int(value: object) -> int:
     if type(value) is not int or not -MAX_PFN < value < MAX_PFN:
         raise UserError(f"expected a pfn or a node, found {shown(value)}")
+    return value
+
+
+def _first_pfn(value: int | None) -> int | None:
+    if value is not None and not 0 <= value < MAX_PFN:
+        raise UserError(f"boot: expected a pfn for memmap_start, found {shown(value)}")
     return value
 
 

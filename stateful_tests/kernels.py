@@ -55,14 +55,20 @@ def do(kernel: Kernel, *ops: Op) -> int | None:
     for op in ops:
         assert refusal is None, refusal
         refusal = steps.run(op.steps(kernel))
-        kernel.pfns.merge()
+        settle(kernel)
     return None if refusal is None else refusal.errno
+
+
+def settle(kernel: Kernel) -> None:
+    """What the checker does behind each operation: equal states are equal bytes."""
+    kernel.pfns.merge()
+    kernel.vmemmap.merge()
 
 
 def milestones(kernel: Kernel, op: Op) -> list[str]:
     passed: list[str] = []
     steps.run(op.steps(kernel), passed.append)
-    kernel.pfns.merge()
+    settle(kernel)
     return passed
 
 

@@ -10,6 +10,8 @@ import pytest
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import CHANGES, RELEASES, KernelVariant, VariantConflict, find_change
 from hotplug_model.changes.change import Change
+from hotplug_model.cli import make_parser
+from hotplug_model.commands.arguments import settle
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import UserError
 from hotplug_model.exhaust import shortest
@@ -32,7 +34,11 @@ def blank(layout: str, release: str | None = None, changes: tuple[str, ...] = ()
 
 @pytest.mark.parametrize("change", FIXES, ids=lambda change: change.name)
 def test_a_regression_shows_what_undoing_each_fix_breaks(change: Change) -> None:
-    shown = {trace.violates for trace in TRACES.values() if trace.changes == (change.name,)}
+    wanted = (*change.needs, change.name)
+    traces = [trace for trace in TRACES.values() if trace.changes == wanted]
+    shown = {trace.violates for trace in traces}
+    assert {trace.geometry for trace in traces} == {change.geometry}
+    assert any(event.fail_at for trace in traces for event in trace.events) == change.faults
     assert change.breaks in shown or change.name == "seed001-taint-only"
     assert set(change.breaks) <= set(INVARIANTS.names())
 
@@ -80,7 +86,9 @@ def test_no_single_operation_breaks_mainline(layout: str) -> None:
 
 
 def test_a_release_is_mainline_without_what_is_newer() -> None:
-    assert KernelVariant.named("6.13", ()).rules() == MAINLINE
+    newer = {change.name for change in KernelVariant.named("6.14", ()).undone}
+    assert newer == {"2fac4afa0e2e", "cd681403a870"}
+    assert KernelVariant.named("6.14", (), tuple(newer)).rules() == MAINLINE
     old = {change.name for change in KernelVariant.named("5.11", ()).undone}
     assert {"1f90a3477df3", "9f9b02e5b346", "395f6081bad4"} <= old
     assert not old & {"feee6b298916", "2d070eab2e82"}
@@ -127,3 +135,21 @@ def test_a_user_s_own_change_is_found_by_module_and_function() -> None:
     change = find_change(f"{__name__}:without_taint")
     assert change.rewrite(MAINLINE) == replace(MAINLINE, section_taint_zone_device=False)
     assert change.subject == "A user's own patch."
+
+
+@pytest.mark.parametrize(
+    ("words", "geometry", "faults"),
+    [
+        (["--change", "d4234d131b0a"], "tiny_arm64", False),
+        (["--change", "d4234d131b0a", "--geometry", "tiny"], "tiny", False),
+        (["--change", "2fac4afa0e2e"], "tiny", True),
+        (["--change", "d4234d131b0a", "--change", "c1a6c536fb08"], "tiny", False),
+        ([], "tiny", False),
+    ],
+)
+def test_a_check_goes_where_the_change_shows(
+    words: list[str], geometry: str, faults: bool
+) -> None:
+    args = make_parser().parse_args(["check", *words])
+    settle(args)
+    assert (args.geometry, args.faults) == (geometry, faults)

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hotplug_model import check as checking
 from hotplug_model import trace_file
+from hotplug_model import verdict as checking
 from hotplug_model.__main__ import main
-from hotplug_model.check import CheckReport
 from hotplug_model.cli import LISTS, make_parser
 from hotplug_model.commands import list as listing
 from hotplug_model.commands.check import request_of
@@ -24,6 +23,7 @@ from hotplug_model.defects import DEFECTS
 from hotplug_model.report import progress, summary
 from hotplug_model.report.lines import show
 from hotplug_model.trace import Trace, replay
+from hotplug_model.verdict import Report
 from stateful_tests.traces import COLLISION, collision
 
 CHECK = ["check", "--change", COLLISION, "--boot", "collision"]
@@ -141,7 +141,7 @@ MISTAKES = {
     "check --change own:fails": "two lines",
     "check --change own:returns_nothing": "must take KernelRules",
     "check --change broken:f": "never closed",
-    "check --geometry tinny": "did you mean tiny?",
+    "check --geometry tinny": "did you mean tiny,",
     "check --boot colision": "did you mean collision",
     "check --boot missing.json": "cannot read it: No such file",
     "check --boot bad.json": "bad.json: field 'ram' is missing",
@@ -253,7 +253,7 @@ def test_a_terminal_gets_a_bar_and_everyone_else_lines(
 
 def test_known_defects_are_listed_and_do_not_count(capsys: pytest.CaptureFixture[str]) -> None:
     trace = on_mainline()
-    report = CheckReport(request=request_of(check_arguments()), coverage=Coverage())
+    report = Report(request=request_of(check_arguments()), coverage=Coverage())
     report.coverage.known.update(dict.fromkeys(DEFECTS.names(), 3))
     show([*summary.known_defects(report.coverage, 1), summary.verdict(report)])
     out = capsys.readouterr().out

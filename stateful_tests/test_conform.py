@@ -20,11 +20,15 @@ from hotplug_model.recorded import conform
 from hotplug_model.recorded.incomparable import INCOMPARABLE
 from hotplug_model.recorded.kernels import KERNELS, kernel_of
 from hotplug_model.recorded.recording import load
+from stateful_tests.compact import RECORDINGS as DIRECTORY
+from stateful_tests.compact import compact, packed
 
-RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("*.json.gz"))
-F_ERRORS = next(path for path in RECORDINGS if path.name == "f_errors_6.1.json.gz")
-FUZZ = next(path for path in RECORDINGS if path.name == "fuzz_6.1_1.json.gz")
+RECORDINGS = sorted(DIRECTORY.glob("*.json.gz"))
+F_ERRORS = DIRECTORY / "f_errors_6.1.json.gz"
+FUZZ = DIRECTORY / "fuzz_6.1_1.json.gz"
+H7 = DIRECTORY / "h7_6.1.json.gz"
 BOOT_ONLY = {"nosec", "flags", "ref", "mapcount", "page_pgmap"}
+NOT_OBSERVATIONS = {"block_size"}
 
 
 def raw(path: Path) -> dict[str, Any]:
@@ -72,6 +76,24 @@ def test_each_recorded_kernel_is_a_release_and_its_backports() -> None:
     assert {key: kernel_of(key).release for key in KERNELS} == {
         "5.10": "5.10", "6.1": "6.1", "6.12": "6.12", "hp": "6.1",
     }  # fmt: skip
+    assert kernel_of("6.1").backports == kernel_of("hp").backports
+    assert "cd681403a870" in kernel_of("hp").backports
+
+
+def test_a_poisoned_memmap_shows_a_backport(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = DIRECTORY / "b_e820_collision_6.1debug.json.gz"
+    assert conform(path).mismatches == 0
+    monkeypatch.setitem(KERNELS, "hp", KernelVariant.named("6.1", ()))
+    result = conform(path)
+    assert "create-namespace -f -e namespace0.0 -m devdax -M mem" in result.first
+    assert {found.what for step in result.per_step for found in step} == {"zone", "nid"}
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.name.removesuffix(".json.gz"))
+def test_a_recording_is_what_compacting_makes_of_it(path: Path) -> None:
+    recording = raw(path)
+    assert packed(compact(recording)) == path.read_bytes()
+    assert recording == raw(path)
 
 
 # Nothing is left out silently
@@ -87,6 +109,20 @@ def test_every_column_is_compared_or_listed_with_its_reason(tmp_path: Path) -> N
         row = recording["steps"][11]["state"]["ranges"]["A"]["runs"][2]
         row[recording["run_columns"].index(name)] += 1
         assert conform(written(tmp_path, recording)).mismatches == 1, name
+
+
+def test_every_part_of_a_state_is_compared_or_listed() -> None:
+    steps = [step for path in RECORDINGS for step in raw(path)["steps"]]
+    states = [step["state"] for step in steps if step.get("state")]
+    parts = {name for state in states for name in state}
+    parts |= {name for state in states for seen in state["ranges"].values() for name in seen}
+    compared = {
+        "ranges", "runs", "sections", "vmemmap", "zones", "blocks", "iomem", "notifier_events",
+        "vmstat",
+    }  # fmt: skip
+    assert parts == compared | NOT_OBSERVATIONS
+    listed = {name.removeprefix("state.") for name in INCOMPARABLE if name.startswith("state.")}
+    assert listed == NOT_OBSERVATIONS | {"kpageflags", "kpagecount"}
 
 
 def _zone(state: dict[str, Any]) -> None:
@@ -150,6 +186,146 @@ def test_one_changed_observation_is_one_step_s_mismatch(
     assert result.first.startswith("step 6: mod:add")
 
 
+# The memory behind the memmap
+
+
+def _altmap_page(rows: list[list[Any]]) -> None:
+    rows[0][3] += 512
+
+
+def _self_hosted_page(rows: list[list[Any]]) -> None:
+    rows[1][3] += 512
+
+
+def _boot_page(rows: list[list[Any]]) -> None:
+    rows[0][3] += 512
+
+
+def _boot_page_of_another_section(rows: list[list[Any]]) -> None:
+    rows[-1][3] += 512
+
+
+def _mapped_by_base_pages(rows: list[list[Any]]) -> None:
+    rows[0][2] = 1
+
+
+def _unmapped(rows: list[list[Any]]) -> None:
+    rows[0][2:] = [0, None, 0]
+
+
+def _mapped_though_nothing_is_there(rows: list[list[Any]]) -> None:
+    rows[1][2:] = [2, 25088, rows[1][1] >> 6]
+
+
+def _page_count(rows: list[list[Any]]) -> None:
+    rows[0][4] -= 1
+
+
+def _page_of_the_boot_memmap(rows: list[list[Any]]) -> None:
+    rows[0][3] = 251904
+
+
+def _page_of_memory_that_is_not_online(rows: list[list[Any]]) -> None:
+    rows[0][3] = 1310720
+
+
+def _page_of_no_memory(rows: list[list[Any]]) -> None:
+    rows[0][3] = 1 << 30
+
+
+def _half_on_the_same_pages(rows: list[list[Any]]) -> None:
+    half = rows[0][1] // 2
+    rows[0][1], rows[0][4] = half, rows[0][4] // 2
+    rows.insert(1, [rows[0][0] + half, *rows[0][1:]])
+
+
+def _alias_of_its_own(rows: list[list[Any]]) -> None:
+    rows[2][3] = 250000
+
+
+def _alias_of_the_head(rows: list[list[Any]]) -> None:
+    rows[2][3] -= 1
+
+
+def _alias_of_another_compound_page(rows: list[list[Any]]) -> None:
+    rows[2][3] += 2
+
+
+def _head_on_the_tail_before(rows: list[list[Any]]) -> None:
+    first, nr_pfns, level, frame, _ = rows[7]
+    rows[7:8] = [[first, 64, level, frame, 1], [first + 64, nr_pfns - 64, level, frame, 2]]
+
+
+VMEMMAP_TAMPERED = [
+    ("h1_6.1", 1, "A", _altmap_page, "page behind vmemmap"),
+    ("h6_6.1", 1, "A", _self_hosted_page, "page behind vmemmap"),
+    ("f_errors_6.1", 6, "tail", _boot_page, "page behind vmemmap"),
+    ("b_e820_collision_6.12", 0, "pmem", _boot_page_of_another_section, "page behind vmemmap"),
+    ("f_errors_6.1", 6, "A", _mapped_by_base_pages, "level of vmemmap"),
+    ("f_errors_6.1", 6, "A", _unmapped, "level of vmemmap"),
+    ("f_errors_6.1", 6, "A", _mapped_though_nothing_is_there, "level of vmemmap"),
+    ("f_errors_6.1", 6, "A", _page_count, "mapped pages of vmemmap"),
+    ("f_errors_6.1", 6, "A", _page_of_the_boot_memmap, "whose memory is behind vmemmap"),
+    ("f_errors_6.1", 6, "A", _page_of_memory_that_is_not_online, "whose memory is behind vmemmap"),
+    ("f_errors_6.1", 6, "A", _page_of_no_memory, "whose memory is behind vmemmap"),
+    ("f_errors_6.1", 6, "A", _half_on_the_same_pages, "page on the same memory"),
+    ("h7_6.1", 1, "A", _alias_of_its_own, "page on the same memory"),
+    ("h7_6.1", 1, "A", _alias_of_its_own, "pages behind vmemmap"),
+    ("h7_6.1", 1, "A", _alias_of_the_head, "page on the same memory"),
+    ("h7_6.1", 1, "A", _alias_of_another_compound_page, "page on the same memory"),
+    ("h7_6.1", 1, "A", _head_on_the_tail_before, "page on the same memory"),
+]
+
+
+@pytest.mark.parametrize(("name", "step", "label", "tamper", "what"), VMEMMAP_TAMPERED)
+def test_a_changed_row_of_vmemmap_is_one_step_s_mismatch(
+    name: str,
+    step: int,
+    label: str,
+    tamper: Callable[[list[list[Any]]], None],
+    what: str,
+    tmp_path: Path,
+) -> None:
+    recording = raw(DIRECTORY / f"{name}.json.gz")
+    tamper(recording["steps"][step]["state"]["ranges"][label]["vmemmap"])
+    found = conform(written(tmp_path, recording)).per_step
+    assert [index for index, each in enumerate(found) if each] == [step]
+    assert what in {mismatch.what for mismatch in found[step]}
+
+
+def test_pages_shared_across_ranges_are_noticed(tmp_path: Path) -> None:
+    recording = raw(F_ERRORS)
+    ranges = recording["steps"][6]["state"]["ranges"]
+    ranges["A"]["vmemmap"][0][3] = ranges["tail"]["vmemmap"][0][3]
+    (found,) = filter(None, conform(written(tmp_path, recording)).per_step)
+    assert "page on the same memory" in {mismatch.what for mismatch in found}
+
+
+@pytest.mark.parametrize("name", ["nr_memmap_pages", "nr_memmap_boot_pages"])
+def test_a_changed_counter_is_one_mismatch(name: str, tmp_path: Path) -> None:
+    recording = raw(DIRECTORY / "h3_6.12.json.gz")
+    for index in range(len(recording["steps"])):
+        changed = copy.deepcopy(recording)
+        changed["steps"][index]["state"]["vmstat"][name] ^= 1
+        result = conform(written(tmp_path, changed))
+        assert (result.mismatches, len(result.per_step[index])) == (1, 1)
+
+
+def test_a_counter_wraps_around_as_the_kernel_s_does() -> None:
+    recording = raw(DIRECTORY / "h3_6.12.json.gz")
+    counters = [step["state"]["vmstat"]["nr_memmap_pages"] for step in recording["steps"]]
+    assert max(counters) == 2**64 - 512
+
+
+def test_where_the_boot_memmap_lies_is_all_that_is_taken_from_the_rows(tmp_path: Path) -> None:
+    recording = raw(F_ERRORS)
+    for step in recording["steps"]:
+        for row in step["state"]["ranges"]["tail"]["vmemmap"]:
+            row[3] = 251904 - 512 if row[3] == 251904 else row[3]
+    assert load(written(tmp_path, recording)).boot.memmap_start == 251904 - 8 * 512
+    assert conform(written(tmp_path, recording)).mismatches == 0
+
+
 def test_a_changed_errno_is_noticed(tmp_path: Path) -> None:
     for index, step in enumerate(raw(F_ERRORS)["steps"]):
         recording = raw(F_ERRORS)
@@ -201,17 +377,42 @@ def test_an_unknown_step_or_kernel_is_one_line(tmp_path: Path) -> None:
         conform(written(tmp_path, recording | {"kernel_key": "6.2"}))
 
 
-def test_200_damaged_recordings_never_raise_anything_else(tmp_path: Path) -> None:
-    text = gzip.decompress(FUZZ.read_bytes())
+@pytest.mark.parametrize(("whole", "nr_damaged"), [(FUZZ, 200), (H7, 100)])
+def test_damaged_recordings_never_raise_anything_else(
+    whole: Path, nr_damaged: int, tmp_path: Path
+) -> None:
+    text = gzip.decompress(whole.read_bytes())
     chance = random.Random(7)
     path = tmp_path / "damaged.json"
-    for _ in range(200):
+    for _ in range(nr_damaged):
         damaged = bytearray(text[: chance.randrange(len(text))] if chance.random() < 0.3 else text)
         for _ in range(chance.randrange(1, 9)):
             damaged[chance.randrange(len(damaged))] = chance.randrange(32, 127)
         path.write_bytes(bytes(damaged))
         with contextlib.suppress(UserError):
             conform(path)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        [1310720, 196608, 2, 25600], [1310720, 1 << 40, 2, 25600, 512], ["x", 1, 2, 3, 4],
+        [1310720, 196600, 1, 25600, 512], [1 << 70, 64, 1, 25600, 1], [1310720, 0, 0, None, 0],
+        [-64, 64, 1, 25600, 1], [1310720, 196608, 1, {}, 512], [1310720, 64, 1, 25600, None],
+    ],
+)  # fmt: skip
+def test_a_damaged_row_of_vmemmap_is_one_line(row: list[Any], tmp_path: Path) -> None:
+    recording = raw(H7)
+    recording["steps"][1]["state"]["ranges"]["A"]["vmemmap"] = [row]
+    with pytest.raises(UserError, match="damaged state"):
+        conform(written(tmp_path, recording))
+
+
+def test_a_boot_memmap_nowhere_is_one_line(tmp_path: Path) -> None:
+    recording = raw(F_ERRORS)
+    recording["steps"][0]["state"]["ranges"]["tail"]["vmemmap"][0][3] = 0
+    with pytest.raises(UserError, match="memmap at -3584"):
+        conform(written(tmp_path, recording))
 
 
 def test_a_cut_gzip_file_is_one_line(tmp_path: Path) -> None:
@@ -228,7 +429,8 @@ def test_conform_prints_a_line_a_file_and_the_total(capsys: pytest.CaptureFixtur
     assert main(["conform", str(FUZZ), str(F_ERRORS)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith("fuzz_6.1_1.json.gz: v6.1: 50 steps")
+    assert lines[0].startswith("fuzz_6.1_1.json.gz: v6.1 with c1a6c536fb08, ")
+    assert ": 50 steps, " in lines[0]
     assert lines[2].endswith("0 mismatches")
 
 

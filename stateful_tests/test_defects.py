@@ -22,7 +22,7 @@ from stateful_tests.kernels import HOLE, B, C, D, add, boot, device, layout, off
 
 every_defect = pytest.mark.parametrize("name", DEFECTS.names())
 
-STARVED = device(pages(16, 32), altmap=(0, 2))
+STARVED = device(pages(16, 32), altmap=(0, 4))
 """The altmap has room for the memmap of the first section, not for the second's."""
 INSIDE = (device(pages(18, 20)), device(C, pgmap_id=1))
 """The second lies around the first."""
@@ -65,7 +65,47 @@ SHOWN: dict[str, Shown] = {
         layout(),
     ),
     "add-pages-does-not-unwind": Shown(
-        (STARVED,), QUIESCENT, {"refusals_leave_the_machine_alone"}, layout()
+        (STARVED,),
+        "percpu_ref_exit",
+        {"refusals_leave_the_machine_alone", "altmaps_account_for_what_they_gave"},
+        layout(),
+    ),
+    "private-memory-forgets-its-altmap": Shown(
+        (device(C, kind="private", altmap=(0, 4)), MemunmapPages(0)),
+        "depopulate_section_memmap",
+        {"memmap_goes_back_to_its_owner", "altmaps_account_for_what_they_gave"},
+        layout(),
+    ),
+    "shared-page-goes-to-the-last-altmap": Shown(
+        (
+            device(pages(18, 22), altmap=(0, 3)),
+            device(pages(16, 18), pgmap_id=1),
+            MemunmapPages(0),
+        ),
+        "percpu_ref_exit",
+        {"altmaps_account_for_what_they_gave"},
+        layout("collision", "tiny_s390"),
+        "tiny_s390",
+    ),
+    "a-memmap-that-failed-is-freed": Shown(
+        (replace(add(C), fail_at="vmemmap_page"),),
+        "depopulate_section_memmap",
+        {"memmap_goes_back_to_its_owner"},
+        layout("classic-sparse"),
+    ),
+    "base-pages-below-a-huge-page": Shown(
+        (add(pages(0x80, 0xC0)), device(pages(0xC0, 0xD0))),
+        "populate_section_memmap",
+        {"struct_pages_are_no_page_table"},
+        layout("collision", "tiny_56"),
+        "tiny_56",
+    ),
+    "subsections-share-a-base-page": Shown(
+        (device(pages(16, 18)), device(pages(18, 20), pgmap_id=1), MemunmapPages(0)),
+        "depopulate_section_memmap",
+        {"valid_pfns_have_a_struct_page", "vmemmap_outlives_its_pfns"},
+        layout("collision", "tiny_arm64_64k"),
+        "tiny_arm64_64k",
     ),
     "conflict-check-looks-at-the-ends": Shown(
         INSIDE,

@@ -9,15 +9,19 @@ from typing import TypeAlias
 import pytest
 
 from hotplug_model.checker import Checker
-from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, NotifierAction
+from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, MemmapOrigin, NotifierAction
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state import vmemmap
 from hotplug_model.state.altmap import Altmap
 from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.faults import Allocation
+from hotplug_model.state.ledger import Cause, Law, Ledger
 from hotplug_model.state.memory_block import MemoryBlock
 from hotplug_model.state.pfn_table import COLUMNS
 from hotplug_model.state.resource import Resource
+from hotplug_model.state.vmemmap import Vmemmap
 from stateful_tests.kernels import (
     HOLE,
     C,
@@ -39,20 +43,29 @@ NOT_PART = {
     "rules": "shared by all states of a machine",
     "layout": "shared by all states of a machine",
     "notified": "a record of what happened, which no operation reads",
+    "faults": "what is to fail is told to every operation afresh, and counted from 0",
+    "nr_memmap_pages": "a statistic that no operation reads",
+    "nr_memmap_boot_pages": "a statistic that no operation reads",
+    "memblock": "no operation of mainline reads more of it than iomem says, too",
+}
+NOT_PART_OF_THE_LEDGER = {
+    "operation": "who broke a law is no state",
+    "cause": "told afresh by whoever frees something under a circumstance",
 }
 
 
 def rich() -> Kernel:
-    """Every kind of thing that a machine can hold: altmaps, maps, regions, a veto."""
+    """Every kind of thing that a machine can hold: altmaps, maps, regions, a veto, a breach."""
     kernel = boot("memmap-on-memory")
     ops = (
         device(HOLE),
-        device(D, pgmap_id=1, altmap=(1, 3)),
+        device(D, pgmap_id=1, altmap=(0, 4)),
         add(C, mhp_flags=MHP_MEMMAP_ON_MEMORY),
         online(2, "online_movable"),
         VetoMemoryNotifier(online=False, offline=True),
     )
     assert do(kernel, *ops) is None
+    kernel.ledger.breach(Law.FREED_IN_USE, D)
     return kernel
 
 
@@ -101,13 +114,46 @@ def write_other(name: str) -> Change:
     return lambda kernel: kernel.pfns.add(PfnRange(5, 6), name, 1)
 
 
+def write_vmemmap(name: str) -> Change:
+    return lambda kernel: kernel.vmemmap.add(PfnRange(9, 10), name, 1)
+
+
+def balance(origin: MemmapOrigin) -> Change:
+    return lambda kernel: kernel.ledger.freed(origin, 1)
+
+
+OTHER_BREACH: dict[str, tuple[Law, PfnRange, Cause]] = {
+    "law": (Law.FREED_TWICE, D, Cause.NONE),
+    "start": (Law.FREED_IN_USE, pages(26, 32), Cause.NONE),
+    "end": (Law.FREED_IN_USE, pages(24, 30), Cause.NONE),
+    "cause": (Law.FREED_IN_USE, D, Cause.SHARED),
+}
+
+
+def entry_changes() -> Iterator[tuple[str, Change]]:
+    """Instead of the breach that rich() has on its books, one that differs in a field."""
+    for name, breach in OTHER_BREACH.items():
+
+        def change(kernel: Kernel, breach: tuple[Law, PfnRange, Cause] = breach) -> None:
+            kernel.ledger.breaches.clear()
+            kernel.ledger.breach(*breach)
+
+        yield f"ledger.breaches {name}", change
+
+
 CHANGES: dict[str, Change] = {
     "locks": lambda k: k.locks.take("mem_hotplug"),
     "vetoes": lambda k: setattr(k, "vetoes", frozenset()),
     "vetoes of another action": lambda k: setattr(
         k, "vetoes", frozenset({NotifierAction.MEM_GOING_ONLINE})
     ),
-    "wild_frees": lambda k: setattr(k, "wild_frees", 1),
+    "ledger": lambda k: k.ledger.allocated(MemmapOrigin.BUDDY, 1),
+    **{f"ledger.outstanding {o.name}": balance(o) for o in MemmapOrigin},
+    "ledger.breaches": lambda k: k.ledger.breach(Law.FREED_TWICE, D),
+    **dict(entry_changes()),
+    "vmemmap": write_vmemmap("level"),
+    **{f"vmemmap.{name}": write_vmemmap(name) for name in vmemmap.COLUMNS},
+    "vmemmap.unused_pmd_start": lambda k: setattr(k.vmemmap, "unused_pmd_start", 12),
     "blocks": lambda k: k.blocks.pop(2),
     "blocks' ids": lambda k: k.blocks.update({9: k.blocks.pop(2)}),
     "pgmaps": lambda k: k.pgmaps.pop(1),
@@ -140,6 +186,52 @@ def test_a_snapshot_does_not_see(what: str) -> None:
 def test_every_field_of_a_kernel_is_in_its_fingerprint_or_says_why_not() -> None:
     names = {field.name for field in fields(Kernel)}
     assert names == NOT_PART.keys() | {name for name in CHANGES if name in names}
+
+
+def test_every_field_of_a_ledger_is_in_its_fingerprint_or_says_why_not() -> None:
+    names = {field.name for field in fields(Ledger)}
+    seen = {name.split()[0].removeprefix("ledger.") for name in CHANGES if "ledger." in name}
+    assert names == NOT_PART_OF_THE_LEDGER.keys() | seen
+
+
+def test_every_column_and_slot_of_vmemmap_is_in_its_fingerprint() -> None:
+    table = set(Vmemmap.__slots__) | set(vmemmap.COLUMNS)
+    assert table == {name.removeprefix("vmemmap.") for name in CHANGES if "vmemmap." in name}
+
+
+def test_the_nature_of_the_breach_decides_not_who_committed_it() -> None:
+    first, second = rich(), rich()
+    for kernel, operation in ((first, "one"), (second, "another")):
+        kernel.ledger.operation = operation
+        kernel.ledger.breach(Law.FREED_TWICE, C)
+    assert first.ledger.breaches != second.ledger.breaches
+    assert first.fingerprint() == second.fingerprint()
+
+
+UNSEEN: dict[str, Change] = {
+    "faults": lambda k: k.faults.arm("usage:1"),
+    "what was allocated": lambda k: k.faults.allocate(Allocation.USAGE),
+    "nr_memmap_pages": lambda k: setattr(k, "nr_memmap_pages", k.nr_memmap_pages + 1),
+    "nr_memmap_boot_pages": lambda k: setattr(k, "nr_memmap_boot_pages", 0),
+    "ledger.operation": lambda k: setattr(k.ledger, "operation", "another"),
+    "ledger.cause": lambda k: setattr(k.ledger, "cause", Cause.PRIVATE),
+}
+
+
+@pytest.mark.parametrize("what", UNSEEN)
+def test_a_fingerprint_does_not_see(what: str) -> None:
+    kernel = rich()
+    UNSEEN[what](kernel)
+    assert kernel.fingerprint() == rich().fingerprint()
+
+
+def test_a_snapshot_keeps_the_statistics_and_forgets_what_was_to_fail() -> None:
+    kernel = rich()
+    kernel.faults.arm("usage:1")
+    twin = kernel.snapshot()
+    counted = (twin.nr_memmap_pages, twin.nr_memmap_boot_pages)
+    assert counted == (kernel.nr_memmap_pages, kernel.nr_memmap_boot_pages) == (8, 8)
+    assert (twin.faults.fail_at, twin.faults.failed) == (None, None)
 
 
 def test_a_snapshot_is_equal_and_records_its_own_notifications() -> None:

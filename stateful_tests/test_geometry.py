@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,8 +24,13 @@ TABLE = {
     "powerpc_4k": (4096, 512, 512, 8, 64),
     "powerpc_64k": (256, 32, 32, 8, 1),
     "s390": (65536, 512, 256, 128, 1024),
-    "tiny": (8, 2, 2, 4, 2),
-    "small": (32, 4, 4, 8, 4),
+    "tiny": (8, 2, 2, 4, 4),
+    "tiny_56": (64, 16, 16, 4, 28),
+    "tiny_arm64": (8, 2, 2, 4, 4),
+    "tiny_arm64_64k": (8, 2, 2, 4, 2),
+    "tiny_powerpc": (8, 2, 2, 4, 4),
+    "tiny_s390": (8, 2, 2, 4, 4),
+    "small": (32, 4, 4, 8, 8),
 }
 MIB = 1 << 20
 # Bytes in a section, end of ZONE_DMA, end of ZONE_DMA32 (0 if there is none).
@@ -69,7 +75,8 @@ def test_a_subsection_of_a_real_kernel_is_two_mib(name: str) -> None:
 
 
 def geometry(**shifts: int) -> Geometry:
-    return Geometry(**{"section_size_bits": 27} | shifts)
+    sizes: dict[str, Any] = {"section_size_bits": 27, **shifts}
+    return Geometry(**sizes)
 
 
 @pytest.mark.parametrize(

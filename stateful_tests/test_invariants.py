@@ -13,7 +13,14 @@ from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import QUIESCENT, Checker
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.extents import Extents
-from hotplug_model.flags import BlockState, MemmapOrigin, PageContent, SectionFlag, ZoneType
+from hotplug_model.flags import (
+    BlockState,
+    MappingLevel,
+    MemmapOrigin,
+    PageContent,
+    SectionFlag,
+    ZoneType,
+)
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import INVARIANTS, Invariant
 from hotplug_model.invariants.refusals import refusals_leave_the_machine_alone
@@ -21,6 +28,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.mm.zones import adjust_present_page_count, set_span
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.ledger import Law
 from hotplug_model.state.resource import Resource
 from stateful_tests.kernels import HOLE, A, B, C, D, boot, busy, device, do, pages, walk
 
@@ -63,6 +71,25 @@ def denies_the_first_row(x: Extents) -> ExtentMask:
     """A pfn_to_online_page() that never grants page 0."""
     granted: ExtentMask = MAINLINE.pfn_to_online_page(x) & (x.start_pfn > 0)
     return granted
+
+
+def breach(law: Law) -> Callable[[Kernel], object]:
+    return lambda kernel: kernel.ledger.breach(law, C)
+
+
+def leaves_a_huge_page(kernel: Kernel) -> None:
+    """Vmemmap that is mapped and accounted for, but describes nothing."""
+    pages = kernel.geometry.memmap_of(D)
+    kernel.vmemmap.write(pages, level=MappingLevel.PMD, origin=MemmapOrigin.BUDDY)
+    kernel.ledger.allocated(MemmapOrigin.BUDDY, pages.nr_pages)
+
+
+def hosts_in_ram(kernel: Kernel) -> None:
+    """The memmap of C turns out to lie in memory that the buddy allocator has."""
+    pages = kernel.geometry.memmap_of(C)
+    offset = -pages.start_pfn
+    kernel.vmemmap.write(pages, origin=MemmapOrigin.SELF_HOSTED, offset=offset)
+    kernel.ledger.freed(MemmapOrigin.BUDDY, pages.nr_pages)
 
 
 def two_devices() -> Kernel:
@@ -113,8 +140,23 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "memory_blocks_lie_in_system_ram": lambda: corrupt(
         lambda k: k.iomem.release_adjustable(C), C
     ),
-    "memmap_goes_back_to_its_owner": lambda: corrupt(
-        lambda k: setattr(k, "wild_frees", 2), NOWHERE
+    "vmemmap_is_freed_once": lambda: corrupt(breach(Law.FREED_TWICE), C),
+    "memmap_goes_back_to_its_owner": lambda: corrupt(breach(Law.FREED_TO_A_STRANGER), C),
+    "vmemmap_outlives_its_pfns": lambda: corrupt(breach(Law.FREED_IN_USE), C),
+    "struct_pages_are_no_page_table": lambda: corrupt(breach(Law.MAPPED_BELOW_A_HUGE_PAGE), C),
+    "usage_maps_of_boot_are_kept": lambda: corrupt(breach(Law.BOOT_USAGE_FREED), C),
+    "lookups_stay_in_bounds": lambda: corrupt(breach(Law.READ_OUT_OF_BOUNDS), C),
+    "altmaps_account_for_what_they_gave": lambda: corrupt(
+        breach(Law.ALTMAP_IN_USE_AT_TEARDOWN), C
+    ),
+    "allocated_vmemmap_is_mapped": lambda: corrupt(
+        lambda k: k.ledger.allocated(MemmapOrigin.BUDDY, 1), NOWHERE
+    ),
+    "unused_vmemmap_is_freed": lambda: corrupt(leaves_a_huge_page, D, of=boot),
+    "markers_claim_no_page_in_use": lambda: corrupt(write(C, content=PageContent.UNUSED), C),
+    "self_hosted_memmap_is_nobodys_memory": lambda: corrupt(hosts_in_ram, pages(0, 12)),
+    "populated_device_pages_are_initialised": lambda: corrupt(
+        write(pages(16, 18), content=PageContent.ZEROED), pages(16, 18), of=two_devices
     ),
     "zone_spans_cover_their_pages": lambda: corrupt(
         lambda k: setattr(k.zone(0, ZoneType.ZONE_NORMAL), "spanned_pages", 6), pages(8, 12),

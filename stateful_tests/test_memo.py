@@ -13,7 +13,7 @@ from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT, Checker, Violation
 from hotplug_model.extents import Extents
-from hotplug_model.flags import ZoneType
+from hotplug_model.flags import MappingLevel, MemmapOrigin, ZoneType
 from hotplug_model.invariants import INVARIANTS, Invariant
 from hotplug_model.kernel import Kernel
 from hotplug_model.memo import system_ram
@@ -21,6 +21,7 @@ from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.mm.zones import set_span
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.rules import KernelRules
+from hotplug_model.state.ledger import Law
 from hotplug_model.state.pfn_table import COLUMNS
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
 from hotplug_model.walkers.walker import in_zone_span, visits
@@ -39,7 +40,9 @@ RULES: dict[str, KernelRules] = {
         block_zone=lambda kernel, block_id: ZoneType.ZONE_NORMAL,
     ),
 }
-GEOMETRIES = ("tiny", "small", "x86_64", "s390", "arm64_64k")
+GEOMETRIES = (
+    "tiny", "small", "x86_64", "s390", "arm64_64k", "tiny_56", "tiny_arm64_64k", "tiny_powerpc"
+)  # fmt: skip
 
 
 def by_invariant(violations: list[Violation]) -> dict[str, set[PfnRange]]:
@@ -132,7 +135,19 @@ def move_system_ram(kernel: Kernel, choose: Random) -> None:
     kernel.iomem.request(Resource(SYSTEM_RAM, some_pfns(kernel, choose)))
 
 
-CORRUPTIONS = (move_pages, move_zone, take_lock, move_system_ram)
+def cook_the_books(kernel: Kernel, choose: Random) -> None:
+    """Vmemmap, or what the ledger says of it, is wrong, and no row shows it."""
+    pages = kernel.geometry.memmap_of(some_pfns(kernel, choose))
+    ways: tuple[Callable[[], object], ...] = (
+        lambda: kernel.ledger.allocated(choose.choice(list(MemmapOrigin)), 1),
+        lambda: kernel.ledger.breach(choose.choice(list(Law)), some_pfns(kernel, choose)),
+        lambda: kernel.vmemmap.write(pages, level=choose.choice(list(MappingLevel))),
+        lambda: kernel.vmemmap.write(pages, origin=choose.choice(list(MemmapOrigin))),
+    )
+    choose.choice(ways)()
+
+
+CORRUPTIONS = (move_pages, move_zone, take_lock, move_system_ram, cook_the_books)
 
 
 @pytest.mark.parametrize("rules", ["mainline", "v5.4", "pfn_valid"])

@@ -50,8 +50,8 @@ REFUSALS: list[tuple[str, tuple[Op, ...], Op, int]] = [
     ("it is beyond what can be addressed", (), device(pages(30, 34)), errno.EINVAL),
     ("the altmap is larger", (), device(C, altmap=(0, 9)), errno.EINVAL),
     ("reserve and altmap are larger", (), device(C, altmap=(4, 5)), errno.EINVAL),
-    ("its altmap has no room", (), device(C, altmap=(0, 1)), errno.ENOMEM),
-    ("alignment eats the room", (), device(C, altmap=(1, 2)), errno.ENOMEM),
+    ("its altmap has no room", (), device(C, altmap=(0, 3)), errno.ENOMEM),
+    ("alignment eats the room", (), device(C, altmap=(1, 6)), errno.ENOMEM),
     ("its id is taken", (device(PIECE),), device(HOLE), errno.EBUSY),
 ]  # fmt: skip
 
@@ -84,7 +84,7 @@ def test_before_5_3_a_section_is_not_shared() -> None:
 def test_only_the_first_range_may_have_an_altmap_and_is_taken_back() -> None:
     kernel = machine()
     before = kernel.pfns.fingerprint()
-    assert do(kernel, device(C, D, altmap=(0, 2))) == errno.EINVAL
+    assert do(kernel, device(C, D, altmap=(0, 4))) == errno.EINVAL
     assert kernel.pfns.fingerprint() == before
     assert kernel.pgmaps == {}
 
@@ -98,7 +98,7 @@ def test_the_span_of_zone_device_stays_when_a_later_range_is_refused() -> None:
 
 def test_an_altmap_without_room_leaves_the_finished_sections() -> None:
     kernel = machine()
-    assert do(kernel, device(CD, altmap=(0, 2))) == errno.ENOMEM
+    assert do(kernel, device(CD, altmap=(0, 4))) == errno.ENOMEM
     assert kernel.pgmaps == {}
     x = kernel.extents()
     assert x.where(x.pfn_valid) == (pages(0, 24),)
@@ -112,7 +112,7 @@ def test_an_altmap_without_room_leaves_the_finished_sections() -> None:
 @pytest.mark.parametrize("op", [device(C), add(C), device(pages(22, 26))])
 def test_what_a_failed_add_left_behind_refuses_every_later_one(op: Op) -> None:
     kernel = machine()
-    do(kernel, device(CD, altmap=(0, 2)))
+    do(kernel, device(CD, altmap=(0, 4)))
     before = kernel.fingerprint()
     assert do(kernel, op) == errno.EEXIST
     assert kernel.fingerprint() == before
@@ -207,21 +207,21 @@ def test_a_node_that_is_not_there_means_node_0() -> None:
 
 
 def test_an_altmap_page_is_initialised_without_a_map_behind_the_reserve() -> None:
-    kernel = machine(device(C, altmap=(1, 3)))
+    kernel = machine(device(CD, altmap=(1, 11)))
     poison, init = PageContent.POISONED, PageContent.INITIALISED
-    assert column(kernel, "content", C) == [poison, *[init] * 7]
-    assert column(kernel, "page_pgmap", C) == [-1, -1, -1, -1, 0, 0, 0, 0]
-    assert set(column(kernel, "pgmap_array", C)) == {0}
+    assert column(kernel, "content", CD) == [poison, *[init] * 15]
+    assert column(kernel, "page_pgmap", CD) == [*[-1] * 12, 0, 0, 0, 0]
+    assert set(column(kernel, "pgmap_array", CD)) == {0}
 
 
 def test_an_altmap_pays_for_alignment() -> None:
-    altmap = machine(device(C, altmap=(1, 3))).pgmaps[0].altmap
+    altmap = machine(device(C, altmap=(1, 7))).pgmaps[0].altmap
     assert altmap is not None
-    assert (altmap.alloc, altmap.align) == (2, 1)
+    assert (altmap.alloc, altmap.align) == (4, 3)
 
 
 def test_part_of_a_section_takes_its_memmap_from_the_allocator_whatever_the_altmap() -> None:
-    kernel = machine(device(pages(16, 22), altmap=(0, 2)))
+    kernel = machine(device(pages(16, 22), altmap=(0, 4)))
     assert set(column(kernel, "memmap", pages(16, 22))) == {MemmapOrigin.BUDDY}
     altmap = kernel.pgmaps[0].altmap
     assert altmap is not None
@@ -229,11 +229,11 @@ def test_part_of_a_section_takes_its_memmap_from_the_allocator_whatever_the_altm
 
 
 def test_the_altmap_gets_everything_back() -> None:
-    kernel = machine(device(CD, altmap=(0, 4)))
+    kernel = machine(device(CD, altmap=(0, 8)))
     pgmap = kernel.pgmaps[0]
     assert do(kernel, GONE) is None
     assert pgmap.altmap is not None
-    assert (pgmap.altmap.alloc, kernel.wild_frees) == (0, 0)
+    assert (pgmap.altmap.alloc, kernel.ledger.breaches) == (0, [])
 
 
 # What unmapping does

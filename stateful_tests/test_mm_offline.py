@@ -200,7 +200,7 @@ def test_a_refused_offline_counts_the_memmap_pages_again() -> None:
 def test_notifiers_hear_of_success_in_order_and_not_of_the_memmap_pages() -> None:
     kernel = machine(HOSTED, online(2), offline(2), of="memmap-on-memory")
     assert do(kernel, online(2), offline(2)) is None
-    rest = pages(18, 24)
+    rest = pages(20, 24)
     assert kernel.notified == [
         (NotifierAction.MEM_GOING_ONLINE, rest), (NotifierAction.MEM_ONLINE, rest),
         (NotifierAction.MEM_GOING_OFFLINE, rest), (NotifierAction.MEM_OFFLINE, rest),

@@ -40,8 +40,10 @@ SPARSE_ADD = "fill_subsection_map* populate_section_memmap* page_init_poison* " 
     "sparse_init_one_section*"
 )
 REUSE = "fill_subsection_map* page_init_poison* sparse_init_one_section*"
-SECTION_GOES = "clear_subsection_map* section_mem_map_invalid* section_deactivate*"
-PIECE_GOES = "clear_subsection_map* section_deactivate*"
+SECTION_GOES = (
+    "clear_subsection_map* section_mem_map_invalid* depopulate_section_memmap* section_deactivate*"
+)
+PIECE_GOES = "clear_subsection_map* depopulate_section_memmap*"
 ZONE_GIVES_UP = "remove_pfn_range_from_zone* shrink_zone_span* update_pgdat_span*"
 TO_ZONE = "resize_zone_range* memmap_init_range*"
 TO_DEVICE = "resize_zone_range* section_taint_zone_device* memmap_init_range*"
@@ -127,7 +129,7 @@ ORDERS: dict[str, tuple[str, tuple[Op, ...], Op, str]] = {
         f"percpu_ref_init pgmap_array_store {SPARSE_ADD} {SPARSE_ADD} {TO_DEVICE} {DEVICE_INIT}",
     ),
     "memremap_pages that fails midway": (
-        "collision", (), device(CD, altmap=(0, 2)),
+        "collision", (), device(CD, altmap=(0, 4)),
         f"percpu_ref_init pgmap_array_store {SPARSE_ADD} fill_subsection_map* {SECTION_GOES} "
         f"{DYING} percpu_ref_exit",
     ),

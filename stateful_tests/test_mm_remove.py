@@ -158,7 +158,7 @@ def test_the_usage_map_of_an_added_section_goes_with_it() -> None:
 
 def test_a_memmap_in_the_block_goes_back_to_its_altmap() -> None:
     kernel = machine(HOSTED, remove(C), of="memmap-on-memory")
-    assert kernel.wild_frees == 0
+    assert kernel.ledger.breaches == []
     assert kernel.fingerprint() == boot("memmap-on-memory").fingerprint()
 
 

@@ -10,12 +10,13 @@ from hotplug_model.boot import BootLayout
 from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, OnlineType
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import Op
-from hotplug_model.ops.memory_block import VetoMemoryNotifier
-from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifier
+from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.pages import PinPages
 from stateful_tests.kernels import (
     HOLE,
     A,
+    B,
     C,
     D,
     add,
@@ -42,12 +43,15 @@ REACHED: dict[str, tuple[BootLayout, tuple[Op, ...]]] = {
     "memory_is_added_but_not_online": (layout(), (add(C),)),
     "movable_memory_is_online": (layout(), (add(C), online(2, "online_movable"))),
     "kernel_memory_is_hotplugged": (layout(), (add(C), online(2))),
-    "a_boot_section_was_readded": (FULL, (offline(1), remove(pages(8, 16)), add(pages(8, 16)))),
+    "a_boot_section_was_readded": (FULL, (offline(1), remove(B), add(B))),
     "a_section_holds_two_maps": (
         layout(), (device(pages(16, 18)), device(pages(18, 20), pgmap_id=1))
     ),
-    "the_memmap_lives_in_an_altmap": (layout(), (device(C, altmap=(0, 2)),)),
+    "the_memmap_lives_in_an_altmap": (layout(), (device(C, altmap=(0, 4)),)),
     "a_block_holds_its_own_memmap": (layout("memmap-on-memory"), (HOSTED, online(2))),
+    "a_memmap_is_deduplicated": (layout(), (MemremapPages(0, (C,), "generic", 0, (), 3),)),
+    "base_pages_hold_a_memmap": (layout(), (device(pages(16, 18)),)),
+    "boot_memmap_was_freed": (FULL, (offline(1), remove(B))),
     "a_page_is_pinned_in_zone_movable": (
         layout(), (add(C), online(2, "online_movable"), PinPages(pages(16, 17)))
     ),
@@ -70,6 +74,23 @@ def test_every_state_to_reach_can_be_reached_and_avoided(name: str) -> None:
         seen.append(SOMETIMES[name](kernel.extents()))
     assert seen[-1] != seen[0]
     assert len(set(seen[:-1])) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "op"),
+    [
+        ("a_memmap_is_deduplicated", MemremapPages(0, (C,), "generic", 0, (0, 4), 3)),
+        ("a_memmap_is_deduplicated", device(C)),
+        ("base_pages_hold_a_memmap", device(C)),
+        ("base_pages_hold_a_memmap", device(HOLE)),
+        ("boot_memmap_was_freed", device(HOLE)),
+        ("boot_memmap_was_freed", offline(1)),
+    ],
+)
+def test_what_comes_near_a_state_to_reach_does_not_reach_it(name: str, op: Op) -> None:
+    kernel = boot(FULL if isinstance(op, OfflineMemoryBlock) else layout())
+    assert do(kernel, op) is None
+    assert not SOMETIMES[name](kernel.extents())
 
 
 def test_a_section_that_one_map_holds_twice_holds_one_map() -> None:

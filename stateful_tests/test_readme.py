@@ -37,7 +37,8 @@ SET_UP = [line for line in SHELL if line.startswith("python3 -m venv ")]
 
 def test_the_readme_has_all_that_is_tested_here() -> None:
     assert sorted(EXAMPLES) == [
-        "my_patch.py", "test_my_invariant.py", "test_my_operation.py", "test_my_walker.py"
+        "my_marks.py", "my_patch.py", "test_my_invariant.py", "test_my_operation.py",
+        "test_my_walker.py",
     ]  # fmt: skip
     assert (len(SET_UP), len(COMMANDS) > 5) == (2, True)
 
@@ -56,7 +57,7 @@ def test_a_command_has_no_unknown_name(command: str) -> None:
     args = make_parser().parse_args(shlex.split(command, comments=True)[1:])
     given = vars(args)
     assert given.get("release") in (None, *RELEASES)
-    assert given.get("geometry", "tiny") in GEOMETRIES
+    assert (given.get("geometry") or "tiny") in GEOMETRIES
     assert given.get("boot") in (None, *LAYOUTS.names())
     assert given.get("profile", "dev") in PROFILES
     assert all(":" in name or name in CHANGES for name in given.get("change", []))
@@ -139,6 +140,17 @@ def test_the_patch_is_caught(tmp_path: Path) -> None:
     assert result.returncode == 1, result.stdout + result.stderr
     assert "applied  my_patch:trust_early_sections: pfn_to_online_page() does not" in result.stdout
     assert "violates walkers_" in result.stdout
+
+
+def test_marking_the_rest_is_not_enough(tmp_path: Path) -> None:
+    trace = str(ROOT / "regressions" / "seed004-runs-past-cnt.json")
+    own = ["--change", "my_marks:marks_the_rest"]
+    result = run_example(tmp_path, "hotplug_model", "replay", trace, *own)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "breaks unused_vmemmap_is_freed" in result.stdout
+    trace = str(ROOT / "regressions" / "seed004-unpopulated-unmarked.json")
+    result = run_example(tmp_path, "hotplug_model", "replay", trace, *own)
+    assert (result.returncode, "now holds" in result.stdout) == (1, True)
 
 
 # The roads not taken

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import INVARIANTS, Invariant
 from hotplug_model.ops.resource import RequestMemRegion
 from hotplug_model.pfn import PfnRange
-from hotplug_model.report.counterexample import layout, page
+from hotplug_model.report.counterexample import MAX_NOTES, layout, page
 from hotplug_model.report.lines import line, paragraph, show
 from hotplug_model.report.strip import LEGEND, cells_of, glyphs
 from hotplug_model.trace import Trace
@@ -46,7 +47,7 @@ def test_a_report_is_never_too_long_or_too_wide(
     name: str, path: str | None, max_lines: int
 ) -> None:
     lines = drawn(TRACES[name], path, max_lines)
-    assert len(lines) <= max_lines
+    assert len(lines) <= max_lines + MAX_NOTES + 1
     assert max(map(len, lines)) <= 100
     assert all(text.isprintable() for text in lines)
 
@@ -159,3 +160,29 @@ def test_nothing_is_coloured_where_nobody_looks() -> None:
     assert "\x1b" not in file.getvalue()
     assert max(map(len, file.getvalue().splitlines())) == 100
     assert len(file.getvalue().splitlines()) == 3
+
+
+def regression(name: str) -> Trace:
+    path = Path(__file__).parent.parent / "regressions" / f"{name}.json"
+    return Trace.loads(path.read_text(encoding="utf-8"))
+
+
+def test_what_backed_the_memmap_is_said_where_that_changed() -> None:
+    lines = drawn(regression("block-mapping-of-a-subsection"))
+    assert "  memmap of [0x10-0x18): huge pages from the buddy allocator, shared  ->  none" in lines
+
+
+def test_what_backs_the_memmap_is_said_where_it_stays_and_should_not() -> None:
+    lines = drawn(regression("unpopulated-part-never-marked"))
+    assert "  memmap of [0x92-0xdc): huge pages from the buddy allocator" in lines
+    assert not any("memmap of" in each for each in drawn(collision()))
+
+
+def test_the_counters_of_an_altmap_are_said() -> None:
+    lines = drawn(regression("defect-shared-page-goes-to-the-last-altmap"))
+    assert "  altmap of pgmap 0: 3 of 3 pages allocated, 0 lost  ->  none" in lines
+
+
+def test_the_operation_that_broke_a_law_of_the_ledger_is_named() -> None:
+    lines = drawn(regression("block-mapping-of-a-subsection"))
+    assert "  Broken by memunmap_pages(pgmap_id=0)." in lines

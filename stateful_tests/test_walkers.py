@@ -19,7 +19,7 @@ from hotplug_model.flags import BlockState, PageContent, PageFlag, ZoneType
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
-from hotplug_model.ops import Op
+from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
 from hotplug_model.walkers import WALKERS, Walker
@@ -33,27 +33,15 @@ from hotplug_model.walkers.walker import (
     pages_of_zones,
     visits,
 )
+from stateful_tests.kernels import add, device, offline, online
 
-UNOWNED = (PageContent.ZEROED, PageContent.POISONED, PageContent.STALE, PageContent.GARBAGE)
+UNOWNED = tuple(set(PageContent) - {PageContent.NONE, PageContent.INITIALISED})
 
 every_walker = pytest.mark.parametrize("walker", WALKERS, ids=lambda walker: walker.name)
 complete_walker = pytest.mark.parametrize(
     "walker", [walker for walker in WALKERS if walker.complete], ids=lambda walker: walker.name
 )
 geometry = pytest.mark.parametrize("geometry", ["tiny", "x86_64"])
-
-
-def event(op: str, **fields: object) -> Op:
-    return Op.from_json({"op": op, **fields})
-
-
-def pair(pfns: PfnRange) -> list[int]:
-    return [pfns.start_pfn, pfns.end_pfn]
-
-
-def online(kernel: Kernel, pfns: PfnRange) -> Op:
-    block_id = kernel.block_ids(pfns)[0]
-    return event("online_memory_block", block_id=block_id, online_type="online_kernel")
 
 
 def shared_section(
@@ -72,20 +60,11 @@ def shared_section(
     kernel = Kernel.boot(sizes, rules, layout)
     _, b, c, d = layout.window[:4]
     ram_end = layout.ram[1][0].end_pfn
-    map_device = event(
-        "memremap_pages",
-        pgmap_id=0, ranges=[[ram_end, b.end_pfn]], type="generic", nid=0, altmap=[],
-    )  # fmt: skip
-    ops = [
-        event("add_memory", nid=0, pfns=pair(c), mhp_flags=0),
-        event("add_memory", nid=0, pfns=pair(d), mhp_flags=0),
-        online(kernel, c),
-        online(kernel, d),
-        event("offline_memory_block", block_id=kernel.block_ids(c)[0], unmovable=False),
-        map_device,
-    ]
+    c_id, d_id = (kernel.block_ids(pfns)[0] for pfns in (c, d))
+    ops = [add(c), add(d), online(c_id), online(d_id), offline(c_id)]
+    ops.append(device(PfnRange(ram_end, b.end_pfn)))
     if not mapped:
-        ops.append(event("memunmap_pages", pgmap_id=0))
+        ops.append(MemunmapPages(0))
     checker = Checker(kernel)
     for op in ops:
         assert checker.apply(op).refusal is None, op
@@ -147,7 +126,8 @@ def test_right_after_boot_no_walker_is_wrong(
 @every_walker
 def test_every_walker_takes_some_online_ram(walker: Walker) -> None:
     kernel = shared_section("tiny", MAINLINE, mapped=True)
-    assert Checker(kernel).apply(online(kernel, kernel.layout.window[2])).refusal is None
+    block_id = kernel.block_ids(kernel.layout.window[2])[0]
+    assert Checker(kernel).apply(online(block_id)).refusal is None
     # In each section one page is held, the others are free.
     for section in kernel.layout.window:
         kernel.pfns.write(PfnRange(section.start_pfn, section.start_pfn + 1), refcount=1)
@@ -270,7 +250,7 @@ class Machine:
         named = (self.kernel.pfns.at(pfn, "nid"), self.kernel.pfns.at(pfn, "zone"))
         if content == PageContent.POISONED:
             return False
-        return content == PageContent.GARBAGE or named == zone
+        return content in (PageContent.GARBAGE, PageContent.UNUSED) or named == zone
 
     def pageblocks(self, span: range) -> Iterator[range]:
         """The pageblocks of a span, cut at its ends."""
@@ -463,8 +443,7 @@ def scrambled(seed: int, sizes: Geometry) -> Kernel:
     name = choose.choice(["collision", "leading-hole", "two-nodes", "auto-online"])
     kernel = Kernel.boot(sizes, MAINLINE, LAYOUTS[name](sizes))
     for section in kernel.layout.window[2:4]:
-        op = event("add_memory", nid=0, pfns=pair(section), mhp_flags=0)
-        assert Checker(kernel).apply(op).refusal is None
+        assert Checker(kernel).apply(add(section)).refusal is None
     end = sizes.all_pfns.end_pfn
     for _ in range(choose.randrange(20)):
         start = choose.randrange(end)

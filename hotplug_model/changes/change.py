@@ -18,7 +18,7 @@ Rewrite: TypeAlias = Callable[[KernelRules], KernelRules]
 
 RELEASES: dict[str, Release] = {
     f"{major}.{minor}": (major, minor)
-    for major, minors in ((5, range(4, 20)), (6, range(14)))
+    for major, minors in ((5, range(4, 20)), (6, range(15)))
     for minor in minors
 }
 """Releases that can be named. Older ones differ in more than is modelled."""
@@ -42,6 +42,12 @@ class Change:
     """Invariants that the change violates, exactly. Empty if it is not a fix."""
     commit: bool = False
     """Whether applying it to the model means undoing an upstream commit."""
+    geometry: str = "tiny"
+    """On which geometry it shows what it breaks."""
+    faults: bool = False
+    """Whether it takes a failing allocation to show."""
+    needs: tuple[str, ...] = ()
+    """Newer commits on the same rule, which must be undone with it."""
 
     @property
     def rules(self) -> frozenset[str]:
@@ -60,14 +66,22 @@ CHANGES: Registry[Change] = Registry("change")
 
 
 def undoing(
-    name: str, subject: str, *, since: Release, breaks: tuple[str, ...] = ()
+    name: str,
+    subject: str,
+    *,
+    since: Release,
+    breaks: tuple[str, ...] = (),
+    geometry: str = "tiny",
+    faults: bool = False,
+    needs: tuple[str, ...] = (),
 ) -> Callable[[Rewrite], Rewrite]:
     """Register the decorated function as the way to undo commit *name*."""
 
     def register(undo: Rewrite) -> Rewrite:
         change = Change(
-            name=name, subject=subject, since=since, rewrite=undo, breaks=breaks, commit=True
-        )
+            name=name, subject=subject, since=since, rewrite=undo, breaks=breaks, commit=True,
+            geometry=geometry, faults=faults, needs=needs,
+        )  # fmt: skip
         CHANGES.add(name, change)
         return undo
 
@@ -75,12 +89,20 @@ def undoing(
 
 
 def proposing(
-    name: str, subject: str, *, breaks: tuple[str, ...] = ()
+    name: str,
+    subject: str,
+    *,
+    breaks: tuple[str, ...] = (),
+    geometry: str = "tiny",
+    faults: bool = False,
 ) -> Callable[[Rewrite], Rewrite]:
     """Register the decorated function as a proposal or bug that never shipped."""
 
     def register(apply: Rewrite) -> Rewrite:
-        change = Change(name=name, subject=subject, since=None, rewrite=apply, breaks=breaks)
+        change = Change(
+            name=name, subject=subject, since=None, rewrite=apply, breaks=breaks,
+            geometry=geometry, faults=faults,
+        )  # fmt: skip
         CHANGES.add(name, change)
         return apply
 

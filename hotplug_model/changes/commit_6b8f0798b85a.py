@@ -14,5 +14,13 @@ from hotplug_model.rules import KernelRules
     since=(6, 8),
 )
 def one_block_only(rules: KernelRules) -> KernelRules:
-    """memmap_on_memory needs a range of exactly one memory block, else -EINVAL."""
-    return replace(rules, memmap_on_memory="one_block", memmap_on_memory_falls_back=False)
+    """memmap_on_memory needs a range of exactly one memory block, else -EINVAL.
+
+    The commit also lost what f42ce5f087eb had put right in v6.7.
+    """
+    return replace(
+        rules,
+        memmap_on_memory="one_block",
+        memmap_on_memory_falls_back=False,
+        rollback_passes_altmap=True,
+    )

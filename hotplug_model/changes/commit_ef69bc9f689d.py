@@ -12,7 +12,8 @@ from hotplug_model.rules import KernelRules
     "ef69bc9f689d",
     "mm/sparse: never partially remove memmap for early section",
     since=(5, 9),
-    breaks=("valid_pfns_have_a_struct_page",),
+    breaks=("valid_pfns_have_a_struct_page", "vmemmap_outlives_its_pfns"),
+    geometry="tiny_arm64_64k",
 )
 def depopulate_early(rules: KernelRules) -> KernelRules:
     """A part of an early section that is removed loses its boot memmap."""

@@ -33,6 +33,19 @@ def named_variant(args: argparse.Namespace) -> KernelVariant:
     return variant
 
 
+def settle(args: argparse.Namespace) -> KernelVariant:
+    """The kernel, with what the user left open filled in from the changes it names.
+
+    A change says on which geometry it shows, and whether it takes failing allocations.
+    """
+    variant = named_variant(args)
+    where = {change.geometry for change in variant.changes}
+    if args.geometry is None:
+        args.geometry = where.pop() if len(where) == 1 else "tiny"
+    args.faults = args.faults or any(change.faults for change in variant.changes)
+    return variant
+
+
 def override(args: argparse.Namespace) -> KernelVariant | None:
     """The kernel that the user names instead of the trace's, if any."""
     return named_variant(args) if args.change or args.release else None

@@ -3,161 +3,50 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
-import os
-import shlex
-import sys
 from importlib.metadata import version
-from pathlib import Path
-from typing import IO
 
-from hotplug_model.boot import LAYOUTS, BootLayout
-from hotplug_model.check import PROFILES, CheckReport, CheckRequest, check
-from hotplug_model.cli import complain
-from hotplug_model.commands.arguments import named_variant, read_text
-from hotplug_model.commands.interrupt import PatientInterrupt
-from hotplug_model.coverage import Coverage
+from hotplug_model.check import PROFILES, CheckRequest, check
+from hotplug_model.commands.arguments import settle
+from hotplug_model.commands.search import command_of, conduct, layouts, refuse_unwritable
 from hotplug_model.errors import UserError
-from hotplug_model.geometry import GEOMETRIES, Geometry
+from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.registry import unknown
-from hotplug_model.report import summary
-from hotplug_model.report.counterexample import MAX_LINES, page
-from hotplug_model.report.lines import line, printable, show
 from hotplug_model.report.progress import CheckProgress
-from hotplug_model.trace import Trace
-from hotplug_model.trace_file import TraceFile
-from hotplug_model.trace_json import boot_from_json, parse_json
-
-STDOUT = "-"
 
 
 def run(args: argparse.Namespace) -> int:
     """Check, write the counterexample, then draw the report."""
     request = request_of(args)
     refuse_unwritable(args.json)
-    kept = TraceFile(Path(args.traces))
-    how = {"seed": args.seed, "command": command_of(args), "hypothesis": version("hypothesis")}
-
-    def keep(trace: Trace) -> None:
-        progress.found(trace)
-        kept.write(dataclasses.replace(trace, found=how))
-
-    def step(coverage: Coverage) -> None:
-        progress.step(coverage)
-        interrupt.poll()
-
-    nr_examples = request.profile.max_examples
-    with PatientInterrupt() as interrupt, CheckProgress(nr_examples, request.seconds) as progress:
-        try:
-            report = check(request, on_step=step, on_found=keep)
-        except KeyboardInterrupt:
-            # The second Ctrl-C, while the counterexample was being minimised.
-            complain(f"interrupted; counterexample so far: {kept.path or 'none'}")
-            return 130
-    report.interrupted |= interrupt.asked
-    if kept.problem:
-        complain(kept.problem)
-    written = write_json(args.json, report, kept)
-    draw(report, kept, sys.stderr if args.json == STDOUT else sys.stdout)
-    code = exit_code(args, report)
-    return 3 if code == 0 and not written else code
+    code, report = conduct(
+        args,
+        lambda on_step, on_found: check(request, on_step, on_found),
+        CheckProgress(request.profile.max_examples, request.seconds),
+        {
+            "seed": args.seed,
+            "command": command_of(args, "profile"),
+            "hypothesis": version("hypothesis"),
+        },
+    )
+    # Not every geometry can reach every state: a memmap is deduplicated on x86 only.
+    partial = args.change or args.release or args.boot or args.seconds or args.geometry != "tiny"
+    judged = args.profile in ("ci", "nightly") and not partial
+    return 4 if code == 0 and judged and report and report.coverage.missing() else code
 
 
 def request_of(args: argparse.Namespace) -> CheckRequest:
     """What the arguments ask for; :class:`UserError` if that cannot be."""
     if args.profile not in PROFILES:
         raise UserError(unknown("profile", args.profile, PROFILES))
+    variant = settle(args)
     geometry = GEOMETRIES[args.geometry]
     return CheckRequest(
-        variant=named_variant(args),
+        variant=variant,
         geometry=args.geometry,
         layouts=layouts(args.boot, geometry),
         profile=PROFILES[args.profile],
         seconds=args.seconds,
         seed=args.seed,
         strict=args.strict,
+        faults=args.faults,
     )
-
-
-def layouts(boot: str | None, geometry: Geometry) -> dict[str, BootLayout]:
-    """The layouts to draw from: all, the one that is named, or the one in a file."""
-    if boot is None:
-        return {name: make(geometry) for name, make in LAYOUTS.items()}
-    if boot in LAYOUTS or not (Path(boot).exists() or boot.endswith(".json")):
-        return {boot: LAYOUTS[boot](geometry)}
-    try:
-        return {boot: boot_from_json(parse_json(read_text(boot)), geometry)}
-    except UserError as error:
-        raise UserError(f"{boot}: {error}") from None
-
-
-def command_of(args: argparse.Namespace) -> str:
-    """The command line that repeats the search."""
-    words = ["hotplug-model", "check"]
-    for name in args.change:
-        words += ["--change", name]
-    for option in ("release", "geometry", "boot", "profile", "seed"):
-        value = getattr(args, option)
-        words += [] if value is None else [f"--{option}", str(value)]
-    return shlex.join([*words, *(["--strict"] if args.strict else [])])
-
-
-def exit_code(args: argparse.Namespace, report: CheckReport) -> int:
-    """What the process says about the result."""
-    if report.interrupted:
-        return 130
-    if report.flaky:
-        return 3
-    if report.trace is not None:
-        return 1
-    partial = args.change or args.release or args.boot or args.seconds
-    judged = args.profile in ("ci", "nightly") and not partial
-    return 4 if judged and report.coverage.missing() else 0
-
-
-def draw(report: CheckReport, kept: TraceFile, stream: IO[str]) -> None:
-    """Print the result; with a counterexample all of it fits on one page."""
-    found = report.trace
-    lines = [summary.verdict(report)]
-    if report.flaky:
-        lines += [line(f"  flaky: {report.flaky}"), line("  please report this as a bug")]
-    lines += summary.known_defects(report.coverage, summary.MAX_DEFECTS if found else None)
-    if found is None:
-        show([*lines, *summary.coverage_table(report.coverage)], stream)
-        if kept.path is not None:
-            print(f"  unconfirmed counterexample: {printable(str(kept.path))}", file=stream)
-        return
-    lines += [line("  " + summary.pairs(report.coverage)), line()]
-    path = None if kept.path is None or kept.problem else str(kept.path)
-    variant = report.request.variant
-    show([*lines, *page(found, path, variant, MAX_LINES - len(lines))], stream)
-    if path is None:
-        print("\nThe trace, as it could not be written; save it and replay it:\n", file=stream)
-        print(found.dumps(), end="", file=stream)
-
-
-def refuse_unwritable(path: str | None) -> None:
-    """A JSON file that cannot be written is better known before the search than after."""
-    if path in (None, STDOUT):
-        return
-    target = Path(str(path))
-    if target.is_dir() or not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
-        raise UserError(f"cannot write JSON to {path}")
-
-
-def write_json(path: str | None, report: CheckReport, kept: TraceFile) -> bool:
-    """Write the JSON where it is wanted; False if that failed."""
-    if path is None:
-        return True
-    trace_path = str(kept.path) if report.trace is not None and kept.path else None
-    text = json.dumps(summary.to_json(report, trace_path), indent=2) + "\n"
-    if path == STDOUT:
-        sys.stdout.write(text)
-        return True
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        complain(f"cannot write JSON to {path}: {error.strerror}")
-        return False
-    return True

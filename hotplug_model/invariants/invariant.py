@@ -13,6 +13,7 @@ from hotplug_model.extents import Extents
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from hotplug_model.registry import Registry
+from hotplug_model.state.ledger import Law as BrokenLaw
 
 Always: TypeAlias = Callable[[Extents], ExtentMask]
 Law: TypeAlias = Callable[[Extents], list[PfnRange]]
@@ -35,6 +36,8 @@ class Invariant:
     """The offending rows, at every milestone."""
     law: Law | None = None
     """The offending ranges, for statements about sums and whole tables."""
+    of_ledger: tuple[BrokenLaw, ...] = ()
+    """Breaches of these in the ledger are what the ``law`` reports."""
     across: Across | None = None
     """The offending ranges, from before an operation to after it."""
 
@@ -77,12 +80,17 @@ def always(*, quiescent: bool = False, asks_walkers: bool = False) -> Callable[[
     return register
 
 
-def law(*, quiescent: bool = False) -> Callable[[Law], Law]:
-    """Register a check of sums, spans or tables that returns the offending ranges."""
+def law(*of_ledger: BrokenLaw, quiescent: bool = False) -> Callable[[Law], Law]:
+    """Register a check of sums, spans or tables that returns the offending ranges.
+
+    Those that are breaches of *of_ledger* say who committed them.
+    """
 
     def register(check: Law) -> Law:
         name = check.__name__
-        invariant = Invariant(name=name, doc=_doc(check), quiescent=quiescent, law=check)
+        invariant = Invariant(
+            name=name, doc=_doc(check), quiescent=quiescent, law=check, of_ledger=of_ledger
+        )
         INVARIANTS.add(name, invariant)
         return check
 

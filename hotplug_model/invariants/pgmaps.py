@@ -51,6 +51,23 @@ def populated_device_pages_have_a_map(x: Extents) -> ExtentMask:
 
 
 @law(quiescent=True)
+def populated_device_pages_are_initialised(x: Extents) -> list[PfnRange]:
+    """A data page of a live map has a struct page that nobody has initialised.
+
+    Source: memmap_init_zone_device(), mm/mm_init.c; commit cd681403a870 ("mm/mm_init: fix
+    uninitialized struct pages for ZONE_DEVICE").
+    """
+    wrong: list[PfnRange] = []
+    for pgmap in x.kernel.pgmaps.values():
+        for range_id in range(pgmap.nr_range):
+            pfns = PfnRange(pgmap.pfn_first(range_id), pgmap.ranges[range_id].end_pfn)
+            inside = (x.start_pfn < pfns.end_pfn) & (x.end_pfn > pfns.start_pfn)
+            bare = x.where(inside & ~x.initialised & x.mapped)
+            wrong += [each.intersection(pfns) for each in bare]
+    return wrong
+
+
+@law(quiescent=True)
 def pgmap_references_count_the_pages(x: Extents) -> list[PfnRange]:
     """A live map does not hold one reference a data page, or one that is dead some.
 

@@ -7,6 +7,7 @@ import numpy as np
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
     BlockState,
+    MappingLevel,
     MemmapOrigin,
     PageContent,
     PageFlag,
@@ -96,6 +97,29 @@ def a_block_holds_its_own_memmap(x: Extents) -> bool:
     """memmap_on_memory pages are online."""
     hosted = (x.page_flags & PageFlag.PG_vmemmap_self_hosted) != 0
     return bool((hosted & x.section_has(ONLINE)).any())
+
+
+@sometimes
+def a_memmap_is_deduplicated(x: Extents) -> bool:
+    """Tail pages of a compound device page share a page of vmemmap."""
+    table = x.kernel.vmemmap
+    mapped = table.column("level") != MappingLevel.NONE
+    return bool((mapped & (table.column("period") > 0)).any())
+
+
+@sometimes
+def base_pages_hold_a_memmap(x: Extents) -> bool:
+    """Vmemmap is mapped a base page at a time, with pages from the buddy allocator."""
+    table = x.kernel.vmemmap
+    by_pte = table.column("level") == MappingLevel.PTE
+    return bool((by_pte & (table.column("origin") == MemmapOrigin.BUDDY)).any())
+
+
+@sometimes
+def boot_memmap_was_freed(x: Extents) -> bool:
+    """A section that was present at boot has no memmap of boot any more."""
+    from_boot = x.section_has(SectionFlag.BOOT_USAGE)
+    return bool((from_boot & (x.memmap != MemmapOrigin.BOOT)).any())
 
 
 @sometimes

@@ -85,5 +85,7 @@ def changed_pfns(before: Kernel, after: Kernel) -> list[PfnRange]:
 
 def lasting(kernel: Kernel, pfn: int) -> list[int]:
     """What an operation that is refused must leave alone at *pfn*."""
-    flags, *rest = (kernel.pfns.at(pfn, name) for name in SHOWN)
-    return [flags & ~SectionFlag.TAINT_ZONE_DEVICE, *rest]
+    flags, subsection, memmap, *rest = (kernel.pfns.at(pfn, name) for name in SHOWN)
+    # Where nothing is, a neighbour's huge page of vmemmap may reach.
+    present = subsection or flags & SectionFlag.IS_EARLY
+    return [flags & ~SectionFlag.TAINT_ZONE_DEVICE, subsection, memmap if present else 0, *rest]

@@ -87,13 +87,3 @@ def memory_blocks_lie_in_system_ram(x: Extents) -> list[PfnRange]:
     lost = [b for b in hotplugged if x.kernel.iomem.system_ram(b) != b.nr_pages]
     bare = [r for r in ram if not any(b.overlaps(r) for b in blocks)]
     return lost + bare
-
-
-@law()
-def memmap_goes_back_to_its_owner(x: Extents) -> list[PfnRange]:
-    """Memmap that lives in device memory was freed to the buddy allocator.
-
-    Source: vmemmap_free(), arch/x86/mm/init_64.c; commit f42ce5f087eb ("mm/
-    memory_hotplug: fix error handling in add_memory_resource()") (in v6.7).
-    """
-    return [x.kernel.geometry.all_pfns] if x.kernel.wild_frees else []

@@ -13,7 +13,7 @@ from hotplug_model.invariants.invariant import always
 from hotplug_model.walkers import WALKERS, Scan, Walker
 
 MEM_ONLINE, MEM_GOING_OFFLINE = int(BlockState.MEM_ONLINE), int(BlockState.MEM_GOING_OFFLINE)
-ZEROED, GARBAGE = int(PageContent.ZEROED), int(PageContent.GARBAGE)
+UNINITIALISED = (int(PageContent.ZEROED), int(PageContent.GARBAGE), int(PageContent.UNUSED))
 
 
 def walkers_now(x: Extents) -> list[Walker]:
@@ -102,7 +102,9 @@ def walkers_take_no_uninitialised_page(x: Extents) -> ExtentMask:
     Source: commit 2d070eab2e82 ("mm: consider zone which is not fully populated to have
     holes") (in v4.13).
     """
-    rows: ExtentMask = taken(x) & ((x.content == ZEROED) | (x.content == GARBAGE))
+    zeroed, garbage, unused = UNINITIALISED
+    bare = (x.content == zeroed) | (x.content == garbage) | (x.content == unused)
+    rows: ExtentMask = taken(x) & bare
     return rows
 
 

@@ -18,6 +18,7 @@ from hotplug_model.mm.zones import adjust_present_page_count, zone_for_pfn_range
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.faults import Allocation
 from hotplug_model.state.memory_block import MemoryBlock
 
 ZoneLinks: TypeAlias = list[tuple[PfnRange, ZoneType | None]]
@@ -29,9 +30,17 @@ def create_memory_block_devices(
 ) -> Steps:
     """Register an offline block for every block of *pfns*.
 
+    Refuses with -ENOMEM if one cannot be registered, and unregisters those before it.
+
     Source: create_memory_block_devices().
     """
     for block_id in kernel.block_ids(pfns):
+        try:
+            kernel.faults.allocate(Allocation.MEMORY_BLOCK)
+        except KernelRefusal:
+            done = PfnRange(pfns.start_pfn, kernel.block_pfns(block_id).start_pfn)
+            remove_memory_block_devices(kernel, done)
+            raise
         kernel.blocks[block_id] = MemoryBlock(
             nid=nid, state=BlockState.MEM_OFFLINE, altmap=altmap
         )

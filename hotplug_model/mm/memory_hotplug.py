@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, BlockState, OnlineType, SectionFlag
+from hotplug_model.flags import (
+    MHP_MEMMAP_ON_MEMORY,
+    BlockState,
+    MemmapOrigin,
+    OnlineType,
+    SectionFlag,
+)
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import base_memory
+from hotplug_model.mm.memblock import memblock_add_node, memblock_remove
 from hotplug_model.mm.sparse import section_deactivate, sparse_add_section
 from hotplug_model.mm.zones import remove_pfn_range_from_zone
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.faults import Allocation
+from hotplug_model.state.ledger import Cause, Law
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
 
 __all__ = ["add_memory", "add_pages", "offline_and_remove_memory", "remove_memory", "remove_pages"]
@@ -23,7 +34,7 @@ def add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Step
 
     Refuses with -E2BIG beyond what can be addressed (and for nothing), -EEXIST if a
     busy region overlaps or a subsection is populated, -EINVAL if not block aligned, for
-    an impossible node, or for memmap_on_memory where it is not supported.
+    an impossible node, or for memmap_on_memory where it is not supported, and -ENOMEM.
 
     Source: add_memory(), register_memory_resource(), add_memory_resource().
     """
@@ -40,7 +51,7 @@ def add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Step
 
 
 def register_memory_resource(kernel: Kernel, pfns: PfnRange) -> None:
-    """Claim *pfns* as busy System RAM.
+    """Claim *pfns* as busy System RAM. Refuses with -E2BIG, -EEXIST or -ENOMEM.
 
     Source: register_memory_resource(); commit bca3feaa0764 (in v5.12) for the range.
     """
@@ -48,6 +59,7 @@ def register_memory_resource(kernel: Kernel, pfns: PfnRange) -> None:
     out_of_range = empty or not kernel.geometry.all_pfns.contains(pfns)
     if out_of_range and kernel.rules.mhp_range_allowed_first:
         raise KernelRefusal(errno.E2BIG)
+    kernel.faults.allocate(Allocation.RESOURCE)
     if empty or not kernel.iomem.request(Resource(SYSTEM_RAM, pfns)):
         raise KernelRefusal(errno.EEXIST)
 
@@ -59,13 +71,39 @@ def add_memory_resource(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int
     kernel.locks.take("mem_hotplug")
     try:
         per_block = supports_memmap_on_memory(kernel, pfns, mhp_flags)
+        hotadd_memblock(kernel, nid, pfns)
         yield "mem_hotplug_begin"
-        yield from add_sections_and_blocks(kernel, nid, pfns, per_block)
+        try:
+            yield from add_sections_and_blocks(kernel, nid, pfns, per_block)
+        except KernelRefusal:
+            hotremove_memblock(kernel, pfns)
+            raise
     finally:
         kernel.locks.drop("mem_hotplug")
     yield "mem_hotplug_done"
     if kernel.layout.memhp_default_state != OnlineType.MMOP_OFFLINE:
         yield from online_new_blocks(kernel, pfns)
+
+
+def hotadd_memblock(kernel: Kernel, nid: int, pfns: PfnRange) -> None:
+    """Where memblock outlives boot it learns of new memory. Refuses with -ENOMEM.
+
+    Source: add_memory_resource(); ARCH_KEEP_MEMBLOCK.
+    """
+    if kernel.keeps_memblock:
+        kernel.faults.allocate(Allocation.MEMBLOCK_REGIONS)
+        memblock_add_node(kernel.memblock, kernel.geometry.bytes_of(pfns), nid)
+
+
+def hotremove_memblock(kernel: Kernel, pfns: PfnRange) -> None:
+    """What hotadd_memblock() added is forgotten, with its marks; nobody asks whether that
+    fails.
+
+    Source: try_remove_memory() and the error path of add_memory_resource().
+    """
+    if kernel.keeps_memblock:
+        with suppress(KernelRefusal):
+            memblock_remove(kernel.memblock, kernel.geometry.bytes_of(pfns))
 
 
 def add_sections_and_blocks(
@@ -78,19 +116,74 @@ def add_sections_and_blocks(
     Source: create_altmaps_and_memory_blocks() in v6.8 and later.
     """
     if not per_block:
-        yield from add_pages(kernel, pfns, nid, None)
-        yield from base_memory.create_memory_block_devices(kernel, pfns, nid, None)
+        yield from add_part(kernel, nid, pfns, None)
         return
     for block_id in kernel.block_ids(pfns):
         part = kernel.block_pfns(block_id)
-        altmap = Altmap(base_pfn=part.start_pfn, free=memmap_pages_per_block(kernel))
         try:
-            yield from add_pages(kernel, part, nid, altmap)
+            kernel.faults.allocate(Allocation.ALTMAP)
+            yield from add_part(kernel, nid, part, block_altmap(kernel, part))
         except KernelRefusal:
             done = PfnRange(pfns.start_pfn, part.start_pfn)
             yield from remove_blocks(kernel, done, removal_parts(kernel, done))
             raise
-        yield from base_memory.create_memory_block_devices(kernel, part, nid, altmap)
+
+
+def block_altmap(kernel: Kernel, pfns: PfnRange) -> Altmap:
+    """The altmap of a memory block that holds its own memmap at its start."""
+    return Altmap(
+        base_pfn=pfns.start_pfn, free=memmap_pages_per_block(kernel), end_pfn=pfns.end_pfn,
+        self_hosted=True,
+    )  # fmt: skip
+
+
+def add_part(kernel: Kernel, nid: int, pfns: PfnRange, altmap: Altmap | None) -> Steps:
+    """Sections, then block devices; if these fail the sections go again.
+
+    If the sections fail, those that were added stay: see add_pages().
+
+    Source: add_memory_resource(), create_altmaps_and_memory_blocks(); commit
+    f42ce5f087eb ("mm/memory_hotplug: fix error handling in add_memory_resource()")
+    (in v6.7) for the altmap.
+    """
+    yield from add_pages(kernel, pfns, nid, altmap)
+    try:
+        yield from base_memory.create_memory_block_devices(kernel, pfns, nid, altmap)
+    except KernelRefusal:
+        passed = altmap if kernel.rules.rollback_passes_altmap else None
+        yield from remove_pages(kernel, pfns, passed)
+        end_altmap(kernel, pfns, altmap)
+        raise
+
+
+def end_altmap(
+    kernel: Kernel, pfns: PfnRange, altmap: Altmap | None, cause: Cause = Cause.NONE
+) -> None:
+    """The altmap of *pfns* ceases to exist; all that it gave must be back.
+
+    Source: the warnings in memunmap_pages() and remove_memory_block_devices().
+    """
+    if altmap is not None and altmap.alloc:
+        # What it still holds may be shared, and then belongs to the neighbour now.
+        shared = held_shared(kernel, pfns, altmap)
+        kernel.ledger.breach(
+            Law.ALTMAP_IN_USE_AT_TEARDOWN, pfns, cause or (Cause.SHARED if shared else Cause.NONE)
+        )
+
+
+def held_shared(kernel: Kernel, pfns: PfnRange, altmap: Altmap) -> bool:
+    """Whether memory of *altmap*, or memmap of *pfns*, was used by more than one add."""
+    if kernel.geometry.subsections_share_pages:
+        return True
+    table = kernel.vmemmap
+    own = table.column("origin") >= MemmapOrigin.ALTMAP
+    frames = table.start_pfn + table.column("offset")
+    inside = own & (frames >= altmap.base_pfn) & (frames < altmap.end_pfn)
+    if (inside & (table.column("shared") != 0)).any():
+        return True
+    breaches = [e for e in kernel.ledger.breaches if e.pfns.overlaps(pfns)]
+    strange = [e for e in breaches if e.law == Law.FREED_TO_A_STRANGER]
+    return any(e.cause in (Cause.SHARED, Cause.CORRUPTED) for e in strange)
 
 
 def remove_blocks(
@@ -100,6 +193,7 @@ def remove_blocks(
     base_memory.remove_memory_block_devices(kernel, pfns)
     for part, altmap in parts:
         yield from remove_pages(kernel, part, altmap)
+        end_altmap(kernel, part, altmap)
 
 
 def supports_memmap_on_memory(kernel: Kernel, pfns: PfnRange, mhp_flags: int) -> bool:
@@ -139,11 +233,17 @@ def online_new_blocks(kernel: Kernel, pfns: PfnRange) -> Steps:
             return
 
 
-def add_pages(kernel: Kernel, pfns: PfnRange, nid: int, altmap: Altmap | None) -> Steps:
+def add_pages(
+    kernel: Kernel,
+    pfns: PfnRange,
+    nid: int,
+    altmap: Altmap | None,
+    pgmap: DevPagemap | None = None,
+) -> Steps:
     """Make *pfns* valid, a section at a time.
 
     Refuses with -E2BIG, with -EINVAL for an altmap that does not belong to the start of
-    *pfns* or is larger, or if not subsection aligned; and with what
+    *pfns* or is larger, or if not aligned as check_pfn_span() wants; and with what
     sparse_add_section() refuses with. Sections that were added before the failing one
     stay: mainline does not unwind them.
 
@@ -155,10 +255,17 @@ def add_pages(kernel: Kernel, pfns: PfnRange, nid: int, altmap: Altmap | None) -
         if altmap.base_pfn != pfns.start_pfn or altmap.offset > pfns.nr_pages:
             raise KernelRefusal(errno.EINVAL)
         altmap.alloc = 0
-    if not pfns.is_aligned(kernel.geometry.pages_per_subsection):
+    if not pfns.is_aligned(span_alignment(kernel)):
         raise KernelRefusal(errno.EINVAL)
     for part in kernel.geometry.section_chunks(pfns):
-        yield from sparse_add_section(kernel, part, nid, altmap)
+        yield from sparse_add_section(kernel, part, altmap, pgmap)
+
+
+def span_alignment(kernel: Kernel) -> int:
+    """What check_pfn_span() wants: subsections, or sections without SPARSEMEM_VMEMMAP."""
+    vmemmap = kernel.layout.sparsemem_vmemmap
+    geometry = kernel.geometry
+    return geometry.pages_per_subsection if vmemmap else geometry.pages_per_section
 
 
 def remove_pages(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) -> Steps:
@@ -166,7 +273,7 @@ def remove_pages(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) -> Steps
 
     Source: __remove_pages(), sparse_remove_section().
     """
-    if not pfns.is_aligned(kernel.geometry.pages_per_subsection):
+    if not pfns.is_aligned(span_alignment(kernel)):
         return
     for part in kernel.geometry.section_chunks(pfns):
         if kernel.pfns.at(part.start_pfn, "section_flags") & SectionFlag.HAS_MEM_MAP:
@@ -207,6 +314,8 @@ def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
         for part, altmap in parts:
             yield from unlink_zone(kernel, part, nid, links)
             yield from remove_pages(kernel, part, altmap)
+            end_altmap(kernel, part, altmap)
+        hotremove_memblock(kernel, pfns)
         kernel.iomem.release_adjustable(pfns)
     finally:
         kernel.locks.drop("mem_hotplug")

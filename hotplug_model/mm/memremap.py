@@ -7,12 +7,14 @@ import errno
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import MemoryType, RefState, ZoneType
 from hotplug_model.kernel import Kernel
-from hotplug_model.mm.memory_hotplug import add_pages, remove_pages
+from hotplug_model.mm.memory_hotplug import add_pages, end_altmap, remove_pages
 from hotplug_model.mm.page_alloc import memmap_init_zone_device
 from hotplug_model.mm.zones import move_pfn_range_to_zone, remove_pfn_range_from_zone
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.faults import Allocation
+from hotplug_model.state.ledger import Cause
 
 NO_PGMAP = -1
 
@@ -21,13 +23,14 @@ def memremap_pages(kernel: Kernel, pgmap_id: int, pgmap: DevPagemap) -> Steps:
     """Map every range of *pgmap* as ZONE_DEVICE; on failure undo those that were mapped.
 
     Refuses with -EINVAL without a range or for device-private memory that the kernel was
-    built without, and as pagemap_range().
+    built without, with -ENOMEM, and as pagemap_range().
 
     Source: memremap_pages().
     """
     private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
     if not pgmap.ranges or (private and not kernel.layout.device_private):
         raise KernelRefusal(errno.EINVAL)
+    kernel.faults.allocate(Allocation.PERCPU_REF)
     kernel.pgmaps[pgmap_id] = pgmap
     yield "percpu_ref_init"
     try:
@@ -60,6 +63,7 @@ def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     if kernel.iomem.system_ram(shared_with(kernel, pfns)):
         raise KernelRefusal(errno.ENXIO)
 
+    kernel.faults.allocate(Allocation.PGMAP_ARRAY)
     # Only the ends were looked at: a map inside is overwritten here, and erased on failure.
     kernel.pfns.write(pfns, pgmap_array=pgmap_id)
     yield "pgmap_array_store"
@@ -90,7 +94,7 @@ def add_device_pages(kernel: Kernel, pgmap: DevPagemap, pfns: PfnRange) -> Steps
     """The part of pagemap_range() under mem_hotplug_lock."""
     kernel.locks.take("mem_hotplug")
     try:
-        yield from add_pages(kernel, pfns, pgmap.nid, pgmap.altmap)
+        yield from add_pages(kernel, pfns, pgmap.nid, pgmap.altmap, pgmap)
         yield from move_pfn_range_to_zone(
             kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE, pgmap.altmap
         )
@@ -115,13 +119,25 @@ def memunmap_pages(kernel: Kernel, pgmap_id: int) -> Steps:
     yield "wait_for_completion"
     for range_id in range(pgmap.nr_range):
         yield from pageunmap_range(kernel, pgmap_id, range_id)
+    for pfns in pgmap.ranges[:1]:
+        end_altmap(kernel, pfns, pgmap.altmap, circumstance(pgmap))
     pgmap.ref = RefState.GONE
     del kernel.pgmaps[pgmap_id]
     yield "percpu_ref_exit"
 
 
+def circumstance(pgmap: DevPagemap) -> Cause:
+    """Why the altmap of a map that ends may still hold memmap."""
+    if pgmap.nr_range == 0:
+        return Cause.UNFINISHED
+    private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
+    return Cause.PRIVATE if private else Cause.NONE
+
+
 def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     """Take one range away; the look-up entry goes last.
+
+    Device-private memory is removed without its altmap, though added with it.
 
     Source: pageunmap_range().
     """
@@ -130,8 +146,11 @@ def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     kernel.locks.take("mem_hotplug")
     try:
         yield from remove_pfn_range_from_zone(kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE)
-        yield from remove_pages(kernel, pfns, pgmap.altmap)
+        private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
+        kernel.ledger.cause = Cause.PRIVATE if private else Cause.NONE
+        yield from remove_pages(kernel, pfns, None if private else pgmap.altmap)
     finally:
+        kernel.ledger.cause = Cause.NONE
         kernel.locks.drop("mem_hotplug")
     kernel.pfns.write(pfns, pgmap_array=NO_PGMAP)
     yield "pgmap_array_delete"

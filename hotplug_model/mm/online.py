@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import NotifierAction, PageFlag, ZoneType
+from hotplug_model.flags import NotifierAction, PageFlag, SectionFlag, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.page_alloc import generic_online_page
 from hotplug_model.mm.sparse import offline_mem_sections, online_mem_sections
@@ -16,11 +16,25 @@ from hotplug_model.mm.zones import (
 )
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
+from hotplug_model.state.faults import Allocation
 
 
 def memory_notify(kernel: Kernel, action: NotifierAction, pfns: PfnRange) -> None:
-    """Tell the memory notifiers. Refuses with -EPERM if one of them vetoes."""
+    """Tell the memory notifiers. Refuses with -EPERM if one of them vetoes, and with
+    -ENOMEM if one cannot allocate what it needs.
+
+    On arm64 memory that dates from boot never goes offline.
+
+    Source: memory_notify(); page_ext_callback() in mm/page_ext.c;
+    prevent_bootmem_remove_notifier() in arch/arm64/mm/mmu.c.
+    """
     kernel.notified.append((action, pfns))
+    if action in (NotifierAction.MEM_GOING_ONLINE, NotifierAction.MEM_GOING_OFFLINE):
+        kernel.faults.allocate(Allocation.NOTIFIER)
+    if action == NotifierAction.MEM_GOING_OFFLINE and kernel.geometry.arch == "arm64":
+        flags = kernel.pfns.within(pfns, "section_flags")
+        if (flags & SectionFlag.IS_EARLY).any():
+            raise KernelRefusal(errno.EPERM)
     if action in kernel.vetoes:
         raise KernelRefusal(errno.EPERM)
 

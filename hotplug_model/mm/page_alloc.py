@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from hotplug_model.flags import PageContent, PageFlag, ZoneType
+from collections.abc import Iterator
+
+from hotplug_model.flags import PageContent, PageFlag, SectionFlag, ZoneType
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.vmemmap_can_optimize import vmemmap_can_optimize
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.altmap import Altmap
 from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.vmemmap import VMEMMAP_RESERVE_NR
 
 NO_PGMAP = -1
 
@@ -72,16 +76,41 @@ def memmap_init_zone_device(kernel: Kernel, pgmap_id: int, range_id: int) -> Ste
     """
     pgmap = kernel.pgmaps[pgmap_id]
     yield "memmap_init_zone_device"
-    end = pgmap.ranges[range_id].end_pfn
-    kernel.pfns.write(
-        PfnRange(pgmap.pfn_first(range_id), end),
-        content=PageContent.INITIALISED,
-        zone=ZoneType.ZONE_DEVICE,
-        nid=pgmap.nid,
-        page_flags=PageFlag.PG_reserved,
-        refcount=idle_device_ref(kernel, pgmap),
-        page_pgmap=pgmap_id,
-    )
+    for pfns in pages_to_initialise(kernel, pgmap, range_id):
+        kernel.pfns.write(
+            pfns,
+            content=PageContent.INITIALISED,
+            zone=ZoneType.ZONE_DEVICE,
+            nid=pgmap.nid,
+            page_flags=PageFlag.PG_reserved,
+            refcount=idle_device_ref(kernel, pgmap),
+            page_pgmap=pgmap_id,
+        )
+
+
+def pages_to_initialise(
+    kernel: Kernel, pgmap: DevPagemap, range_id: int
+) -> Iterator[PfnRange]:
+    """The data pages whose struct pages are written; the aliases of others follow.
+
+    # Simplified: which pages of a compound page are tails is not modelled, so of a
+    deduplicated one all are written, as the aliases make it look.
+
+    Source: compound_nr_pages(); commit cd681403a870 ("mm/mm_init: fix uninitialized
+    struct pages for ZONE_DEVICE") for compound pages in early sections.
+    """
+    pfns = PfnRange(pgmap.pfn_first(range_id), pgmap.ranges[range_id].end_pfn)
+    shortens = vmemmap_can_optimize(kernel, pgmap.altmap, pgmap)
+    if kernel.rules.dedup_initialises_early_sections or not shortens:
+        yield pfns
+        return
+    written = VMEMMAP_RESERVE_NR * kernel.geometry.page_bytes // kernel.geometry.struct_page_bytes
+    for part in kernel.geometry.section_chunks(pfns):
+        if not kernel.pfns.at(part.start_pfn, "section_flags") & SectionFlag.IS_EARLY:
+            yield part
+            continue
+        for head in range(part.start_pfn, part.end_pfn, pgmap.vmemmap_nr):
+            yield PfnRange(head, min(head + written, part.end_pfn))
 
 
 def idle_device_ref(kernel: Kernel, pgmap: DevPagemap) -> int:

@@ -5,26 +5,60 @@ from __future__ import annotations
 import errno
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import MemmapOrigin, PageContent, SectionFlag
+from hotplug_model.flags import MappingLevel, MemmapOrigin, SectionFlag
 from hotplug_model.kernel import Kernel
-from hotplug_model.mm.page_alloc import NO_PGMAP, page_init_poison, retire_pages
+from hotplug_model.mm import (
+    arm64_mmu,
+    arm64_unused_vmemmap,
+    powerpc_init_64,
+    s390_vmem,
+    x86_init_64,
+)
+from hotplug_model.mm.compound_vmemmap import vmemmap_populate_compound_pages
+from hotplug_model.mm.page_alloc import page_init_poison, retire_pages
+from hotplug_model.mm.sparse_vmemmap import (
+    Backing,
+    free_pages,
+    map_pages,
+    note_shared,
+    unmap_pages,
+)
+from hotplug_model.mm.vmemmap_can_optimize import vmemmap_can_optimize
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.faults import Allocation
+from hotplug_model.state.ledger import Cause, Law
+
+VMEMMAP_POPULATE = {
+    "x86": x86_init_64.vmemmap_populate,
+    "arm64": arm64_mmu.vmemmap_populate,
+    "powerpc": powerpc_init_64.vmemmap_populate,
+    "s390": s390_vmem.vmemmap_populate,
+}
+VMEMMAP_FREE = {
+    "x86": x86_init_64.vmemmap_free,
+    "arm64": arm64_mmu.vmemmap_free,
+    "powerpc": powerpc_init_64.vmemmap_free,
+    "s390": s390_vmem.vmemmap_free,
+}
 
 
 def sparse_add_section(
-    kernel: Kernel, pfns: PfnRange, nid: int, altmap: Altmap | None
+    kernel: Kernel, pfns: PfnRange, altmap: Altmap | None, pgmap: DevPagemap | None
 ) -> Steps:
     """Make *pfns*, at most one section, valid.
 
     Refuses with -EEXIST if one of its subsections is populated, with -ENOMEM if the
-    altmap has no room for the memmap.
+    altmap has no room for the memmap or an allocation fails.
 
     Source: sparse_add_section(), section_activate().
     """
     section = kernel.geometry.section_pfns(kernel.geometry.section_nr(pfns.start_pfn))
     flags = kernel.pfns.at(pfns.start_pfn, "section_flags")
+    if not flags & SectionFlag.USAGE:
+        kernel.faults.allocate(Allocation.USAGE)
     if kernel.pfns.within(pfns, "subsection").any():
         raise KernelRefusal(errno.EEXIST)
 
@@ -33,7 +67,14 @@ def sparse_add_section(
     yield "fill_subsection_map"
     reuses_boot_memmap = pfns != section and flags & SectionFlag.IS_EARLY
     if not reuses_boot_memmap:
-        yield from populate_section_memmap(kernel, pfns, nid, altmap)
+        try:
+            populate_section_memmap(kernel, pfns, altmap, pgmap)
+        except KernelRefusal:
+            yield from section_deactivate(kernel, pfns, altmap)
+            raise
+        note_used_in_part(kernel, pfns)
+        kernel.nr_memmap_pages += nr_memmap_pages(kernel, pfns)
+        yield "populate_section_memmap"
 
     page_init_poison(kernel, pfns)
     yield "page_init_poison"
@@ -44,36 +85,72 @@ def sparse_add_section(
 
 
 def populate_section_memmap(
-    kernel: Kernel, pfns: PfnRange, nid: int, altmap: Altmap | None
-) -> Steps:
-    """Back the struct pages of *pfns*.
-
-    x86 takes base pages from the buddy allocator for a part of a section, whatever
-    altmap it was given, and huge pages, from the altmap if there is one, for a whole.
-
-    Source: vmemmap_populate() in arch/x86/mm/init_64.c.
-    """
-    whole = pfns.nr_pages == kernel.geometry.pages_per_section
-    origin, content = MemmapOrigin.BUDDY, PageContent.ZEROED
-    if altmap is not None and whole:
-        # The altmap's memory is not zeroed: it still holds what it held before.
-        origin, content = MemmapOrigin.ALTMAP, PageContent.GARBAGE
-        if altmap.allocate(kernel.geometry.memmap_pages_per_section) is None:
-            yield from section_deactivate(kernel, pfns, altmap)
-            raise KernelRefusal(errno.ENOMEM)
-    write_absent_pages(kernel, pfns, origin, content)
-    yield "populate_section_memmap"
-
-
-def write_absent_pages(
-    kernel: Kernel, pfns: PfnRange, origin: MemmapOrigin, content: PageContent
+    kernel: Kernel, pfns: PfnRange, altmap: Altmap | None, pgmap: DevPagemap | None
 ) -> None:
-    """Struct pages that nobody has initialised, or none at all."""
-    kernel.pfns.write(
-        pfns,
-        memmap=origin, content=content,
-        zone=0, nid=0, page_flags=0, refcount=0, page_pgmap=NO_PGMAP,
-    )  # fmt: skip
+    """Back the struct pages of *pfns*, as the architecture does.
+
+    Refuses with -ENOMEM; what was mapped by then is still mapped.
+
+    Source: __populate_section_memmap() in mm/sparse-vmemmap.c; without
+    SPARSEMEM_VMEMMAP populate_section_memmap() in mm/sparse.c.
+    """
+    if not kernel.layout.sparsemem_vmemmap:
+        kernel.faults.allocate(Allocation.VMEMMAP_PAGE)
+        pages = kernel.geometry.memmap_of(pfns)
+        backing = Backing(origin=MemmapOrigin.BUDDY, nr_pages=pages.nr_pages)
+        map_pages(kernel, pages, MappingLevel.PTE, backing)
+    elif pgmap is not None and vmemmap_can_optimize(kernel, altmap, pgmap):
+        pages = kernel.geometry.memmap_of(pfns)
+        vmemmap_populate_compound_pages(kernel, pfns, pages, pgmap)
+    else:
+        vmemmap_populate(kernel, pfns, altmap)
+
+
+def vmemmap_populate(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) -> None:
+    """The architecture's, for the memmap of *pfns*."""
+    how = kernel.rules.unused_vmemmap
+    if how is not None and kernel.geometry.arch == "arm64":
+        arm64_unused_vmemmap.vmemmap_populate(kernel, pfns, altmap, how)
+    else:
+        populate = VMEMMAP_POPULATE[kernel.geometry.arch]
+        populate(kernel, vmemmap_range(kernel, pfns), altmap)
+
+
+def vmemmap_free(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) -> None:
+    """The architecture's, for the memmap of *pfns*."""
+    how = kernel.rules.unused_vmemmap
+    if how is not None and kernel.geometry.arch == "arm64":
+        arm64_unused_vmemmap.vmemmap_free(kernel, pfns, altmap, how)
+    else:
+        free = VMEMMAP_FREE[kernel.geometry.arch]
+        free(kernel, vmemmap_range(kernel, pfns), altmap)
+
+
+def note_used_in_part(kernel: Kernel, pfns: PfnRange) -> None:
+    """With 64K pages others may come to use the rest of the pages at both ends."""
+    geometry, pages = kernel.geometry, kernel.geometry.memmap_of(pfns)
+    if geometry.subsections_share_pages:
+        for page in (pages.start_pfn, pages.end_pfn - 1):
+            end = PfnRange(page, page + 1)
+            if not pfns.contains(geometry.described_by(end)):
+                note_shared(kernel, end)
+
+
+def vmemmap_range(kernel: Kernel, pfns: PfnRange) -> PfnRange:
+    """The pages of vmemmap that populating or freeing the memmap of *pfns* visits."""
+    geometry = kernel.geometry
+    aligns = geometry.arch == "powerpc"
+    return geometry.memmap_of(pfns) if aligns else geometry.walk_of(pfns)
+
+
+def nr_memmap_pages(kernel: Kernel, pfns: PfnRange) -> int:
+    """By how much /proc/vmstat counts the memmap of *pfns*, shared or not.
+
+    # Simplified: counted as from commit c3576889d87b ("mm: fix accounting of memmap
+    pages") on, which is what was recorded: a failed add is subtracted though it was never
+    added. Later commits have put that right.
+    """
+    return -(-pfns.nr_pages * kernel.geometry.struct_page_bytes >> kernel.geometry.page_shift)
 
 
 def section_deactivate(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) -> Steps:
@@ -97,38 +174,72 @@ def section_deactivate(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) ->
     if empty:
         table.clear_bits(section, "section_flags", SectionFlag.HAS_MEM_MAP)
         yield "section_mem_map_invalid"
-        if not table.at(pfns.start_pfn, "section_flags") & SectionFlag.BOOT_USAGE:
-            table.clear_bits(section, "section_flags", SectionFlag.USAGE)
-    if not was_early or not kernel.rules.early_memmap_kept:
-        depopulate_section_memmap(kernel, pfns, altmap)
-    if was_early and empty:
-        write_absent_pages(kernel, section, MemmapOrigin.NONE, PageContent.NONE)
+        free_usage(kernel, section)
+    usage = SectionFlag.USAGE | SectionFlag.BOOT_USAGE
+    if empty and not kernel.rules.memmap_freed_before_reset:
+        table.clear_bits(section, "section_flags", ~usage & 0xFF)
     if was_early:
         retire_pages(kernel, pfns)
+    if not was_early or not (kernel.rules.early_memmap_kept or empty):
+        depopulate_section_memmap(kernel, pfns, altmap)
+    if not was_early:
+        kernel.nr_memmap_pages -= nr_memmap_pages(kernel, pfns)
+    elif empty:
+        kernel.nr_memmap_boot_pages -= nr_memmap_pages(kernel, pfns)
+        free_map_bootmem(kernel, section)
+    yield "depopulate_section_memmap"
     if empty:
-        usage = SectionFlag.USAGE | SectionFlag.BOOT_USAGE
         table.clear_bits(section, "section_flags", ~usage & 0xFF)
-    yield "section_deactivate"
+        yield "section_deactivate"
+
+
+def free_usage(kernel: Kernel, section: PfnRange) -> None:
+    """Free the usage map of a section that is empty, unless boot allocated it.
+
+    Source: section_deactivate(); "mm/memory_hotplug: don't free usage map when removing
+    a re-added early section" (in v5.5).
+    """
+    flags = kernel.pfns.at(section.start_pfn, "section_flags")
+    kept = SectionFlag.BOOT_USAGE if kernel.rules.boot_usage_kept else SectionFlag.IS_EARLY
+    if flags & kept:
+        return
+    if flags & SectionFlag.BOOT_USAGE:
+        kernel.ledger.breach(Law.BOOT_USAGE_FREED, section)
+    kernel.pfns.clear_bits(section, "section_flags", SectionFlag.USAGE)
 
 
 def depopulate_section_memmap(
     kernel: Kernel, pfns: PfnRange, altmap: Altmap | None
 ) -> None:
-    """Free what backs the struct pages of *pfns*.
+    """Free what backs the struct pages of *pfns*, as the architecture does.
 
-    A memmap that lives in device memory but is freed without its altmap goes to the
-    buddy allocator, which never owned it: counted as a wild free.
-
-    Source: vmemmap_free(), remove_pagetable() in arch/x86/mm/init_64.c.
+    Source: depopulate_section_memmap(); commit d41e2f3bd546 ("mm/hotplug: fix hot
+    remove failure in SPARSEMEM|!VMEMMAP case") (in v5.6) for the order.
     """
-    origins = kernel.pfns.within(pfns, "memmap")
-    if (origins == MemmapOrigin.ALTMAP).any():
-        nr_pages = kernel.geometry.memmap_pages_per_section
-        if altmap is None:
-            kernel.wild_frees += nr_pages
-        else:
-            altmap.release(nr_pages)
-    write_absent_pages(kernel, pfns, MemmapOrigin.NONE, PageContent.NONE)
+    if kernel.layout.sparsemem_vmemmap:
+        vmemmap_free(kernel, pfns, altmap)
+        return
+    pages = kernel.geometry.memmap_of(pfns)
+    if not kernel.vmemmap.runs_of(pages):
+        # There is none, and pfn_to_page() of a section without a memmap is no pointer.
+        kernel.ledger.breach(Law.FREED_TO_A_STRANGER, pfns, Cause.UNPOPULATED)
+    elif kernel.rules.memmap_freed_before_reset:
+        free_pages(kernel, pages, None)
+    else:
+        # pfn_to_page() asks the section for its memmap, which says nothing any more.
+        kernel.ledger.breach(Law.FREED_TO_A_STRANGER, pfns)
+        unmap_pages(kernel, pages)
+
+
+def free_map_bootmem(kernel: Kernel, section: PfnRange) -> None:
+    """Free the memmap that boot gave a section.
+
+    Source: free_map_bootmem().
+    """
+    if kernel.layout.sparsemem_vmemmap:
+        vmemmap_free(kernel, section, None)
+    else:
+        free_pages(kernel, kernel.geometry.memmap_of(section), None)
 
 
 def online_mem_sections(kernel: Kernel, pfns: PfnRange) -> None:

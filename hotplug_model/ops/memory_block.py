@@ -36,6 +36,7 @@ class OnlineMemoryBlock(Op):
     online_type: str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.online_type not in ONLINE_TYPES:
             raise UserError(unknown("online_type", self.online_type, ONLINE_TYPES))
 

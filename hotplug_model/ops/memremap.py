@@ -26,6 +26,7 @@ TYPES = {
     "pci_p2pdma": MemoryType.MEMORY_DEVICE_PCI_P2PDMA,
 }
 MAX_PGMAPS = 4
+MAX_VMEMMAP_SHIFT = 40
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,11 @@ class MemremapPages(Op):
     nid: int
     altmap: tuple[int, ...]
     """``(reserve, free)`` in pages, or empty."""
+    vmemmap_shift: int = 0
+    """Order of the compound pages."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.type not in TYPES:
             raise UserError(unknown("pgmap type", self.type, TYPES))
         if len(self.altmap) not in (0, 2) or min(self.altmap, default=0) < 0:
@@ -48,6 +52,8 @@ class MemremapPages(Op):
             raise UserError("memremap_pages.pgmap_id: expected 0 to 63")
         if any(pfns.start_pfn < 0 or pfns.nr_pages <= 0 for pfns in self.ranges):
             raise UserError("memremap_pages.ranges: a range is empty or negative")
+        if not 0 <= self.vmemmap_shift <= MAX_VMEMMAP_SHIFT:
+            raise UserError("memremap_pages.vmemmap_shift: expected 0 to 40")
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
@@ -67,9 +73,11 @@ class MemremapPages(Op):
         if rarely(choose, 6):
             ranges = (first, subsections(kernel, choose, pick(choose, pool)))
         altmap = draw_altmap(kernel, choose, first) if rarely(choose, 4) else ()
+        shift = 0 if altmap or not rarely(choose, 2) else draw_shift(kernel, choose, ranges)
+        # Last, for it leaves few bits of a packed choice to what follows.
         if rarely(choose, 24):
             ranges = pick(choose, [(PfnRange(first.start_pfn + 1, first.end_pfn + 1),), ()])
-        return cls(pgmap_id, ranges, kind, nid, altmap)
+        return cls(pgmap_id, ranges, kind, nid, altmap, shift)
 
     def steps(self, kernel: Kernel) -> Steps:
         """See :func:`hotplug_model.mm.memremap.memremap_pages`.
@@ -81,9 +89,15 @@ class MemremapPages(Op):
         altmap = None
         if self.altmap and self.ranges:
             reserve, free = self.altmap
-            altmap = Altmap(base_pfn=self.ranges[0].start_pfn, reserve=reserve, free=free)
+            first = self.ranges[0]
+            altmap = Altmap(
+                base_pfn=first.start_pfn, reserve=reserve, free=free, end_pfn=first.end_pfn
+            )
         nid = self.nid if self.nid in kernel.nodes else 0
-        pgmap = DevPagemap(ranges=self.ranges, type=TYPES[self.type], nid=nid, altmap=altmap)
+        pgmap = DevPagemap(
+            ranges=self.ranges, type=TYPES[self.type], nid=nid, altmap=altmap,
+            vmemmap_shift=self.vmemmap_shift,
+        )  # fmt: skip
         yield from memremap.memremap_pages(kernel, self.pgmap_id, pgmap)
 
 
@@ -95,6 +109,13 @@ def draw_altmap(kernel: Kernel, choose: Chooser, pfns: PfnRange) -> tuple[int, i
     reserve = min(pick(choose, [0, 1]), most)
     free = pick(choose, [needed + unit, needed, unit, needed - 1])
     return reserve, max(0, min(free, most - reserve))
+
+
+def draw_shift(kernel: Kernel, choose: Chooser, ranges: tuple[PfnRange, ...]) -> int:
+    """An order to which every range is aligned, as dax devices are."""
+    ends = [pfn for pfns in ranges for pfn in (pfns.start_pfn, pfns.end_pfn)]
+    most = min(((pfn & -pfn).bit_length() - 1 for pfn in ends if pfn), default=0)
+    return most - choose.index(most + 1)
 
 
 @dataclass(frozen=True)

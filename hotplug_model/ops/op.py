@@ -12,6 +12,7 @@ from hotplug_model.errors import UserError
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from hotplug_model.registry import Registry, unknown
+from hotplug_model.state import faults
 from hotplug_model.steps import Steps
 
 MAX_PFN = 1 << 52
@@ -33,11 +34,19 @@ class Op:
     """One request to the kernel, as plain data.
 
     A subclass has fields of type int, bool, str, PfnRange, or tuples of these; what
-    the text form, the drivers and the trace need follows from them.
+    the text form, the drivers and the trace need follows from them. One with a
+    ``__post_init__()`` of its own calls that of its base.
     """
+
+    fail_at: str | None = dataclasses.field(default=None, kw_only=True)
+    """The allocation that fails while it is carried out, e.g. ``vmemmap_page:3``."""
 
     def __init_subclass__(cls) -> None:
         OPS.add(cls.op_name(), cls)
+
+    def __post_init__(self) -> None:
+        if self.fail_at is not None:
+            faults.parse(self.fail_at)
 
     @classmethod
     def op_name(cls) -> str:
@@ -58,21 +67,31 @@ class Op:
         """Carry the request out."""
         raise TypeError(f"{type(self).__name__} has no steps()")
 
+    @classmethod
+    def argument_names(cls) -> list[str]:
+        """What is asked for; which allocation fails is no part of it."""
+        return [f.name for f in dataclasses.fields(cls) if f.name != "fail_at"]
+
+    def arguments(self) -> dict[str, Any]:
+        """What is asked for, by name."""
+        return {name: getattr(self, name) for name in self.argument_names()}
+
     def pfns_touched(self) -> list[PfnRange]:
         """Ranges that the request names, for people."""
-        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        values = list(self.arguments().values())
         nested = [v for value in values if isinstance(value, tuple) for v in value]
         return [v for v in [*values, *nested] if isinstance(v, PfnRange)]
 
     def __str__(self) -> str:
-        fields = dataclasses.fields(self)
-        shown = [f"{f.name}={_shown(getattr(self, f.name))}" for f in fields]
+        shown = [f"{name}={_shown(value)}" for name, value in self.arguments().items()]
+        if self.fail_at is not None:
+            shown.append(f"fail_at={self.fail_at}")
         return f"{self.op_name()}({', '.join(shown)})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :meth:`from_json` gives the equal operation back."""
-        fields = dataclasses.fields(self)
-        return {"op": self.op_name()} | {f.name: _encode(getattr(self, f.name)) for f in fields}
+        plain = {name: _encode(value) for name, value in self.arguments().items()}
+        return {"op": self.op_name()} | plain | {"fail_at": self.fail_at}
 
     @staticmethod
     def from_json(event: object) -> Op:
@@ -84,8 +103,9 @@ class Op:
         given = {name: value for name, value in event.items() if name != "op"}
         for name in given.keys() - wanted.keys():
             raise UserError(f"{cls.op_name()}: {unknown('field', str(name), wanted)}")
-        for name in wanted.keys() - given.keys():
-            raise UserError(f"{cls.op_name()}: field {name!r} is missing")
+        for name in (*cls.argument_names(), "fail_at"):
+            if name not in given:
+                raise UserError(f"{cls.op_name()}: field {name!r} is missing")
         return cls(**{n: _decode(wanted[n], v, f"{cls.op_name()}.{n}") for n, v in given.items()})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,9 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.mm.base_memory import valid_zones_show
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.recorded.recording import Recording, Step, iomem
+from hotplug_model.recorded.tally import Tally
 from hotplug_model.recorded.translate import DRIVER_PGMAP
+from hotplug_model.recorded.vmemmap import compare_vmemmap, compare_vmstat
 from hotplug_model.state.resource import SYSTEM_RAM
 
 POISON_ZONE, POISON_NID = 7, 63
@@ -29,34 +30,6 @@ MODELLED_NOTIFIERS = frozenset(
     if a not in (NotifierAction.MEM_PREPARE_ONLINE, NotifierAction.MEM_FINISH_OFFLINE)
 )
 STATE_NAMES = {1: "offline", 2: "going-online", 3: "online", 4: "going-offline"}
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """One disagreement."""
-
-    what: str
-    where: str
-    recorded: object
-    model: object
-
-    def __str__(self) -> str:
-        return f"{self.what} at {self.where}: recorded {self.recorded}, model {self.model}"
-
-
-@dataclass(slots=True)
-class Tally:
-    """Comparisons made, and those that failed."""
-
-    comparisons: int = 0
-    mismatches: list[Mismatch] | None = None
-
-    def compare(self, what: str, where: object, recorded: object, model: object) -> None:
-        """Count one comparison."""
-        self.comparisons += 1
-        if recorded != model:
-            found = Mismatch(what, str(where), recorded, model)
-            self.mismatches = [*(self.mismatches or []), found]
 
 
 def compare_step(kernel: Kernel, recording: Recording, step: Step, tally: Tally) -> None:
@@ -71,6 +44,10 @@ def compare_step(kernel: Kernel, recording: Recording, step: Step, tally: Tally)
     for label, seen in state.get("ranges", {}).items():
         for row in seen["sections"]:
             compare_section(kernel, label, row, tally)
+    ranges = state.get("ranges", {})
+    if ranges:
+        compare_vmemmap(kernel, {name: seen["vmemmap"] for name, seen in ranges.items()}, tally)
+    compare_vmstat(kernel, state.get("vmstat", {}), tally)
     if "iomem" in state:
         ram = merge_ranges(r for name, r in iomem(state["iomem"]) if name == SYSTEM_RAM)
         model = kernel.iomem.merged(SYSTEM_RAM)

@@ -9,13 +9,17 @@ from pathlib import Path
 from hotplug_model import steps
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.kernel import Kernel
-from hotplug_model.recorded.compare import Mismatch, Tally, compare_step
+from hotplug_model.recorded.compare import compare_step
 from hotplug_model.recorded.kernels import kernel_of
 from hotplug_model.recorded.recording import Recording, Step, load
+from hotplug_model.recorded.tally import Mismatch, Tally
 from hotplug_model.recorded.translate import RegionRefused, Translator
+from hotplug_model.state.ledger import Law
 
 REGION_REFUSED = -1
 SHOWN = 6
+DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+"""What comes of reading a state that is no state."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,7 +64,7 @@ def compare(
     """Compare the machine behind *step*, or say that the recording is damaged."""
     try:
         compare_step(kernel, recording, step, tally)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: damaged state: {type(error).__name__} {error}"[:160]) from None
 
 
@@ -71,8 +75,10 @@ def advance(kernel: Kernel, translator: Translator, step: Step, tally: Tally) ->
     for request in translator.requests(step, kernel):
         refusal = steps.run(request(kernel))
     kernel.pfns.merge()
+    kernel.vmemmap.merge()
     if step.errno == "CRASH":
-        tally.compare("freed to a stranger before the oops", step.op, True, kernel.wild_frees > 0)
+        strange = any(e.law == Law.FREED_TO_A_STRANGER for e in kernel.ledger.breaches)
+        tally.compare("freed to a stranger before the oops", step.op, True, strange)
         return True
     if isinstance(step.errno, int):
         answered = refusal.errno if refusal else 0

@@ -16,10 +16,12 @@ INCOMPARABLE: dict[str, str] = {
     "zones.contiguous": "a cache that walkers skip tests by; not modelled",
     "blocks.removable": "constant 1 since 5.4",
     "blocks.phys_device": "constant 0 on x86",
-    "state.vmemmap": "who backs the memmap is a later part",
+    "vmemmap.boot start": "an input: where the first recorded page of the boot memmap lies "
+    "becomes part of the boot layout; every other one, in whatever step, must follow from it",
+    "vmemmap.buddy page": "which of its pages the buddy allocator gives is chance: it must be "
+    "online kernel memory that nothing else claims, as many pages, shared alike",
     "state.kpageflags": "user space's view of dynamic flags; a later part",
     "state.kpagecount": "dynamic",
-    "state.vmstat": "statistics of the allocator",
     "state.block_size": "an input: it becomes part of the boot layout",
     "notifier.64": "MEM_PREPARE_ONLINE (6.8 and later) carries no state that is modelled",
     "notifier.128": "MEM_FINISH_OFFLINE (6.8 and later) carries no state that is modelled",

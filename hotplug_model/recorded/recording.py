@@ -7,7 +7,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def load(path: Path) -> Recording:
         if "layout" in raw:
             return load_fuzz(path.name, raw)
         return load_scenario(path.name, raw)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: not a recording: {type(error).__name__} {error}"[:160]) from None
 
 
@@ -98,11 +98,34 @@ def load_scenario(name: str, raw: dict[str, Any]) -> Recording:
     rest = tuple((label, pfns) for label, pfns in regions if label != SYSTEM_RAM)
     size = int(str(first["block_size"]), 16) >> geometry.section_size_bits
     windows = [PfnRange(s, s + n) for s, n in raw["ranges"].values()]
-    boot = boot_layout(str(raw["cmdline"]), key, ram, rest, windows, size)
+    rows = [row for seen in first["ranges"].values() for row in seen["vmemmap"]]
+    boot = replace(
+        boot_layout(str(raw["cmdline"]), key, ram, rest, windows, size),
+        memmap_start=memmap_start(geometry, [pfns for pfns, _ in ram], rows),
+    )
     steps = [scenario_step(step) for step in raw["steps"]]
     return Recording(
         name=name, kernel_key=key, columns=raw["run_columns"], stride=1, boot=boot, steps=steps
     )
+
+
+def memmap_start(geometry: Geometry, ram: list[PfnRange], rows: list[list[Any]]) -> int | None:
+    """Where boot's memmap begins, by the first row of it: an input, as RAM itself is.
+
+    It is one buffer, section behind section; None if no section of it was looked at.
+    """
+    sections = sorted({nr for pfns in ram for nr in geometry.sections_of(pfns)})
+    for pfn, _, level, frame, _ in rows:
+        section_nr = geometry.section_nr(pfn)
+        if level and section_nr in sections:
+            each = geometry.memmap_of(geometry.section_pfns(section_nr))
+            page = geometry.memmap_of(PfnRange(pfn, pfn + 1)).start_pfn
+            start = int(frame) - sections.index(section_nr) * each.nr_pages
+            start -= page - each.start_pfn
+            if start not in geometry.all_pfns:
+                raise ValueError(f"memmap at {start}")
+            return start
+    return None
 
 
 def scenario_step(raw: dict[str, Any]) -> Step:

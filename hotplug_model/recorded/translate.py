@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeAlias
 
 from hotplug_model.errors import KernelRefusal, UserError
@@ -94,12 +95,7 @@ class Translator:
         if verb == "rm":
             return [RemoveMemory(pages(args[0], args[1])).steps]
         if verb == "mmap":
-            reserve, free = int(args[5]), int(args[6])
-            altmap = (reserve, free) if reserve or free else ()
-            op = MemremapPages(
-                int(args[0]), (pages(args[1], args[2]),), TYPES[args[3]], 0, altmap
-            )
-            return [op.steps]
+            return [map_device(module_map(args))]
         if verb == "munmap":
             return [MemunmapPages(int(args[0])).steps]
         if verb in ("resv", "unresv"):
@@ -253,11 +249,36 @@ class Translator:
         return [unmap, self._map_pmem(altmap_pages, 1 if devdax else 0)]
 
     def _map_pmem(self, altmap_pages: int, devdax: int) -> Request:
+        """Device DAX maps compound pages of its alignment: dev_dax_probe()."""
         if self.pmem is None:
             return lambda kernel: iter_nothing()
         altmap = (INFO_BLOCK_PAGES, altmap_pages) if altmap_pages else ()
         kind = "generic" if devdax else "fs_dax"
-        return MemremapPages(DRIVER_PGMAP, (self.pmem,), kind, 0, altmap).steps
+        shift = NAMESPACE_ALIGN.bit_length() - 1 if devdax else 0
+        return map_device(MemremapPages(DRIVER_PGMAP, (self.pmem,), kind, 0, altmap, shift))
+
+
+def module_map(args: list[str]) -> MemremapPages:
+    """``mmap`` of the test module; what follows the altmap ends with VMEMMAP_SHIFT."""
+    reserve, free, *rest = map(int, args[5:])
+    shift = rest[-1] if rest else 0
+    altmap = (reserve, free) if reserve or free else ()
+    region = pages(args[1], args[2])
+    return MemremapPages(int(args[0]), (region,), TYPES[args[3]], 0, altmap, shift)
+
+
+def map_device(op: MemremapPages) -> Request:
+    """*op*, with compound pages if the kernel has them.
+
+    They came in v5.17 (commit 4917f55b4ef9's series), their deduplication in v5.19; no
+    release between these was recorded.
+    """
+
+    def steps(kernel: Kernel) -> Steps:
+        known = op if kernel.rules.vmemmap_dedup else replace(op, vmemmap_shift=0)
+        yield from known.steps(kernel)
+
+    return steps
 
 
 def iter_nothing() -> Steps:

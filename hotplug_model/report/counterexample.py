@@ -15,6 +15,7 @@ from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT
 from hotplug_model.flags import OnlineType
 from hotplug_model.geometry import GEOMETRIES, Geometry
+from hotplug_model.invariants import INVARIANTS, vmemmap
 from hotplug_model.invariants.walkers import walkers_now
 from hotplug_model.ops import Op
 from hotplug_model.pfn import PfnRange
@@ -25,6 +26,8 @@ from hotplug_model.trace import Trace
 from hotplug_model.trace_file import replay_options
 
 MAX_LINES = 40
+MAX_NOTES = 6
+"""Lines of a postmortem, which come on top."""
 LEVELS = ((4, 6, False), (2, 4, False), (2, 4, True), (1, 2, True), (0, 1, True))
 """Steps that are shown of a long trace, from its start and to its end, and whether the
 violations behind the first are brief; the first level that leaves room for the states."""
@@ -41,7 +44,8 @@ def page(
     variant: KernelVariant | None = None,
     max_lines: int = MAX_LINES,
 ) -> list[Text]:
-    """The whole report of *trace*, found at *path*; never longer than *max_lines*."""
+    """The whole report of *trace*, found at *path*; never longer than *max_lines*, but
+    for a postmortem of MAX_NOTES lines."""
     story = tell(trace, variant or trace.variant(), *LEVELS[0][:2])
     top, ending = [headline(story), *machine(story)], command(trace, path)
     for head, tail, brief in LEVELS:
@@ -51,7 +55,8 @@ def page(
         states = state(story, room)
         if states or (room >= 0 and not story.violations):
             break
-    notes = paragraph(trace.postmortem, "  ", room - len(states) - bool(states))
+    notes = paragraph(trace.postmortem, "  ", MAX_NOTES)
+    max_lines += len(notes) + bool(notes)
     parts = [part for part in (top, history, states, verdict, notes) if part]
     lines = [each for part in parts for each in (*part, line())]
     return [*lines[: max_lines - len(ending)], *ending] if ending else lines[:-1][:max_lines]
@@ -159,14 +164,17 @@ def carets(story: Story, plan: strip.Strip) -> list[Text]:
 
 
 def request(op: Op) -> str:
-    """An operation as a reader wants it: nothing that is empty or off."""
+    """An operation as a reader wants it: nothing that is empty, off or as always."""
     words = [op.op_name()]
-    for f in dataclasses.fields(op):
-        value = getattr(op, f.name)
-        if value == () or value is False:
+    if op.fail_at is not None:
+        # Not at the end, where a long line is cut.
+        words.append(f"fails at {op.fail_at}")
+    usual = {field.name: field.default for field in dataclasses.fields(op)}
+    for name, value in op.arguments().items():
+        if value == () or value is False or value == usual[name]:
             continue
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        words.append(f"{f.name}={shown}")
+        words.append(f"{name}={shown}")
     return " ".join(words)
 
 
@@ -181,9 +189,15 @@ def state(story: Story, room: int) -> list[Text]:
     for most in range(MAX_ROWS, 0, -1):
         drawn = views(story, marked, most)
         if len(drawn) + 2 <= room:
-            extra = tables.changed(before, story.after[last], marked)
+            extra = tables.changed(before, story.after[last], marked, about_memmap(story))
             return [header, *drawn, *extra[: room - len(drawn) - 2], legend]
     return []
+
+
+def about_memmap(story: Story) -> bool:
+    """Whether the violation is about the memory behind the memmap."""
+    checks = [INVARIANTS[violation.invariant].law for violation in story.violations]
+    return any(check is not None and check.__module__ == vmemmap.__name__ for check in checks)
 
 
 def views(story: Story, marked: tuple[PfnRange, ...], most: int) -> list[Text]:
@@ -220,6 +234,8 @@ def violated(story: Story, brief: bool) -> list[Text]:
         if number and brief:
             continue
         lines += paragraph(violation.message, "  ", 2)
+        if violation.operation:
+            lines.append(line(f"  Broken by {violation.operation}."))
         if violation.source:
             lines += paragraph(f"Source: {violation.source}", "  ", 3 if number == 0 else 1)
         if number == 0:

@@ -35,8 +35,16 @@ def paragraph(text: str, indent: str, most: int) -> list[Text]:
     return [line(indent + each) for each in wrapped] if most > 0 else []
 
 
+class Page(Console):
+    """A console that leaves a closed pipe to whoever prints."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error through: nobody reads any more, which is no verdict."""
+        raise BrokenPipeError
+
+
 def show(lines: Iterable[Text], file: IO[str] | None = None) -> None:
     """Print to *file*, by default stdout; coloured on a terminal only."""
-    console = Console(file=file or sys.stdout, width=WIDTH, highlight=False, soft_wrap=True)
+    console = Page(file=file or sys.stdout, width=WIDTH, highlight=False, soft_wrap=True)
     for each in lines:
         console.print(each, no_wrap=True, overflow="ignore", crop=False)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hotplug_model import steps
 from hotplug_model.changes import KernelVariant
-from hotplug_model.checker import QUIESCENT, Checker, Violation
+from hotplug_model.checker import QUIESCENT, Checker, Violation, carry_out
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 from hotplug_model.trace import Trace, replay
@@ -57,15 +56,13 @@ def tell(trace: Trace, variant: KernelVariant, head: int, tail: int) -> Story:
 def apply(story: Story, checker: Checker, op: Op, last: bool) -> str:
     """Carry one operation out; in the last one, keep the state in which something breaks."""
     kernel = checker.kernel
-    kernel.notified.clear()
 
     def at(milestone: str) -> None:
         watched = last and story.at is None and milestone == story.milestone
         if watched and shows(story, checker, milestone):
             story.at = kernel.snapshot()
 
-    refusal = steps.run(op.steps(kernel), at)
-    kernel.pfns.merge()
+    refusal, _ = carry_out(kernel, op, at)
     return str(refusal) if refusal else "ok"
 
 

@@ -7,18 +7,19 @@ from typing import Any
 
 from rich.text import Text
 
-from hotplug_model.check import CheckReport
 from hotplug_model.coverage import Coverage
 from hotplug_model.defects import DEFECTS
+from hotplug_model.fates import known_pairs
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import OPS
 from hotplug_model.report.lines import line, paragraph
+from hotplug_model.verdict import Report
 
 MAX_DEFECTS = 4
 """Known defects that are listed when a counterexample needs the room."""
 
 
-def verdict(report: CheckReport) -> Text:
+def verdict(report: Report) -> Text:
     """The result in a line."""
     request, coverage = report.request, report.coverage
     words, style = "HELD", "bold green"
@@ -59,6 +60,17 @@ def coverage_table(coverage: Coverage) -> list[Text]:
     return [*rows, line("  " + pairs(coverage)), *missing(coverage)]
 
 
+def failed_allocations(report: Report) -> list[Text]:
+    """Which allocations of which operations failed, of those that are known to be made."""
+    if not report.request.faults:
+        return []
+    known = known_pairs(report.request.geometry)
+    missed = sorted(known - report.coverage.failed_pairs())
+    reached = f"{len(known) - len(missed)} of {len(known)} failing allocations reached"
+    names = ", ".join(f"{allocation} of {name}" for name, allocation in missed)
+    return paragraph(f"{reached}{'; never ' if names else ''}{names}", "  ", 4)
+
+
 def pairs(coverage: Coverage) -> str:
     """Pairs of operations and states reached, in a line."""
     reached = len(SOMETIMES) - len(coverage.missing())
@@ -71,10 +83,10 @@ def pairs(coverage: Coverage) -> str:
 def missing(coverage: Coverage) -> list[Text]:
     """Sometimes properties that were never true."""
     names = coverage.missing()
-    return paragraph(f"never reached: {', '.join(names)}", "  ", 6) if names else []
+    return paragraph(f"never reached: {', '.join(names)}", "  ", 2 + len(names)) if names else []
 
 
-def to_json(report: CheckReport, path: str | None) -> dict[str, Any]:
+def to_json(report: Report, path: str | None) -> dict[str, Any]:
     """The result as plain JSON; *path* is where the trace was written."""
     request, coverage = report.request, report.coverage
     violations = [

@@ -1,14 +1,15 @@
-"""What the pfn table does not say: boot memory, zones, nodes, maps and memory blocks."""
+"""What the pfn table does not say: boot memory, zones, maps, and who holds the memmap."""
 
 from __future__ import annotations
 
 from rich.text import Text
 
 from hotplug_model.boot import BootLayout
-from hotplug_model.flags import ZoneType
+from hotplug_model.flags import MappingLevel, MemmapOrigin, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.report.lines import line
+from hotplug_model.state.altmap import Altmap
 
 
 def joined_ram(boot: BootLayout) -> list[tuple[PfnRange, int]]:
@@ -20,8 +21,13 @@ def joined_ram(boot: BootLayout) -> list[tuple[PfnRange, int]]:
     ]
 
 
-def changed(before: Kernel | None, after: Kernel, marked: tuple[PfnRange, ...]) -> list[Text]:
-    """Zones and maps that the last step changed, and zones that lie where it broke."""
+def changed(
+    before: Kernel | None, after: Kernel, marked: tuple[PfnRange, ...], memmap: bool
+) -> list[Text]:
+    """Zones, maps and vmemmap that the last step changed, and zones where it broke.
+
+    With *memmap* vmemmap where it broke as well.
+    """
     old = {} if before is None else entries(before)
     new = entries(after)
     spans = {
@@ -30,14 +36,16 @@ def changed(before: Kernel | None, after: Kernel, marked: tuple[PfnRange, ...]) 
         for kind, zone in zip(ZoneType, node.zones, strict=True)
         for key in [zone_key(nid, kind)]
     }
-    lines = []
+    if memmap:
+        spans |= {memmap_key(pfns): pfns for pfns, _ in mappings(after)}
+    lines, same = [], []
     for key in dict.fromkeys([*old, *new]):
         was, now = old.get(key, "none"), new.get(key, "none")
         if was != now and before is not None:
             lines.append(line(f"  {key}: {was}  ->  {now}"))
         elif key in spans and any(spans[key].overlaps(pfns) for pfns in marked):
-            lines.append(line(f"  {key}: {now}"))
-    return lines
+            same.append(line(f"  {key}: {now}"))
+    return lines + same
 
 
 def zone_key(nid: int, kind: ZoneType) -> str:
@@ -54,4 +62,47 @@ def entries(kernel: Kernel) -> dict[str, str]:
                 found[zone_key(nid, kind)] = f"span {zone.span} present {zone.present_pages:#x}"
     for pgmap_id, pgmap in sorted(kernel.pgmaps.items()):
         found[f"pgmap {pgmap_id}"] = f"{pgmap.ref.name.lower()}, {pgmap.nr_refs} references"
-    return found
+        found |= altmap_entry(f"altmap of pgmap {pgmap_id}", pgmap.altmap)
+    for block_id, block in sorted(kernel.blocks.items()):
+        found |= altmap_entry(f"altmap of block {block_id}", block.altmap)
+    return found | {memmap_key(pfns): words for pfns, words in mappings(kernel)}
+
+
+def altmap_entry(key: str, altmap: Altmap | None) -> dict[str, str]:
+    """The counters of an altmap, if there is one."""
+    if altmap is None:
+        return {}
+    return {key: f"{altmap.alloc} of {altmap.free} pages allocated, {altmap.align} lost"}
+
+
+def memmap_key(pfns: PfnRange) -> str:
+    """How a part of the memmap is called here."""
+    return f"memmap of {pfns}"
+
+
+def mappings(kernel: Kernel) -> list[tuple[PfnRange, str]]:
+    """The pfns that each run of vmemmap describes, with what maps and backs it."""
+    table = kernel.vmemmap.copy()
+    table.merge()
+    everything = kernel.geometry.vmemmap_pages
+    return [
+        (kernel.geometry.described_by(pages), backing(row))
+        for pages, row in table.runs_of(everything)
+    ]
+
+
+def backing(row: dict[str, int]) -> str:
+    """What maps a part of vmemmap, and where the memory came from."""
+    level = {MappingLevel.PTE: "base pages", MappingLevel.PMD: "huge pages"}
+    words = [f"{level[MappingLevel(row['level'])]} from {GIVERS[MemmapOrigin(row['origin'])]}"]
+    words += ["shared"] if row["shared"] else []
+    words += ["deduplicated"] if row["period"] or row["tail"] >= 0 else []
+    return ", ".join(words)
+
+
+GIVERS = {
+    MemmapOrigin.BOOT: "boot",
+    MemmapOrigin.BUDDY: "the buddy allocator",
+    MemmapOrigin.ALTMAP: "an altmap",
+    MemmapOrigin.SELF_HOSTED: "the block itself",
+}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
+from hotplug_model.flags import MemmapOrigin
+
 
 @dataclass(slots=True, kw_only=True)
 class Altmap:
@@ -15,6 +17,10 @@ class Altmap:
     free: int
     align: int = 0
     alloc: int = 0
+    end_pfn: int = 0
+    """Pfn behind the last of the device, or of the block."""
+    self_hosted: bool = False
+    """Whether it is a memory block's: memmap_on_memory."""
 
     @property
     def offset(self) -> int:
@@ -35,6 +41,23 @@ class Altmap:
         self.alloc += nr_pages
         return pfn + loss
 
+    def allocate_each(self, nr_pages: int) -> tuple[int, int]:
+        """Up to *nr_pages* single pages, for as long as there is room: how many, and the
+        first one's pfn."""
+        nr = max(0, min(nr_pages, self.free - self.alloc - self.align))
+        pfn = self.base_pfn + self.reserve + self.alloc + self.align
+        self.alloc += nr
+        return nr, pfn
+
+    @property
+    def origin(self) -> MemmapOrigin:
+        """What the memmap that it holds is said to come from."""
+        return MemmapOrigin.SELF_HOSTED if self.self_hosted else MemmapOrigin.ALTMAP
+
+    def owns(self, pfn: int) -> bool:
+        """Whether *pfn* is one that it may have given."""
+        return self.base_pfn <= pfn < self.base_pfn + self.offset
+
     def release(self, nr_pages: int) -> None:
         """``vmem_altmap_free()``."""
         self.alloc -= nr_pages
@@ -45,4 +68,5 @@ class Altmap:
 
     def numbers(self) -> tuple[int, ...]:
         """Every field, for a fingerprint."""
-        return self.base_pfn, self.reserve, self.free, self.align, self.alloc
+        own = (self.base_pfn, self.end_pfn, self.self_hosted)
+        return *own, self.reserve, self.free, self.align, self.alloc

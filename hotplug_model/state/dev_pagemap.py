@@ -18,6 +18,8 @@ class DevPagemap:
     type: MemoryType
     nid: int
     altmap: Altmap | None = None
+    vmemmap_shift: int = 0
+    """Order of its compound pages."""
     nr_range: int = 0
     """Ranges mapped so far; memunmap_pages() undoes just these."""
     nr_added: int = 0
@@ -39,6 +41,11 @@ class DevPagemap:
         return self.ranges[range_id].end_pfn - self.pfn_first(range_id)
 
     @property
+    def vmemmap_nr(self) -> int:
+        """``pgmap_vmemmap_nr()``: pages in a compound page."""
+        return 1 << self.vmemmap_shift
+
+    @property
     def counts_pages(self) -> bool:
         """Whether each page holds a reference on the map (not device-private ones)."""
         return self.type not in (
@@ -55,4 +62,5 @@ class DevPagemap:
         ranges = [n for pfns in self.ranges for n in (pfns.start_pfn, pfns.end_pfn)]
         altmap = self.altmap.numbers() if self.altmap else ()
         progress = (self.nr_range, self.nr_added, self.ref, self.nr_refs)
-        return self.type, self.nid, *progress, len(altmap), *altmap, len(ranges), *ranges
+        own = (self.type, self.nid, self.vmemmap_shift)
+        return *own, *progress, len(altmap), *altmap, len(ranges), *ranges

@@ -157,7 +157,7 @@ def zone_spans(x: Extents) -> ZoneSpans:
     nid, zone_type, start, end = np.array(zones, np.int64).reshape(-1, 4).T[:, :, np.newaxis]
     named = (x.zone == zone_type) & (x.nid == nid) & (x.content != PageContent.POISONED)
     low, high = np.maximum(x.start_pfn, start), np.minimum(x.end_pfn, end)
-    return ZoneSpans(start, end, low, high, named | (x.content == PageContent.GARBAGE))
+    return ZoneSpans(start, end, low, high, named | x.says_anything)
 
 
 def in_zone_span(x: Extents) -> ExtentMask:
@@ -249,7 +249,7 @@ def page_is_held(x: Extents) -> ExtentMask:
     """``page_count() != 0``, and so get_page_unless_zero(). Poison counts as -1."""
 
     def compute() -> ExtentMask:
-        unknown = (x.content == PageContent.POISONED) | (x.content == PageContent.GARBAGE)
+        unknown = (x.content == PageContent.POISONED) | x.says_anything
         held: ExtentMask = (x.refcount > 0) | unknown
         return held
 

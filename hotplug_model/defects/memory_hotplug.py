@@ -1,91 +1,17 @@
-"""Known defects of mainline, as data: what shows, exactly when, and why it is real.
-
-A run that meets one reports it apart and goes on; ``--strict`` makes it count. None of
-the conditions names an operation: they describe states of the machine, so that a
-violation which merely happens at the same time is not excused.
-"""
+"""Known defects of adding, removing and looking: sections, maps, zones, walkers."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from inspect import cleandoc
-from typing import TypeAlias
 
 import numpy as np
 
 from hotplug_model.arrays import ExtentMask
+from hotplug_model.defects.defect import WALKERS_SEE, blamed_on, known_defect, map_state
 from hotplug_model.extents import Extents
-from hotplug_model.flags import (
-    BlockState,
-    MemmapOrigin,
-    RefState,
-    SectionFlag,
-    ZoneType,
-)
-from hotplug_model.pfn import PfnRange
-from hotplug_model.registry import Registry
+from hotplug_model.flags import BlockState, MemmapOrigin, RefState, SectionFlag, ZoneType
+from hotplug_model.state.ledger import Cause, Law
 from hotplug_model.state.resource import SYSTEM_RAM
 
-Explains: TypeAlias = Callable[[Extents], ExtentMask]
-
-WALKERS_SEE = (
-    "walkers_take_no_zone_device_page",
-    "walkers_read_no_poisoned_page",
-    "walkers_take_no_stale_page",
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownDefect:
-    """A defect that mainline has."""
-
-    name: str
-    invariants: tuple[str, ...]
-    """What it violates."""
-    rows: Explains
-    """Rows on which a violation of these is this defect and nothing else."""
-    quiescent: bool = False
-    """Whether it is still there when no operation is in flight."""
-
-    @property
-    def doc(self) -> str:
-        """What happens, and the kernel functions that prove it."""
-        return cleandoc(self.rows.__doc__ or "")
-
-    def may_show(self, invariant: str, quiescent: bool) -> bool:
-        """Whether it can violate *invariant*, in flight or when nothing is."""
-        return invariant in self.invariants and (self.quiescent or not quiescent)
-
-    def explains(self, x: Extents, pfns: PfnRange) -> bool:
-        """Whether the defect accounts for all of *pfns*."""
-        overlap = (x.start_pfn < pfns.end_pfn) & (x.end_pfn > pfns.start_pfn)
-        return bool(self.rows(x)[overlap].all())
-
-
-DEFECTS: Registry[KnownDefect] = Registry("known defect")
-
-
-def known_defect(
-    *invariants: str, quiescent: bool = False
-) -> Callable[[Explains], Explains]:
-    """Register the decorated function, which says on which rows the defect shows."""
-
-    def register(rows: Explains) -> Explains:
-        name = rows.__name__.replace("_", "-")
-        DEFECTS.add(
-            name,
-            KnownDefect(name=name, invariants=invariants, rows=rows, quiescent=quiescent),
-        )
-        return rows
-
-    return register
-
-
-def map_state(x: Extents, state: RefState) -> ExtentMask:
-    """Rows whose entry in pgmap_array is a map with its reference in *state*."""
-    ids = [i for i, pgmap in x.kernel.pgmaps.items() if pgmap.ref == state]
-    return np.isin(x.pgmap_array, ids)
+DEVICE = ZoneType.ZONE_DEVICE
 
 
 @known_defect(*WALKERS_SEE)
@@ -137,7 +63,8 @@ def valid_before_it_is_mapped(x: Extents) -> ExtentMask:
     """
     added = ~x.section_has(SectionFlag.IS_EARLY) & x.subsection
     rows: ExtentMask = added & (x.memmap == MemmapOrigin.NONE) & x.kernel.locks.mem_hotplug
-    return rows
+    # What was mapped, and was freed while it was in use, is another matter.
+    return rows & ~blamed_on(x, Law.FREED_IN_USE)
 
 
 @known_defect(
@@ -146,7 +73,9 @@ def valid_before_it_is_mapped(x: Extents) -> ExtentMask:
     "online_pages_are_initialised",
     "walkers_miss_no_online_page",
     "walkers_take_no_uninitialised_page",
+    "altmaps_account_for_what_they_gave",
     quiescent=True,
+    causes=(Cause.UNFINISHED,),
 )
 def add_pages_does_not_unwind(x: Extents) -> ExtentMask:
     """A multi-section add that fails midway leaves its finished sections behind.
@@ -159,7 +88,7 @@ def add_pages_does_not_unwind(x: Extents) -> ExtentMask:
     Source: __add_pages() in mm/memory_hotplug.c; pagemap_range() in mm/memremap.c
     (recorded on 5.10, 6.1 and 6.12: ``h3``).
     """
-    return in_orphan_section(x, orphans(x))
+    return in_orphan_section(x, orphans(x)) | blamed_on(x, Cause.UNFINISHED)
 
 
 @known_defect(
@@ -233,9 +162,6 @@ def first_pfn_decides_for_a_pageblock(x: Extents) -> ExtentMask:
         return np.zeros(len(x.start_pfn), bool)
     first = x.row_of(x.start_pfn // size * size)
     return ~x.online_page & x.online_page[first]
-
-
-DEVICE = ZoneType.ZONE_DEVICE
 
 
 def orphans(x: Extents) -> ExtentMask:

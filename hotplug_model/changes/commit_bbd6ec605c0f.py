@@ -1,0 +1,22 @@
+"""Commit bbd6ec605c0f ("arm64/mm: Enable memory hot remove") (in v5.7)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hotplug_model.changes.change import undoing
+from hotplug_model.rules import KernelRules
+
+
+@undoing(
+    "bbd6ec605c0f",
+    "arm64/mm: Enable memory hot remove",
+    since=(5, 7),
+    breaks=(
+        "unused_vmemmap_is_freed",
+    ),
+    geometry="tiny_arm64",
+)
+def never_freed(rules: KernelRules) -> KernelRules:
+    """arm64's vmemmap_free() does nothing."""
+    return replace(rules, arm64_frees_vmemmap=False)

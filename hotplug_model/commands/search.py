@@ -1,0 +1,147 @@
+"""What ``check`` and ``walk`` share: keep what is found, draw it, say it in a code."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TypeAlias
+
+from hotplug_model.boot import LAYOUTS, BootLayout
+from hotplug_model.cli import complain
+from hotplug_model.commands.arguments import read_text
+from hotplug_model.commands.interrupt import PatientInterrupt
+from hotplug_model.coverage import Coverage
+from hotplug_model.errors import UserError
+from hotplug_model.geometry import Geometry
+from hotplug_model.report import summary
+from hotplug_model.report.counterexample import MAX_LINES, page
+from hotplug_model.report.lines import line, printable, show
+from hotplug_model.report.progress import CheckProgress
+from hotplug_model.trace import Trace
+from hotplug_model.trace_file import TraceFile
+from hotplug_model.trace_json import boot_from_json, parse_json
+from hotplug_model.verdict import Report
+
+STDOUT = "-"
+Search: TypeAlias = Callable[[Callable[[Coverage], None], Callable[[Trace], None]], Report]
+"""Searches, given what to call with every step and with every counterexample."""
+
+
+def conduct(
+    args: argparse.Namespace, search: Search, progress: CheckProgress, found: dict[str, str | int]
+) -> tuple[int, Report | None]:
+    """Search, write the counterexample, then draw the report: its exit code, and itself.
+
+    *found* says how the counterexample was found. There is no report if a second Ctrl-C
+    came while the counterexample was being minimised.
+    """
+    kept = TraceFile(Path(args.traces))
+
+    def keep(trace: Trace) -> None:
+        progress.found(trace)
+        kept.write(dataclasses.replace(trace, found=found))
+
+    def step(coverage: Coverage) -> None:
+        progress.step(coverage)
+        interrupt.poll()
+
+    with PatientInterrupt() as interrupt, progress:
+        try:
+            report = search(step, keep)
+        except KeyboardInterrupt:
+            complain(f"interrupted; counterexample so far: {kept.path or 'none'}")
+            return 130, None
+    report.interrupted |= interrupt.asked
+    if kept.problem:
+        complain(kept.problem)
+    written = write_json(args.json, report, kept)
+    draw(report, kept, sys.stderr if args.json == STDOUT else sys.stdout)
+    code = exit_code(report)
+    return (3 if code == 0 and not written else code), report
+
+
+def exit_code(report: Report) -> int:
+    """What the process says about the result."""
+    if report.interrupted:
+        return 130
+    if report.flaky:
+        return 3
+    return 0 if report.trace is None else 1
+
+
+def layouts(boot: str | None, geometry: Geometry) -> dict[str, BootLayout]:
+    """The layouts to draw from: all, the one that is named, or the one in a file."""
+    if boot is None:
+        return {name: make(geometry) for name, make in LAYOUTS.items()}
+    if boot in LAYOUTS or not (Path(boot).exists() or boot.endswith(".json")):
+        return {boot: LAYOUTS[boot](geometry)}
+    try:
+        return {boot: boot_from_json(parse_json(read_text(boot)), geometry)}
+    except UserError as error:
+        raise UserError(f"{boot}: {error}") from None
+
+
+def command_of(args: argparse.Namespace, *options: str) -> str:
+    """The command line that repeats the search."""
+    words = ["hotplug-model", args.command]
+    for name in args.change:
+        words += ["--change", name]
+    for option in ("release", "geometry", "boot", *options, "seed"):
+        value = getattr(args, option)
+        words += [] if value is None else [f"--{option}", str(value)]
+    switches = [f"--{name}" for name in ("strict", "faults") if getattr(args, name, False)]
+    return shlex.join([*words, *switches])
+
+
+def draw(report: Report, kept: TraceFile, stream: IO[str]) -> None:
+    """Print the result; with a counterexample all of it fits on one page."""
+    found = report.trace
+    lines = [summary.verdict(report)]
+    if report.flaky:
+        lines += [line(f"  flaky: {report.flaky}"), line("  please report this as a bug")]
+    lines += summary.known_defects(report.coverage, summary.MAX_DEFECTS if found else None)
+    if found is None:
+        table = summary.coverage_table(report.coverage)
+        show([*lines, *table, *summary.failed_allocations(report)], stream)
+        if kept.path is not None:
+            print(f"  unconfirmed counterexample: {printable(str(kept.path))}", file=stream)
+        return
+    lines += [line("  " + summary.pairs(report.coverage)), line()]
+    path = None if kept.path is None or kept.problem else str(kept.path)
+    variant = report.request.variant
+    show([*lines, *page(found, path, variant, MAX_LINES - len(lines))], stream)
+    if path is None:
+        print("\nThe trace, as it could not be written; save it and replay it:\n", file=stream)
+        print(found.dumps(), end="", file=stream)
+
+
+def refuse_unwritable(path: str | None) -> None:
+    """A JSON file that cannot be written is better known before the search than after."""
+    if path in (None, STDOUT):
+        return
+    target = Path(str(path))
+    if target.is_dir() or not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
+        raise UserError(f"cannot write JSON to {path}")
+
+
+def write_json(path: str | None, report: Report, kept: TraceFile) -> bool:
+    """Write the JSON where it is wanted; False if that failed."""
+    if path is None:
+        return True
+    trace_path = str(kept.path) if report.trace is not None and kept.path else None
+    text = json.dumps(summary.to_json(report, trace_path), indent=2) + "\n"
+    if path == STDOUT:
+        sys.stdout.write(text)
+        return True
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        complain(f"cannot write JSON to {path}: {error.strerror}")
+        return False
+    return True

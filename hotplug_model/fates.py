@@ -1,0 +1,91 @@
+"""How failed allocations end, as data: found by exhaustive search, and held by a test.
+
+What is listed here is known to happen on mainline a few operations after boot, on the
+tiny geometries; ``stateful_tests/test_faults.py`` finds the same and nothing else.
+"""
+
+from __future__ import annotations
+
+from errno import ENOMEM
+from typing import NamedTuple
+
+from hotplug_model.geometry import GEOMETRIES, Geometry
+from hotplug_model.state.faults import Allocation
+
+OK = 0
+EVERYWHERE = (
+    "tiny", "tiny_56", "tiny_arm64", "tiny_arm64_64k", "tiny_powerpc", "tiny_s390",
+)  # fmt: skip
+X86 = EVERYWHERE[:2]
+ARM64, ARM64_64K, POWERPC, S390 = EVERYWHERE[2:]
+NOT_56 = (X86[0], ARM64, ARM64_64K, POWERPC, S390)
+HAS_TABLES = (*X86, ARM64, ARM64_64K)
+"""Where parts of a section are mapped by PTEs; on s390 large frames do for them."""
+UNWIND = "add-pages-does-not-unwind"
+SHARE = "subsections-share-a-base-page"
+KVFREE = "a-memmap-that-failed-is-freed"
+SAMPLES = "shrinking-samples-one-pfn-a-subsection"
+
+
+class Fate(NamedTuple):
+    """One way in which a failed allocation ends."""
+
+    operation: str
+    allocation: Allocation
+    err: int
+    """What the operation returns; OK if it does without."""
+    defect: str = ""
+    """The known defect of mainline that lasts behind it and would not otherwise."""
+
+
+FATES: dict[Fate, tuple[str, ...]] = {
+    Fate("online_memory_block", Allocation.NOTIFIER, ENOMEM): EVERYWHERE,
+    Fate("online_memory_block", Allocation.NOTIFIER, ENOMEM, SAMPLES): NOT_56,
+    Fate("offline_memory_block", Allocation.NOTIFIER, ENOMEM): EVERYWHERE,
+    Fate("add_memory", Allocation.RESOURCE, ENOMEM): EVERYWHERE,
+    Fate("add_memory", Allocation.USAGE, ENOMEM): EVERYWHERE,
+    Fate("add_memory", Allocation.USAGE, ENOMEM, UNWIND): EVERYWHERE,
+    Fate("add_memory", Allocation.VMEMMAP_PAGE, ENOMEM): EVERYWHERE,
+    Fate("add_memory", Allocation.VMEMMAP_PAGE, ENOMEM, UNWIND): EVERYWHERE,
+    Fate("add_memory", Allocation.VMEMMAP_PAGE, ENOMEM, KVFREE): EVERYWHERE,
+    Fate("add_memory", Allocation.VMEMMAP_HUGE, OK): (*X86, ARM64, S390),
+    Fate("add_memory", Allocation.VMEMMAP_HUGE, ENOMEM): (POWERPC,),
+    Fate("add_memory", Allocation.VMEMMAP_HUGE, ENOMEM, UNWIND): (POWERPC,),
+    Fate("add_memory", Allocation.PAGE_TABLE, ENOMEM): (ARM64_64K,),
+    Fate("add_memory", Allocation.PAGE_TABLE, ENOMEM, UNWIND): (ARM64_64K,),
+    Fate("add_memory", Allocation.ALTMAP, ENOMEM): (X86[0], ARM64, ARM64_64K, S390),
+    Fate("add_memory", Allocation.MEMORY_BLOCK, ENOMEM): EVERYWHERE,
+    Fate("add_memory", Allocation.NOTIFIER, OK): EVERYWHERE,
+    Fate("add_memory", Allocation.MEMBLOCK_REGIONS, ENOMEM): (ARM64, ARM64_64K, POWERPC, S390),
+    Fate("offline_and_remove_memory", Allocation.NOTIFIER, ENOMEM): EVERYWHERE,
+    Fate("memremap_pages", Allocation.USAGE, ENOMEM): EVERYWHERE,
+    Fate("memremap_pages", Allocation.USAGE, ENOMEM, UNWIND): EVERYWHERE,
+    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM): EVERYWHERE,
+    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, UNWIND): EVERYWHERE,
+    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, KVFREE): EVERYWHERE,
+    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, SHARE): (ARM64_64K,),
+    Fate("memremap_pages", Allocation.VMEMMAP_HUGE, OK): (*X86, ARM64, S390),
+    Fate("memremap_pages", Allocation.VMEMMAP_HUGE, ENOMEM): (POWERPC,),
+    Fate("memremap_pages", Allocation.VMEMMAP_HUGE, ENOMEM, UNWIND): (POWERPC,),
+    Fate("memremap_pages", Allocation.PAGE_TABLE, ENOMEM): HAS_TABLES,
+    Fate("memremap_pages", Allocation.PAGE_TABLE, ENOMEM, UNWIND): HAS_TABLES,
+    Fate("memremap_pages", Allocation.PGMAP_ARRAY, ENOMEM): EVERYWHERE,
+    Fate("memremap_pages", Allocation.PERCPU_REF, ENOMEM): EVERYWHERE,
+}
+"""Each with the geometries where it is seen."""
+
+
+def sizes(geometry: Geometry) -> tuple[str, bool, bool]:
+    """What decides which allocations there are."""
+    whole = geometry.struct_page_bytes & (geometry.struct_page_bytes - 1) == 0
+    return geometry.arch, geometry.maps_vmemmap_huge, whole
+
+
+def known_pairs(geometry: str) -> set[tuple[str, str]]:
+    """Operations with an allocation of theirs that is known to fail, on such a machine."""
+    like = sizes(GEOMETRIES[geometry])
+    return {
+        (fate.operation, fate.allocation.value)
+        for fate, where in FATES.items()
+        if any(sizes(GEOMETRIES[name]) == like for name in where)
+    }

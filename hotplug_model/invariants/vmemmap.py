@@ -1,0 +1,219 @@
+"""The memory behind the memmap: who has it, who gets it back, and when."""
+
+from __future__ import annotations
+
+from hotplug_model.extents import Extents
+from hotplug_model.flags import MappingLevel, MemmapOrigin, PageContent, PageFlag, ZoneType
+from hotplug_model.invariants.invariant import law
+from hotplug_model.pfn import PfnRange
+from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.ledger import Law
+
+OUT_OF_PAGES = (MemmapOrigin.BOOT, MemmapOrigin.BUDDY)
+
+
+def broken(x: Extents, *laws: Law) -> list[PfnRange]:
+    """Where the ledger says that one of *laws* was broken."""
+    return sorted({entry.pfns for entry in x.kernel.ledger.breaches if entry.law in laws})
+
+
+@law(Law.FREED_TWICE)
+def vmemmap_is_freed_once(x: Extents) -> list[PfnRange]:
+    """A page of vmemmap was freed although nobody had allocated it any more.
+
+    Source: free_pagetable(), arch/x86/mm/init_64.c; vmemmap_populate_range(),
+    mm/sparse-vmemmap.c, for the reference that every alias holds.
+    """
+    return broken(x, Law.FREED_TWICE)
+
+
+@law(Law.FREED_TO_A_STRANGER)
+def memmap_goes_back_to_its_owner(x: Extents) -> list[PfnRange]:
+    """A page of vmemmap was freed to somebody that it did not come from.
+
+    Source: free_pagetable() and free_hugepage_table() in arch/x86/mm/init_64.c,
+    free_hotplug_page_range() in arch/arm64/mm/mmu.c, vmem_altmap_free() in mm/memremap.c.
+    """
+    return broken(x, Law.FREED_TO_A_STRANGER)
+
+
+@law(Law.FREED_IN_USE)
+def vmemmap_outlives_its_pfns(x: Extents) -> list[PfnRange]:
+    """A page of vmemmap was freed that still described a valid pfn.
+
+    Source: section_deactivate(), mm/sparse.c; commit d4234d131b0a ("arm64: mm: Populate
+    vmemmap at the page level if not section aligned") (in v6.14).
+    """
+    return broken(x, Law.FREED_IN_USE)
+
+
+@law(Law.MAPPED_BELOW_A_HUGE_PAGE)
+def struct_pages_are_no_page_table(x: Extents) -> list[PfnRange]:
+    """Base pages were mapped below a huge page of vmemmap: struct pages became PTEs.
+
+    Source: vmemmap_pte_populate(), mm/sparse-vmemmap.c.
+    """
+    return broken(x, Law.MAPPED_BELOW_A_HUGE_PAGE)
+
+
+@law(Law.BOOT_USAGE_FREED)
+def usage_maps_of_boot_are_kept(x: Extents) -> list[PfnRange]:
+    """A usage map that boot allocated was given to kfree().
+
+    Source: section_deactivate(), mm/sparse.c: it shares its page with other sections'.
+    """
+    return broken(x, Law.BOOT_USAGE_FREED)
+
+
+@law(Law.READ_OUT_OF_BOUNDS)
+def lookups_stay_in_bounds(x: Extents) -> list[PfnRange]:
+    """A look-up read outside of the array of memblock regions.
+
+    Source: memblock_is_vmemmap_unused_range(), mm/memblock.c, as posted in "[PATCH v2
+    3/5] mm: memory_hotplug: memblock to track partially removed vmemmap mem" (linux-mm,
+    November 2017).
+    """
+    return broken(x, Law.READ_OUT_OF_BOUNDS)
+
+
+@law()
+def allocated_vmemmap_is_mapped(x: Extents) -> list[PfnRange]:
+    """Pages of vmemmap that were allocated and not freed are not those that are mapped.
+
+    Source: vmemmap_alloc_block(), mm/sparse-vmemmap.c; vmemmap_free().
+    """
+    live, ledger = x.kernel.vmemmap.live_pages(), x.kernel.ledger
+    differs = any(live[origin] != ledger.outstanding[origin] for origin in OUT_OF_PAGES)
+    return [x.geometry.all_pfns] if differs else []
+
+
+@law(Law.ALTMAP_IN_USE_AT_TEARDOWN)
+def altmaps_account_for_what_they_gave(x: Extents) -> list[PfnRange]:
+    """An altmap has not got back what it gave, or got back what it never gave.
+
+    Its alloc must be the number of its pages that hold memmap, and 0 when it ends.
+
+    Source: vmem_altmap_free(), mm/memremap.c; altmap_alloc_block_buf(),
+    mm/sparse-vmemmap.c.
+    """
+    wrong = broken(x, Law.ALTMAP_IN_USE_AT_TEARDOWN)
+    for altmap in altmaps(x):
+        if altmap.alloc != held_in(x, altmap):
+            wrong.append(PfnRange(altmap.base_pfn, altmap.end_pfn))
+    return wrong
+
+
+def altmaps(x: Extents) -> list[Altmap]:
+    """Every altmap that exists: of maps, and of blocks that hold their own memmap."""
+    # A map that has not got to adding its pages may lie over somebody else's.
+    begun = [p for p in x.kernel.pgmaps.values() if p.nr_added or (p.altmap and p.altmap.alloc)]
+    found = [pgmap.altmap for pgmap in begun]
+    found += [block.altmap for block in x.kernel.blocks.values()]
+    return [altmap for altmap in found if altmap is not None]
+
+
+def held_in(x: Extents, altmap: Altmap) -> int:
+    """Pages of *altmap* that back vmemmap."""
+    table = x.kernel.vmemmap
+    first = table.start_pfn + table.column("offset")
+    last = table.end_pfn + table.column("offset")
+    own = table.column("origin") >= MemmapOrigin.ALTMAP
+    end = altmap.base_pfn + altmap.offset
+    shared = last.clip(max=end) - first.clip(min=altmap.base_pfn)
+    return int(shared[own].clip(min=0).sum())
+
+
+@law(quiescent=True)
+def unused_vmemmap_is_freed(x: Extents) -> list[PfnRange]:
+    """A page of vmemmap describes no valid pfn and is still there.
+
+    So is a page of PTEs that maps nothing.
+
+    Source: vmemmap_free() of the architecture: remove_pmd_table() in
+    arch/x86/mm/init_64.c, unmap_hotplug_range() and free_empty_tables() in
+    arch/arm64/mm/mmu.c; section_deactivate(), mm/sparse.c.
+    """
+    table, geometry = x.kernel.vmemmap, x.geometry
+    valid = x.where(x.subsection | (x.is_early & x.has_mem_map))
+    used = {
+        MappingLevel.PTE: [geometry.memmap_of(pfns) for pfns in valid],
+        MappingLevel.PMD: [hull(geometry.huge_regions(geometry.memmap_of(p))) for p in valid],
+    }
+    wrong: list[PfnRange] = []
+    for level, pages in used.items():
+        mapped = table.column("level") == level
+        for start, end in zip(
+            table.start_pfn[mapped].tolist(), table.end_pfn[mapped].tolist(), strict=True
+        ):
+            wrong += without(PfnRange(start, end), pages)
+    wrong += [region for region in tables_without_entries(x) if region not in wrong]
+    return [geometry.described_by(pages) for pages in wrong]
+
+
+def hull(ranges: list[PfnRange]) -> PfnRange:
+    """From the start of the first to the end of the last."""
+    return PfnRange(ranges[0].start_pfn, ranges[-1].end_pfn)
+
+
+def without(pages: PfnRange, used: list[PfnRange]) -> list[PfnRange]:
+    """The parts of *pages* that none of the sorted ranges *used* covers."""
+    rest, start = [], pages.start_pfn
+    for each in used:
+        part = PfnRange(start, min(each.start_pfn, pages.end_pfn))
+        if part.nr_pages > 0:
+            rest.append(part)
+        start = max(start, each.end_pfn)
+    last = PfnRange(start, pages.end_pfn)
+    return [*rest, last] if last.nr_pages > 0 else rest
+
+
+def tables_without_entries(x: Extents) -> list[PfnRange]:
+    """Huge regions of vmemmap that have a page of PTEs which maps nothing."""
+    table, size = x.kernel.vmemmap, x.geometry.huge_pages
+    has_table = table.column("page_table") != 0
+    starts, ends = table.start_pfn[has_table].tolist(), table.end_pfn[has_table].tolist()
+    regions = sorted({r for s, e in zip(starts, ends, strict=True)
+                      for r in range(s // size, -(-e // size))})  # fmt: skip
+    every = [PfnRange(r * size, (r + 1) * size) for r in regions]
+    return [region for region in every if not table.runs_of(region)]
+
+
+@law(quiescent=True)
+def markers_claim_no_page_in_use(x: Extents) -> list[PfnRange]:
+    """All of a huge page of vmemmap is marked as unused, though it describes a valid pfn.
+
+    Source: vmemmap_pmd_is_unused(), __vmemmap_use_sub_pmd(), arch/x86/mm/init_64.c.
+    """
+    geometry, kernel = x.geometry, x.kernel
+    marked = (x.content == PageContent.UNUSED) & x.subsection
+    wrong = []
+    for pfns in x.where(marked):
+        for region in geometry.huge_regions(geometry.memmap_of(pfns)):
+            described = geometry.described_by(region)
+            huge = kernel.vmemmap.at(region.start_pfn, "level") == MappingLevel.PMD
+            content = kernel.pfns.within(described, "content")
+            if huge and (content == PageContent.UNUSED).all():
+                wrong.append(described)
+    return wrong
+
+
+@law()
+def self_hosted_memmap_is_nobodys_memory(x: Extents) -> list[PfnRange]:
+    """A page that holds memmap of its own device or block was given to the buddy allocator.
+
+    Source: mhp_init_memmap_on_memory(), mm/memory_hotplug.c.
+    """
+    table = x.kernel.vmemmap
+    own = table.column("origin") >= MemmapOrigin.ALTMAP
+    if not own.any():
+        return []
+    in_buddy = x.initialised & x.section_has_online & (x.zone != ZoneType.ZONE_DEVICE)
+    in_buddy &= x.subsection & (x.page_flags & ALLOCATED == 0) & (x.refcount == 0)
+    given = x.where(in_buddy)
+    first = (table.start_pfn + table.column("offset"))[own].tolist()
+    last = (table.end_pfn + table.column("offset"))[own].tolist()
+    held = [PfnRange(s, e) for s, e in zip(first, last, strict=True)]
+    return [pfns for pfns in given if any(pfns.overlaps(each) for each in held)]
+
+
+ALLOCATED = int(PageFlag.PG_reserved | PageFlag.PG_offline | PageFlag.PG_vmemmap_self_hosted)

@@ -1,0 +1,91 @@
+"""What became of every page of vmemmap: the books that the invariants audit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, Self
+
+from hotplug_model.flags import MemmapOrigin
+from hotplug_model.pfn import PfnRange
+
+
+class Law(IntEnum):
+    """What was broken when a page changed hands."""
+
+    FREED_TWICE = 1
+    """A page was freed that nobody had allocated any more."""
+    FREED_TO_A_STRANGER = 2
+    """A page was freed to somebody that it did not come from."""
+    FREED_IN_USE = 3
+    """A page was freed that still described a valid pfn."""
+    MAPPED_BELOW_A_HUGE_PAGE = 4
+    """Struct pages were taken for page-table entries."""
+    ALTMAP_IN_USE_AT_TEARDOWN = 5
+    """An altmap ended before what was allocated from it was freed."""
+    BOOT_USAGE_FREED = 6
+    """A usage map that boot allocated was given to kfree()."""
+    READ_OUT_OF_BOUNDS = 7
+    """A look-up read behind the end, or before the start, of an array."""
+
+
+class Cause(IntEnum):
+    """What mainline itself is known to get wrong, where it did; see ``defects``."""
+
+    NONE = 0
+    SHARED = 1
+    """The page was used by several adds, which brought different altmaps."""
+    PRIVATE = 2
+    """Device-private memory is removed without the altmap that it was added with."""
+    CORRUPTED = 3
+    """The huge page was taken for a page of PTEs."""
+    UNPOPULATED = 4
+    """The memmap to free could not be allocated."""
+    UNFINISHED = 5
+    """The add that the page was allocated for had failed and was not undone."""
+
+
+class Entry(NamedTuple):
+    """One breach: the law, the pfns that the page describes, and who did it."""
+
+    law: Law
+    pfns: PfnRange
+    cause: Cause
+    operation: str
+
+
+@dataclass(slots=True)
+class Ledger:
+    """``allocated`` pages less freed ones, by allocator, and every breach so far."""
+
+    outstanding: Counter[MemmapOrigin] = field(default_factory=Counter)
+    breaches: list[Entry] = field(default_factory=list)
+    operation: str = "boot"
+    """The operation in flight, for the blame."""
+    cause: Cause = Cause.NONE
+    """Under which circumstance memory is freed right now."""
+
+    def allocated(self, origin: MemmapOrigin, nr_pages: int) -> None:
+        """*nr_pages* were taken from an allocator."""
+        self.outstanding[origin] += nr_pages
+
+    def freed(self, origin: MemmapOrigin, nr_pages: int) -> None:
+        """*nr_pages* were given back to an allocator, rightly or not."""
+        self.outstanding[origin] -= nr_pages
+
+    def breach(self, law: Law, pfns: PfnRange, cause: Cause = Cause.NONE) -> None:
+        """Write down, once, that *law* was broken for the page that describes *pfns*."""
+        entry = Entry(law, pfns, cause or self.cause, self.operation)
+        if all(old[:3] != entry[:3] for old in self.breaches):
+            self.breaches.append(entry)
+
+    def copy(self) -> Self:
+        """An independent copy."""
+        return type(self)(self.outstanding.copy(), list(self.breaches), self.operation, self.cause)
+
+    def numbers(self) -> list[int]:
+        """What a fingerprint needs; who broke a law is no state."""
+        balance = [self.outstanding[origin] for origin in MemmapOrigin]
+        broken = [(e.law, e.pfns.start_pfn, e.pfns.end_pfn, e.cause) for e in self.breaches]
+        return balance + [int(number) for entry in broken for number in entry]

@@ -1,0 +1,58 @@
+"""What every search is asked and what it answers, whoever drives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from hotplug_model.boot import BootLayout
+from hotplug_model.changes import KernelVariant
+from hotplug_model.checker import Violation
+from hotplug_model.coverage import Coverage
+from hotplug_model.minimise import minimise
+from hotplug_model.trace import Trace, broken, replay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Which kernel to search on which machines, and for how long at the most."""
+
+    variant: KernelVariant
+    geometry: str
+    layouts: dict[str, BootLayout]
+    seconds: float | None = None
+    seed: int = 0
+    strict: bool = False
+    faults: bool = False
+    """Whether an allocation of an operation may fail."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What came of it."""
+
+    request: Request
+    coverage: Coverage
+    seconds: float = 0.0
+    trace: Trace | None = None
+    """The minimised counterexample."""
+    violations: list[Violation] = field(default_factory=list)
+    flaky: str | None = None
+    interrupted: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """``held`` or ``violated``."""
+        return "violated" if self.trace is not None else "held"
+
+
+def conclude(report: Report, found: Trace, on_found: Callable[[Trace], None]) -> None:
+    """Minimise the counterexample and see that it repeats."""
+    trace = minimise(found)
+    index, violations = replay(trace)
+    if index is None or broken(violations) != trace.violates:
+        report.flaky = "the counterexample did not repeat when it was replayed"
+        return
+    trace = replace(trace, title=f"{trace.variant()}: {violations[0].message}")
+    report.trace, report.violations = trace, violations
+    on_found(trace)

@@ -1,0 +1,260 @@
+"""Allocations that fail: which there are, how each ends, and what is drawn of them."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from hotplug_model.boot import LAYOUTS
+from hotplug_model.changes import KernelVariant
+from hotplug_model.check import CheckRequest, Profile, check
+from hotplug_model.checker import Checker, carry_out
+from hotplug_model.coverage import Coverage
+from hotplug_model.errors import KernelRefusal, UserError
+from hotplug_model.exhaust import every_fault, fates
+from hotplug_model.fates import EVERYWHERE, FATES, known_pairs
+from hotplug_model.flags import MappingLevel
+from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.machine import PackedChooser
+from hotplug_model.minimise import minimise, simpler_faults
+from hotplug_model.ops import OPS
+from hotplug_model.ops.faults import UNASKED, WISHES, allocations, candidates, draw_with_fault
+from hotplug_model.ops.memory_hotplug import AddMemory
+from hotplug_model.pfn import PfnRange
+from hotplug_model.report.counterexample import page
+from hotplug_model.state.faults import Allocation, Faults, parse, spell
+from stateful_tests.kernels import C, add, boot, device, layout, pages
+from stateful_tests.traces import collision, recorded
+
+LAYOUTS_OF = {"tiny_56": ("collision", "auto-online", "classic-sparse")}
+"""Sections of 56-byte struct pages allocate much; other layouts do nothing else there."""
+
+
+# How each ends
+
+
+def test_every_geometry_with_small_numbers_is_looked_at() -> None:
+    assert list(EVERYWHERE) == [name for name in GEOMETRIES.names() if name.startswith("tiny")]
+
+
+@pytest.mark.parametrize("geometry", EVERYWHERE)
+def test_every_failed_allocation_ends_as_is_known(geometry: str) -> None:
+    names = LAYOUTS_OF.get(geometry, tuple(LAYOUTS.names()))
+    found, violated = fates([boot(name, geometry) for name in names], depth=1)
+    known = {fate for fate, where in FATES.items() if geometry in where}
+    assert violated == []
+    assert found - known == set()
+    assert known - found == set()
+
+
+ODD = ("tiny_56", "tiny_arm64_64k")
+"""Where any device in a part of a section meets a known defect of mainline."""
+
+
+@pytest.mark.parametrize("geometry", EVERYWHERE)
+def test_a_map_whose_second_range_fails_leaves_nothing(geometry: str) -> None:
+    size = GEOMETRIES[geometry].pages_per_subsection
+    ends = [GEOMETRIES[geometry].section_pfns(nr).start_pfn for nr in (2, 3)]
+    op = device(*(pages(end, end + size) for end in ends))
+    made = allocations(boot(geometry=geometry), op)
+    assert made[Allocation.PGMAP_ARRAY] == made[Allocation.USAGE] == 2
+    for faulty in every_fault(op, made):
+        checker = Checker(boot(geometry=geometry), strict=geometry not in ODD)
+        outcome = checker.apply(faulty)
+        assert outcome.violations == []
+        assert refused(outcome.refusal) or outcome.failed == Allocation.VMEMMAP_HUGE
+
+
+def test_what_fails_is_refused_with_enomem_or_done_without() -> None:
+    assert {fate.err for fate in FATES} == {0, errno.ENOMEM}
+    absorbed = {(fate.operation, fate.allocation) for fate in FATES if not fate.err}
+    assert absorbed == {
+        ("add_memory", Allocation.VMEMMAP_HUGE),
+        ("add_memory", Allocation.NOTIFIER),
+        ("memremap_pages", Allocation.VMEMMAP_HUGE),
+    }
+
+
+def test_every_allocation_that_there_is_fails_somewhere() -> None:
+    assert {fate.allocation for fate in FATES} == set(Allocation)
+
+
+def test_a_huge_page_that_cannot_be_had_is_replaced_by_base_pages() -> None:
+    checker = Checker(boot())
+    outcome = checker.apply(replace(add(C), fail_at="vmemmap_huge"))
+    assert (outcome.refusal, outcome.failed) == (None, Allocation.VMEMMAP_HUGE)
+    memmap = checker.kernel.geometry.memmap_of(C)
+    assert checker.kernel.vmemmap.at(memmap.start_pfn, "level") == MappingLevel.PTE
+
+
+# Arming
+
+
+def test_only_the_one_that_is_armed_fails() -> None:
+    faults = Faults()
+    faults.arm("vmemmap_page:3")
+    assert [faults.grant(Allocation.VMEMMAP_PAGE, 2) for _ in range(3)] == [2, 1, 2]
+    assert faults.grant(Allocation.VMEMMAP_HUGE, 9) == 9
+    assert faults.failed is Allocation.VMEMMAP_PAGE
+    faults.arm("usage")
+    assert faults.failed is None
+    with pytest.raises(KernelRefusal):
+        faults.allocate(Allocation.USAGE)
+
+
+@pytest.mark.parametrize("fail_at", ["usage", "vmemmap_page:3", f"altmap:{(1 << 20) - 1}"])
+def test_what_is_spelled_is_parsed(fail_at: str) -> None:
+    assert spell(*parse(fail_at)) == fail_at
+
+
+@pytest.mark.parametrize("fail_at", ["usage:", "usage:0", "usage:03", "usage:-1", "usage:1048576"])
+def test_there_is_one_way_to_spell_it(fail_at: str) -> None:
+    with pytest.raises(UserError, match="must end in a number"):
+        add_failing(fail_at)
+
+
+def add_failing(fail_at: str) -> object:
+    return AddMemory(0, C, 0, fail_at=fail_at)
+
+
+@pytest.mark.parametrize("name", OPS.names())
+def test_no_operation_takes_a_fault_that_does_not_exist(name: str) -> None:
+    kernel = boot()
+    for earlier in ("add_memory", "online_memory_block", "memremap_pages", "pin_pages",
+                    "request_mem_region"):  # fmt: skip
+        carry_out(kernel, OPS[earlier].draw(kernel, PackedChooser(0)))
+    drawn = OPS[name].draw(kernel, PackedChooser(0))
+    with pytest.raises(UserError, match="did you mean usage"):
+        replace(drawn, fail_at="usages")
+
+
+def test_the_fault_is_over_with_the_operation() -> None:
+    checker = Checker(boot())
+    assert refused(checker.apply(replace(add(C), fail_at="usage")).refusal)
+    assert checker.kernel.faults.fail_at is None
+    assert checker.apply(add(C)).refusal is None
+
+
+def refused(refusal: KernelRefusal | None) -> bool:
+    return refusal is not None and refusal.errno == errno.ENOMEM
+
+
+def test_a_fault_that_is_not_reached_changes_nothing() -> None:
+    outcome = Checker(boot()).apply(replace(add(C), fail_at="usage:7"))
+    assert (outcome.refusal, outcome.failed) == (None, None)
+
+
+def test_the_ledger_knows_the_operation_in_flight() -> None:
+    checker = Checker(boot())
+    checker.apply(replace(add(C), fail_at="usage"))
+    assert checker.kernel.ledger.operation.endswith("fail_at=usage)")
+
+
+# Drawing
+
+
+def test_the_simplest_draw_has_no_fault() -> None:
+    kernel = boot()
+    assert draw_with_fault(AddMemory, kernel, PackedChooser(0)).fail_at is None
+    assert draw_with_fault(AddMemory, kernel, PackedChooser(UNASKED - 1)).fail_at is None
+
+
+def test_every_kind_that_the_operation_allocates_is_drawn() -> None:
+    kernel = boot()
+    drawn = {
+        draw_with_fault(AddMemory, kernel, PackedChooser(wish)).fail_at
+        for wish in range(UNASKED, WISHES)
+    }
+    made = allocations(kernel, AddMemory.draw(kernel, PackedChooser(0)))
+    assert drawn == {kind.value for kind in made}
+    assert len(drawn) > 3
+
+
+def test_the_first_the_last_and_any_are_candidates() -> None:
+    made = Counter({Allocation.USAGE: 1, Allocation.VMEMMAP_PAGE: 9})
+    assert candidates(made, PackedChooser(4)) == [
+        "usage", "vmemmap_page", "vmemmap_page:8", "vmemmap_page:4"
+    ]  # fmt: skip
+
+
+def test_rehearsing_leaves_the_machine_alone() -> None:
+    kernel = boot()
+    before = kernel.fingerprint()
+    assert allocations(kernel, device(pages(16, 32)))[Allocation.USAGE] == 2
+    assert kernel.fingerprint() == before
+    assert not kernel.faults.made
+
+
+def test_an_operation_without_allocations_gets_none() -> None:
+    kernel = boot()
+    Checker(kernel).apply(device(C))
+    unmap = OPS["memunmap_pages"]
+    assert {
+        draw_with_fault(unmap, kernel, PackedChooser(n)).fail_at for n in range(WISHES)
+    } == {None}
+
+
+# Searching
+
+
+def searched(*changes: str, faults: bool) -> Coverage:
+    request = CheckRequest(
+        variant=KernelVariant.named(None, changes),
+        geometry="tiny",
+        layouts={"collision": layout()},
+        profile=Profile(max_examples=30, steps=20),
+        faults=faults,
+    )
+    return check(request).coverage
+
+
+def test_a_check_reaches_failing_allocations_only_if_asked() -> None:
+    coverage = searched(faults=True)
+    assert len(coverage.failed_pairs()) > 5
+    assert coverage.failed_pairs() <= known_pairs("tiny")
+    assert searched(faults=False).failed_pairs() == set()
+
+
+def test_large_machines_know_the_pairs_of_small_ones() -> None:
+    assert known_pairs("x86_64") == known_pairs("tiny")
+    assert known_pairs("s390") == known_pairs("tiny_s390") != known_pairs("tiny")
+    assert all(known_pairs(name) for name in GEOMETRIES.names())
+
+
+# Minimising and drawing
+
+
+def test_faults_that_are_not_needed_go() -> None:
+    trace = collision()
+    (collide,) = trace.events
+    failing = replace(add(C), fail_at="resource")
+    longer = replace(trace, events=(failing, replace(collide, fail_at="page_table:5")))
+    assert minimise(longer) == trace
+
+
+@pytest.mark.parametrize(
+    ("pfns", "fail_at", "earliest"),
+    [(pages(16, 30), "vmemmap_page:2", "vmemmap_page"), (pages(16, 32), "usage:1", "usage:1")],
+)
+def test_a_fault_that_is_needed_fails_as_early_as_it_can(
+    pfns: PfnRange, fail_at: str, earliest: str
+) -> None:
+    event = replace(device(pfns), fail_at=fail_at)
+    trace = recorded(replace(collision(), changes=(), strict=True, events=(event,)))
+    assert trace.violates == ("refusals_leave_the_machine_alone",)
+    assert minimise(trace).events == (replace(event, fail_at=earliest),)
+
+
+def test_half_of_the_way_is_tried_first() -> None:
+    assert list(simpler_faults("usage:9")) == [None, "usage", "usage:5", "usage:7", "usage:8"]
+    assert list(simpler_faults("usage")) == [None]
+    assert list(simpler_faults(None)) == []
+
+
+def test_a_fault_is_drawn_in_its_step() -> None:
+    (event,) = collision().events
+    trace = replace(collision(), events=(replace(event, fail_at="vmemmap_page:3"),))
+    assert any("fails at vmemmap_page:3" in str(line) for line in page(trace, None))
