@@ -230,7 +230,7 @@ def carry_out(
 ) -> tuple[KernelRefusal | None, Allocation | None]:
     """Carry *op* out in place: the refusal, and what could not be allocated, if any."""
     kernel.notified.clear()
-    kernel.ledger.operation = str(op)
+    kernel.ledger.operation = op
     kernel.faults.arm(op.fail_at)
     try:
         refusal = steps.run(op.steps(kernel), at)

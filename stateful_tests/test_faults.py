@@ -150,7 +150,7 @@ def test_a_fault_that_is_not_reached_changes_nothing() -> None:
 def test_the_ledger_knows_the_operation_in_flight() -> None:
     checker = Checker(boot())
     checker.apply(replace(add(C), fail_at="usage"))
-    assert checker.kernel.ledger.operation.endswith("fail_at=usage)")
+    assert str(checker.kernel.ledger.operation).endswith("fail_at=usage)")
 
 
 # Drawing

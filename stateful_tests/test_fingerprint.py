@@ -195,8 +195,21 @@ def test_every_field_of_a_ledger_is_in_its_fingerprint_or_says_why_not() -> None
 
 
 def test_every_column_and_slot_of_vmemmap_is_in_its_fingerprint() -> None:
-    table = set(Vmemmap.__slots__) | set(vmemmap.COLUMNS)
+    remembered = {"_live", "_print"}
+    table = set(Vmemmap.__slots__) - remembered | set(vmemmap.COLUMNS)
     assert table == {name.removeprefix("vmemmap.") for name in CHANGES if "vmemmap." in name}
+
+
+def test_what_is_remembered_of_vmemmap_is_forgotten_with_every_write() -> None:
+    table = rich().vmemmap
+    everything = rich().geometry.vmemmap_pages
+    old_print, old_live = table.fingerprint(), table.live_pages()
+    table.write(everything, level=1, origin=2, offset=0, tail=-1, period=0, phase=0)
+    assert table.fingerprint() != old_print
+    assert table.live_pages() != old_live
+    twin = table.copy()
+    table.merge()
+    assert (twin.fingerprint() == table.fingerprint()) == (twin.nr_runs == table.nr_runs)
 
 
 def test_the_nature_of_the_breach_decides_not_who_committed_it() -> None:

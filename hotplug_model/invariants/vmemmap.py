@@ -14,6 +14,8 @@ OUT_OF_PAGES = (MemmapOrigin.BOOT, MemmapOrigin.BUDDY)
 
 def broken(x: Extents, *laws: Law) -> list[PfnRange]:
     """Where the ledger says that one of *laws* was broken."""
+    if not x.kernel.ledger.breaches:
+        return []
     return sorted({entry.pfns for entry in x.kernel.ledger.breaches if entry.law in laws})
 
 

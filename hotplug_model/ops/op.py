@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import types
 import typing
@@ -51,7 +52,7 @@ class Op:
     @classmethod
     def op_name(cls) -> str:
         """The class name in kernel spelling, e.g. ``memremap_pages``."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        return _spelled(cls.__name__)
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
@@ -107,6 +108,11 @@ class Op:
             if name not in given:
                 raise UserError(f"{cls.op_name()}: field {name!r} is missing")
         return cls(**{n: _decode(wanted[n], v, f"{cls.op_name()}.{n}") for n, v in given.items()})
+
+
+@functools.cache
+def _spelled(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def _shown(value: object) -> str:

@@ -61,8 +61,8 @@ class Ledger:
 
     outstanding: Counter[MemmapOrigin] = field(default_factory=Counter)
     breaches: list[Entry] = field(default_factory=list)
-    operation: str = "boot"
-    """The operation in flight, for the blame."""
+    operation: object = "boot"
+    """The operation in flight, for the blame; put into words only if it is to blame."""
     cause: Cause = Cause.NONE
     """Under which circumstance memory is freed right now."""
 
@@ -76,7 +76,7 @@ class Ledger:
 
     def breach(self, law: Law, pfns: PfnRange, cause: Cause = Cause.NONE) -> None:
         """Write down, once, that *law* was broken for the page that describes *pfns*."""
-        entry = Entry(law, pfns, cause or self.cause, self.operation)
+        entry = Entry(law, pfns, cause or self.cause, str(self.operation))
         if all(old[:3] != entry[:3] for old in self.breaches):
             self.breaches.append(entry)
 

@@ -44,13 +44,16 @@ class Vmemmap(RunTable):
     one page of them can back one page of vmemmap only, so nothing is lost.
     """
 
-    __slots__ = ("unused_pmd_start",)
+    __slots__ = ("_live", "_print", "unused_pmd_start")
 
     INDEX = {name: index for index, name in enumerate(COLUMNS)}
     ABSENT = np.array([0, 0, 0, NOWHERE, 0, 0, 0, 0], np.int64)
 
     def __init__(self, everything: PfnRange) -> None:
         super().__init__(everything)
+        # What follows from the rows, until one is written: most operations write none.
+        self._live: dict[MemmapOrigin, int] | None = None
+        self._print: bytes | None = None
         self.unused_pmd_start = NOWHERE
         """``unused_pmd_start``: from here to the end of its huge page vmemmap is unused,
         though not marked yet; -1 if nothing is."""
@@ -58,12 +61,25 @@ class Vmemmap(RunTable):
     def copy(self) -> Vmemmap:
         """An independent copy."""
         twin = super().copy()
+        twin._live, twin._print = self._live, self._print
         twin.unused_pmd_start = self.unused_pmd_start
         return twin
 
+    def cut(self, pages: PfnRange) -> slice:
+        """As every table does; what was known of the rows is not any more."""
+        self._live = self._print = None
+        return super().cut(pages)
+
+    def merge(self) -> None:
+        """Join equal neighbours."""
+        self._print = None
+        super().merge()
+
     def fingerprint(self) -> bytes:
         """The same for equal tables, in any process."""
-        return super().fingerprint() + self.unused_pmd_start.to_bytes(8, "little", signed=True)
+        if self._print is None:
+            self._print = super().fingerprint()
+        return self._print + self.unused_pmd_start.to_bytes(8, "little", signed=True)
 
     def runs_of(self, pages: PfnRange) -> list[tuple[PfnRange, dict[str, int]]]:
         """The mapped part of *pages*, run by run, with the columns of each."""
@@ -78,9 +94,11 @@ class Vmemmap(RunTable):
 
     def live_pages(self) -> dict[MemmapOrigin, int]:
         """Pages in use, by where they came from; one that is shared counts once."""
-        live = np.zeros(len(ORIGINS) + 1, np.int64)
-        np.add.at(live, self.column("origin"), self.owned_pages())
-        return dict(zip(ORIGINS, live[1:].tolist(), strict=True))
+        if self._live is None:
+            live = np.zeros(len(ORIGINS) + 1, np.int64)
+            np.add.at(live, self.column("origin"), self.owned_pages())
+            self._live = dict(zip(ORIGINS, live[1:].tolist(), strict=True))
+        return self._live
 
     def owned_pages(self) -> Pfns:
         """(nr_runs,): pages that back each run and no run before it.
