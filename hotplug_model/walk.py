@@ -249,7 +249,7 @@ def explore_in_processes(
     )
     pending: deque[Future[Walked]] = deque()
     try:
-        with ignored_interrupts():
+        with blocked_interrupts():
             pending += [pool.submit(walk_chunk, c) for c in islice(chunks, 2 * request.workers)]
         while pending:
             tried, found = wait_for(pending[0], lambda: on_step(coverage))
@@ -276,16 +276,16 @@ def wait_for(future: Future[Walked], meanwhile: Callable[[], None]) -> Walked:
 
 
 @contextlib.contextmanager
-def ignored_interrupts() -> Iterator[None]:
-    """Processes that start in here never see Ctrl-C: it is the first one's business."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def blocked_interrupts() -> Iterator[None]:
+    """Processes that start in here never see Ctrl-C: it is the first one's business.
+
+    They inherit the mask. The first one gets at the end what was pressed meanwhile.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 Named: TypeAlias = tuple[WalkRequest, str | None, tuple[str, ...], tuple[str, ...], float]

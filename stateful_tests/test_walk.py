@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -294,6 +295,18 @@ def test_ctrl_c_ends_a_walk_with_130_and_no_traceback(seconds: float, arguments:
     code, printed = interrupted(["walk", "--geometry", "x86_64", *arguments], seconds)
     assert code == 130, printed
     assert "Traceback" not in printed
+
+
+def test_ctrl_c_while_workers_start_is_not_lost() -> None:
+    with pytest.raises(KeyboardInterrupt), walking.blocked_interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_workers_never_see_ctrl_c() -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    with walking.blocked_interrupts():
+        worker = subprocess.Popen([sys.executable, "-c", code])
+    assert worker.wait() == 0
 
 
 def interrupt(*_: object) -> None:
