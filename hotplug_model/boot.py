@@ -22,6 +22,8 @@ class BootLayout:
     """System RAM with the node each range belongs to."""
     window: tuple[PfnRange, ...]
     """Where operations are drawn; whole sections."""
+    reserved: tuple[PfnRange, ...] = ()
+    """RAM that was allocated before there was a buddy allocator: ``memblock.reserved``."""
     firmware: tuple[tuple[str, PfnRange], ...] = ()
     """Other firmware regions in /proc/iomem, by name; none of them is busy."""
     nodes: int = 1
@@ -44,7 +46,8 @@ class BootLayout:
 
     def validate(self, geometry: Geometry) -> None:
         """Raise :class:`UserError` unless the layout fits *geometry*."""
-        every = [*(pfns for pfns, _ in self.ram), *self.window, *(r for _, r in self.firmware)]
+        every = [*(pfns for pfns, _ in self.ram), *self.reserved, *self.window]
+        every += [pfns for _, pfns in self.firmware]
         for pfns in every:
             if pfns.nr_pages <= 0 or not geometry.all_pfns.contains(pfns):
                 raise UserError(f"boot: {pfns} is empty or outside {geometry.all_pfns}")
@@ -53,6 +56,8 @@ class BootLayout:
         for first, second in pairwise(regions):
             if first.overlaps(second):
                 raise UserError(f"boot: {first} and {second} overlap")
+        if not all(any(r.contains(pfns) for r in ram) for pfns in self.reserved):
+            raise UserError("boot: each reserved range must lie in one range of ram")
         if not ram or ram != sorted(ram) or not self.window:
             raise UserError("boot: ram and window must not be empty, ram must be sorted")
         if not all(pfns.is_aligned(geometry.pages_per_section) for pfns in self.window):
@@ -133,6 +138,14 @@ def collision(geometry: Geometry) -> BootLayout:
     sections = search_sections(geometry)
     ram = ((sections[0], 0), (_part(sections[1], 0, 2), 0))
     return BootLayout(ram=ram, window=tuple(sections))
+
+
+@layout
+def boot_reserved(geometry: Geometry) -> BootLayout:
+    """Two full sections of RAM, of the second of which boot allocated the last half."""
+    sections = search_sections(geometry)
+    ram = ((sections[0], 0), (sections[1], 0))
+    return BootLayout(ram=ram, window=tuple(sections), reserved=(_part(sections[1], 2, 4),))
 
 
 @layout

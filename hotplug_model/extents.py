@@ -31,7 +31,7 @@ USAGE = int(SectionFlag.USAGE)
 INITIALISED = int(PageContent.INITIALISED)
 GARBAGE, UNUSED = int(PageContent.GARBAGE), int(PageContent.UNUSED)
 DEVICE = int(ZoneType.ZONE_DEVICE)
-PG_RESERVED = int(PageFlag.PG_reserved)
+HOLE, MANAGED = int(PageFlag.HOLE), int(PageFlag.MANAGED)
 NR_ZONES = len(ZoneType)
 
 
@@ -263,11 +263,15 @@ class Extents:
         return rows
 
     @cached_property
+    def is_managed(self) -> ExtentMask:
+        """What the buddy allocator was given, in use or free."""
+        rows: ExtentMask = (self.page_flags & MANAGED) != 0
+        return rows
+
+    @cached_property
     def is_boot_hole(self) -> ExtentMask:
         """Struct pages set up at boot for pfns that are no memory."""
-        reserved = (self.page_flags & PG_RESERVED) != 0
-        device = self.zone == DEVICE
-        rows: ExtentMask = self.initialised & self.is_early & reserved & ~device
+        rows: ExtentMask = self.initialised & ((self.page_flags & HOLE) != 0)
         return rows
 
     @cached_property

@@ -38,11 +38,22 @@ class SectionFlag(IntFlag):
 
 
 class PageFlag(IntFlag):
-    """Bits of ``page->flags`` and page types that hotplug cares about."""
+    """Bits of ``page->flags`` and page types that hotplug cares about.
+
+    ``MANAGED`` and ``HOLE`` are ours: what is true of the page, whatever its flags say.
+    """
 
     PG_reserved = 1
     PG_offline = 2
     PG_vmemmap_self_hosted = 4
+    PG_hwpoison = 8
+    """Its memory is broken."""
+    PG_dirty = 16
+    """With PG_offline, virtio-mem's mark for a page that was never online."""
+    MANAGED = 32
+    """__free_pages_core() gave it to the buddy allocator: managed_pages counts it."""
+    HOLE = 64
+    """Boot set it up for a pfn behind which no memory is."""
 
 
 class PageContent(IntEnum):

@@ -212,17 +212,29 @@ class Kernel:
             for zone_type, span, present in found:
                 zone = node.zones[zone_type]
                 zone.zone_start_pfn, zone.spanned_pages = span.start_pfn, span.nr_pages
-                zone.present_pages = zone.managed_pages = present
+                zone.present_pages = present
+                zone.managed_pages = present - self._boot_reserved(nid, span)
                 node.node_present_pages += present
             if found:
                 node.node_start_pfn = found[0][1].start_pfn
                 node.node_spanned_pages = found[-1][1].end_pfn - node.node_start_pfn
 
+    def _boot_reserved(self, nid: int, pfns: PfnRange) -> int:
+        """Pages of a node in *pfns* that memblock keeps from the buddy allocator."""
+        own = [ram.intersection(pfns) for ram, owner in self.layout.ram if owner == nid]
+        parts = (part.intersection(kept) for part in own for kept in self.layout.reserved)
+        return sum(max(0, part.nr_pages) for part in parts)
+
     def _boot_memmap(self) -> None:
         """memmap_init(): a hole takes the zone of the RAM behind it, the last one's tail
-        that of the RAM before it."""
+        that of the RAM before it. What memblock holds is reserved, all else is freed.
+
+        Source: memmap_init(), init_unavailable_range(); memblock_free_all(),
+        memmap_init_reserved_pages() in mm/memblock.c.
+        """
         size = self.geometry.pages_per_section
         mapped = self.pfns.copy()
+        hole_flags = PageFlag.PG_reserved | PageFlag.HOLE
         parts = [
             (ram.intersection(limits), zone, nid)
             for ram, nid in self.layout.ram
@@ -232,12 +244,14 @@ class Kernel:
         hole_start = 0
         for part, zone, nid in parts:
             hole = PfnRange(hole_start, part.start_pfn)
-            self._init_boot_pages(mapped, hole, zone, nid, PageFlag.PG_reserved)
-            self._init_boot_pages(mapped, part, zone, nid, 0)
+            self._init_boot_pages(mapped, hole, zone, nid, hole_flags)
+            self._init_boot_pages(mapped, part, zone, nid, PageFlag.MANAGED)
             hole_start = part.end_pfn
         _, zone, nid = parts[-1]
         tail = PfnRange(hole_start, -(-hole_start // size) * size)
-        self._init_boot_pages(mapped, tail, zone, nid, PageFlag.PG_reserved)
+        self._init_boot_pages(mapped, tail, zone, nid, hole_flags)
+        for pfns in self.layout.reserved:
+            self.pfns.write(pfns, page_flags=PageFlag.PG_reserved, refcount=1)
 
     def _init_boot_pages(
         self, mapped: PfnTable, pfns: PfnRange, zone: ZoneType, nid: int, flags: int
@@ -251,10 +265,10 @@ class Kernel:
         ):
             if origin != MemmapOrigin.NONE:
                 part = PfnRange(start, end).intersection(pfns)
-                if flags and self.layout.holes_in_zone:
+                if flags & PageFlag.HOLE and self.layout.holes_in_zone:
                     self.pfns.write(part, content=PageContent.ZEROED)
                     continue
-                refs = 1 if flags else 0
+                refs = 1 if flags & PageFlag.HOLE else 0
                 self.pfns.write(part, zone=zone, nid=nid, page_flags=flags, refcount=refs)
 
     def _boot_vmemmap(self) -> None:

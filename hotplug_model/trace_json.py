@@ -117,6 +117,10 @@ def boot_to_json(boot: BootLayout) -> dict[str, Any]:
     plain = {f.name: getattr(boot, f.name) for f in dataclasses.fields(BootLayout)}
     plain["ram"] = [[*_pair(pfns), nid] for pfns, nid in boot.ram]
     plain["window"] = [_pair(pfns) for pfns in boot.window]
+    # A later field: left out where it is empty, so that older traces stay as they are.
+    del plain["reserved"]
+    if boot.reserved:
+        plain["reserved"] = [_pair(pfns) for pfns in boot.reserved]
     plain["firmware"] = [[name, *_pair(pfns)] for name, pfns in boot.firmware]
     plain["memhp_default_state"] = boot.memhp_default_state.label
     return plain
@@ -132,6 +136,7 @@ def boot_from_json(raw: dict[str, Any], geometry: Geometry) -> BootLayout:
     boot = BootLayout(
         ram=tuple((_range(r[:2]), _int(r[2])) for r in _rows(raw, "ram", 3)),
         window=tuple(_range(r) for r in _rows(raw, "window", 2)),
+        reserved=tuple(_range(r) for r in _rows(raw, "reserved", 2)),
         firmware=tuple((_name(r[0]), _range(r[1:])) for r in _rows(raw, "firmware", 3)),
         nodes=_get(raw, "nodes", int, 1),
         sections_per_block=_get(raw, "sections_per_block", int, 1),
@@ -141,6 +146,7 @@ def boot_from_json(raw: dict[str, Any], geometry: Geometry) -> BootLayout:
     )
     _refuse_huge([*(r for r, _ in boot.ram)], geometry, "boot: ram")
     _refuse_huge([*boot.window], geometry, "boot: window")
+    _refuse_huge([*boot.reserved], geometry, "boot: reserved")
     _refuse_huge([r for _, r in boot.firmware], geometry, "boot: firmware")
     boot.validate(geometry)
     return boot
@@ -258,7 +264,8 @@ def _found(raw: dict[str, Any]) -> dict[str, str | int]:
 
 
 def _rows(raw: dict[str, Any], name: str, length: int) -> list[list[Any]]:
-    rows = _get(raw, name, list, []) if name == "firmware" else _get(raw, name, list)
+    optional = name in ("firmware", "reserved")
+    rows = _get(raw, name, list, []) if optional else _get(raw, name, list)
     if len(rows) > 100 or not all(isinstance(r, list) and len(r) == length for r in rows):
         raise UserError(f"boot: {name} must be at most 100 lists of {length}")
     return list(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from hotplug_model.flags import BlockState, MemmapOrigin, PageContent, PageFlag,
 from hotplug_model.geometry import GEOMETRIES, TINY
 from hotplug_model.kernel import BOOT_SECTION, Kernel
 from hotplug_model.pfn import PfnRange
-from stateful_tests.kernels import HOLE, A, B, C, D, boot, layout, pages
+from stateful_tests.kernels import HOLE, A, B, C, D, boot, do, layout, offline, pages
 
 DMA, DMA32, NORMAL = ZoneType.ZONE_DMA, ZoneType.ZONE_DMA32, ZoneType.ZONE_NORMAL
 each_layout = pytest.mark.parametrize("name", LAYOUTS.names())
@@ -32,6 +33,7 @@ INVALID: dict[str, dict[str, Any]] = {
     "firmware beyond the end": {"firmware": (("pmem", pages(24, 40)),)},
     "RAM twice": {"ram": ((A, 0), (pages(4, 12), 0))},
     "firmware in RAM": {"firmware": (("pmem", pages(4, 8)),)},
+    "reserved memory that is no RAM": {"reserved": (pages(10, 14),)},
     "no RAM": {"ram": ()},
     "no window": {"window": ()},
     "RAM out of order": {"ram": ((B, 0), (A, 0))},
@@ -94,13 +96,35 @@ def test_a_subsection_that_ram_touches_is_populated() -> None:
     assert x.where(x.subsection) == (pages(0, 12),)
 
 
+# Memory that boot keeps
+
+
+def test_ram_that_memblock_kept_is_reserved_and_present_but_not_managed() -> None:
+    kernel = boot("boot-reserved")
+    assert kernel.layout.reserved == (pages(12, 16),)
+    assert column(kernel, "page_flags", pages(12, 16)) == {PageFlag.PG_reserved}
+    assert column(kernel, "refcount", pages(12, 16)) == {1}
+    zone = kernel.zone(0, NORMAL)
+    assert (zone.present_pages, zone.managed_pages) == (14, 10)
+
+
+def test_all_other_ram_is_managed() -> None:
+    x = boot("boot-reserved").extents()
+    assert x.where(x.is_managed) == (pages(0, 12),)
+
+
+def test_memory_that_boot_keeps_cannot_go_offline() -> None:
+    assert do(boot("boot-reserved"), offline(1)) == errno.EBUSY
+    assert do(boot("two-nodes"), offline(1)) is None
+
+
 # Holes
 
 
 def test_a_hole_behind_the_last_ram_takes_its_zone_and_is_reserved() -> None:
     kernel = boot()
     assert column(kernel, "zone", HOLE) == {NORMAL}
-    assert column(kernel, "page_flags", HOLE) == {PageFlag.PG_reserved}
+    assert column(kernel, "page_flags", HOLE) == {PageFlag.PG_reserved | PageFlag.HOLE}
     assert column(kernel, "refcount", HOLE) == {1}
     x = kernel.extents()
     assert x.where(x.is_boot_hole) == (HOLE,)
@@ -119,7 +143,7 @@ def test_a_hole_takes_the_node_of_the_ram_behind_it() -> None:
 def test_a_hole_before_the_first_ram_takes_its_zone() -> None:
     kernel = two_nodes(((pages(4, 8), 1),))
     assert column(kernel, "nid", pages(0, 4)) == {1}
-    assert column(kernel, "page_flags", pages(0, 4)) == {PageFlag.PG_reserved}
+    assert column(kernel, "page_flags", pages(0, 4)) == {PageFlag.PG_reserved | PageFlag.HOLE}
 
 
 def test_the_tail_of_the_last_section_takes_the_node_of_the_ram_before_it() -> None:

@@ -180,7 +180,8 @@ def test_online_pages_are_in_the_buddy_allocator_and_count() -> None:
     assert flags(kernel, C) & ONLINE
     state = {n: kernel.pfns.at(16, n) for n in ("content", "zone", "refcount", "page_flags")}
     assert state == {
-        "content": PageContent.INITIALISED, "zone": NORMAL, "refcount": 0, "page_flags": 0
+        "content": PageContent.INITIALISED, "zone": NORMAL, "refcount": 0,
+        "page_flags": PageFlag.MANAGED,
     }  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def boot_memmap_was_freed(x: Extents) -> bool:
 @sometimes
 def a_page_is_pinned_in_zone_movable(x: Extents) -> bool:
     """Somebody holds a page that offlining would wait for."""
-    held = x.is_online_ram & (x.refcount > 0) & (x.page_flags == 0)
+    held = x.is_online_ram & (x.refcount > 0) & (x.page_flags == PageFlag.MANAGED)
     return bool((held & (x.zone == ZoneType.ZONE_MOVABLE)).any())
 
 

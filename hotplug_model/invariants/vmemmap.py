@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.extents import Extents
-from hotplug_model.flags import MappingLevel, MemmapOrigin, PageContent, PageFlag, ZoneType
+from hotplug_model.flags import MappingLevel, MemmapOrigin, PageContent
 from hotplug_model.invariants.invariant import law
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.altmap import Altmap
@@ -209,13 +209,8 @@ def self_hosted_memmap_is_nobodys_memory(x: Extents) -> list[PfnRange]:
     own = table.column("origin") >= MemmapOrigin.ALTMAP
     if not own.any():
         return []
-    in_buddy = x.initialised & x.section_has_online & (x.zone != ZoneType.ZONE_DEVICE)
-    in_buddy &= x.subsection & (x.page_flags & ALLOCATED == 0) & (x.refcount == 0)
-    given = x.where(in_buddy)
+    given = x.where(x.is_managed & (x.refcount == 0))
     first = (table.start_pfn + table.column("offset"))[own].tolist()
     last = (table.end_pfn + table.column("offset"))[own].tolist()
     held = [PfnRange(s, e) for s, e in zip(first, last, strict=True)]
     return [pfns for pfns in given if any(pfns.overlaps(each) for each in held)]
-
-
-ALLOCATED = int(PageFlag.PG_reserved | PageFlag.PG_offline | PageFlag.PG_vmemmap_self_hosted)

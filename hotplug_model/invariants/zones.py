@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hotplug_model.arrays import ExtentMask, Pfns
 from hotplug_model.boot import boot_zones
@@ -129,21 +130,46 @@ def present_pages_add_up(x: Extents) -> list[PfnRange]:
     rows = linked(x) & (x.block == ONLINE) & ~x.is_zone_device
     nr_zones = len(x.zone_numbers)
     counted = np.bincount(x.zone_index[rows], x.nr_pages[rows], nr_zones).astype(np.int64)
-    wrong = counted != x.zone_numbers[:, PRESENT]
-    if not wrong.any():
-        return []
-    zones = [zone for _, _, zone in each_zone(x.kernel)]
-    return [zones[index].span for index in np.flatnonzero(wrong)]
+    return spans(x, counted != x.zone_numbers[:, PRESENT])
 
 
 @law()
 def nodes_count_what_their_zones_count(x: Extents) -> list[PfnRange]:
-    """node_present_pages is not the sum of its zones', or managed exceeds present.
+    """node_present_pages is not the sum of its zones'.
 
     Source: adjust_present_page_count(), mm/memory_hotplug.c.
     """
     nodes = x.kernel.nodes
     present = nodes.zone_cells[:, :, PRESENT]
     wrong = present.sum(axis=1) != nodes.node_cells[:, PRESENT]
-    wrong |= (nodes.zone_cells[:, :, MANAGED] > present).any(axis=1)
     return [node.span for nid, node in nodes.items() if wrong[nid]]
+
+
+@law(quiescent=True)
+def managed_pages_add_up(x: Extents) -> list[PfnRange]:
+    """managed_pages of a zone is not the number of pages that its buddy allocator was given.
+
+    Source: __free_pages_core(), adjust_managed_page_count(), mm/page_alloc.c.
+    """
+    rows = x.is_managed
+    nr_zones = len(x.zone_numbers)
+    counted = np.bincount(x.zone_index[rows], x.nr_pages[rows], nr_zones).astype(np.int64)
+    return spans(x, counted != x.zone_numbers[:, MANAGED])
+
+
+@law(quiescent=True)
+def zones_manage_no_more_than_is_present(x: Extents) -> list[PfnRange]:
+    """A zone manages more pages than are present.
+
+    That no more are present than it spans follows from zone_spans_cover_their_pages and
+    present_pages_add_up.
+
+    Source: struct zone, include/linux/mmzone.h.
+    """
+    return spans(x, x.zone_numbers[:, MANAGED] > x.zone_numbers[:, PRESENT])
+
+
+def spans(x: Extents, zones: NDArray[np.bool_]) -> list[PfnRange]:
+    """Where the zones span, of which *zones* is true."""
+    every = [zone for _, _, zone in each_zone(x.kernel)]
+    return [every[index].span for index in np.flatnonzero(zones)]

@@ -112,7 +112,7 @@ def device_online(kernel: Kernel, block_id: int) -> Steps:
             yield from mhp_deinit_memmap_on_memory(kernel, memmap, block.nid, zone_type)
             raise
         if nr_vmemmap:
-            adjust_present_page_count(kernel, block.nid, zone_type, nr_vmemmap, 0)
+            adjust_present_page_count(kernel, block.nid, zone_type, nr_vmemmap)
         block.zone = zone_type
     finally:
         kernel.locks.drop("mem_hotplug")
@@ -136,12 +136,12 @@ def device_offline(kernel: Kernel, block_id: int, unmovable: bool) -> Steps:
     try:
         zone_type = offline_zone(kernel, block_id, rest)
         if nr_vmemmap:
-            adjust_present_page_count(kernel, block.nid, zone_type, -nr_vmemmap, 0)
+            adjust_present_page_count(kernel, block.nid, zone_type, -nr_vmemmap)
         try:
             yield from offline_pages(kernel, rest, block.nid, zone_type, unmovable)
         except KernelRefusal:
             if nr_vmemmap:
-                adjust_present_page_count(kernel, block.nid, zone_type, nr_vmemmap, 0)
+                adjust_present_page_count(kernel, block.nid, zone_type, nr_vmemmap)
             raise
         yield from mhp_deinit_memmap_on_memory(kernel, memmap, block.nid, zone_type)
         shrunk = kernel.rules.remove_pfn_range_from_zone_at_offline

@@ -7,7 +7,11 @@ import errno
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import NotifierAction, PageFlag, SectionFlag, ZoneType
 from hotplug_model.kernel import Kernel
-from hotplug_model.mm.page_alloc import generic_online_page
+from hotplug_model.mm.page_alloc import (
+    adjust_managed_page_count,
+    generic_online_page,
+    offline_isolated_pages,
+)
 from hotplug_model.mm.sparse import offline_mem_sections, online_mem_sections
 from hotplug_model.mm.zones import (
     adjust_present_page_count,
@@ -60,7 +64,7 @@ def online_pages(kernel: Kernel, pfns: PfnRange, nid: int, zone_type: ZoneType) 
     yield "generic_online_page"
     online_mem_sections(kernel, pfns)
     yield "online_mem_sections"
-    adjust_present_page_count(kernel, nid, zone_type, pfns.nr_pages, pfns.nr_pages)
+    adjust_present_page_count(kernel, nid, zone_type, pfns.nr_pages)
     yield "adjust_present_page_count"
     memory_notify(kernel, NotifierAction.MEM_ONLINE, pfns)
 
@@ -90,7 +94,9 @@ def offline_pages(
         raise
     offline_mem_sections(kernel, pfns)
     yield "offline_mem_sections"
-    adjust_present_page_count(kernel, nid, zone_type, -pfns.nr_pages, -pfns.nr_pages)
+    offline_isolated_pages(kernel, pfns)
+    adjust_managed_page_count(kernel, pfns.start_pfn, -pfns.nr_pages)
+    adjust_present_page_count(kernel, nid, zone_type, -pfns.nr_pages)
     yield "adjust_present_page_count"
     memory_notify(kernel, NotifierAction.MEM_OFFLINE, pfns)
     if kernel.rules.remove_pfn_range_from_zone_at_offline:

@@ -119,8 +119,23 @@ def idle_device_ref(kernel: Kernel, pgmap: DevPagemap) -> int:
 
 
 def generic_online_page(kernel: Kernel, pfns: PfnRange) -> None:
-    """Hand *pfns* to the buddy allocator: count 0, neither reserved nor offline.
+    """Hand *pfns* to the buddy allocator: count 0, neither reserved nor offline, managed.
 
     Source: generic_online_page(), __free_pages_core().
     """
-    kernel.pfns.write(pfns, page_flags=0, refcount=0)
+    kernel.pfns.write(pfns, page_flags=PageFlag.MANAGED, refcount=0)
+    adjust_managed_page_count(kernel, pfns.start_pfn, pfns.nr_pages)
+
+
+def adjust_managed_page_count(kernel: Kernel, pfn: int, count: int) -> None:
+    """Let the zone of the page at *pfn* manage *count* pages more."""
+    nid, zone = kernel.pfns.at(pfn, "nid"), ZoneType(kernel.pfns.at(pfn, "zone"))
+    kernel.zone(nid, zone).managed_pages += count
+
+
+def offline_isolated_pages(kernel: Kernel, pfns: PfnRange) -> None:
+    """Take *pfns* out of the buddy allocator for good.
+
+    Source: __offline_isolated_pages().
+    """
+    kernel.pfns.clear_bits(pfns, "page_flags", PageFlag.MANAGED)

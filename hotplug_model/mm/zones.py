@@ -145,12 +145,10 @@ def update_pgdat_span(node: Node) -> None:
 
 
 def adjust_present_page_count(
-    kernel: Kernel, nid: int, zone_type: ZoneType, nr_pages: int, managed: int
+    kernel: Kernel, nid: int, zone_type: ZoneType, nr_pages: int
 ) -> None:
-    """Add *nr_pages* present and *managed* managed pages to a zone and its node."""
-    zone = kernel.zone(nid, zone_type)
-    zone.present_pages += nr_pages
-    zone.managed_pages += managed
+    """Add *nr_pages* present pages to a zone and its node."""
+    kernel.zone(nid, zone_type).present_pages += nr_pages
     kernel.nodes[nid].node_present_pages += nr_pages
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from hotplug_model.errors import KernelRefusal
+from hotplug_model.flags import PageFlag
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops.draw import pick
 from hotplug_model.ops.op import Chooser, Op
@@ -19,13 +20,15 @@ MAX_PINNED = 2
 def held_pages(kernel: Kernel) -> list[PfnRange]:
     """Online pages with a reference."""
     x = kernel.extents()
-    return list(x.where(x.is_online_ram & x.online_page & (x.refcount > 0) & (x.page_flags == 0)))
+    held = x.is_online_ram & (x.page_flags == PageFlag.MANAGED)
+    return list(x.where(held & x.online_page & (x.refcount > 0)))
 
 
 def idle_pages(kernel: Kernel) -> list[PfnRange]:
     """Ranges of online pages that nobody holds."""
     x = kernel.extents()
-    return list(x.where(x.is_online_ram & x.online_page & (x.refcount == 0)))
+    free = x.is_online_ram & (x.page_flags == PageFlag.MANAGED)
+    return list(x.where(free & x.online_page & (x.refcount == 0)))
 
 
 @dataclass(frozen=True)
