@@ -10,12 +10,15 @@ import pytest
 from hotplug_model.boot import BootLayout
 from hotplug_model.checker import QUIESCENT, Checker, Outcome
 from hotplug_model.defects import DEFECTS
-from hotplug_model.flags import MemmapOrigin, SectionFlag, ZoneType
+from hotplug_model.flags import BlockState, MemmapOrigin, SectionFlag, ZoneType
 from hotplug_model.invariants import INVARIANTS
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
+from hotplug_model.ops.memory_block import VetoMemoryNotifier
+from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.ops.pages import PinPages
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
 from stateful_tests.kernels import HOLE, B, C, D, add, boot, device, layout, offline, online, pages
@@ -32,6 +35,15 @@ HALF_A_PAGEBLOCK = (
     online(9, "online"),
 )
 """With 64K pages a section is one pageblock; the zone has to span all of it."""
+TWO_ONLINE = (
+    add(pages(16, 32)),
+    online(2),
+    online(3),
+    PinPages(pages(24, 25)),
+    VetoMemoryNotifier(online=True, offline=False),
+    OfflineAndRemoveMemory(pages(16, 32), unmovable=False),
+)
+"""The second block has a page that cannot move, and the first must not come back."""
 LOST = (add(C), online(2), offline(2))
 """NORMAL grows over C and shrinks back to one pfn short of its old end."""
 
@@ -120,6 +132,9 @@ SHOWN: dict[str, Shown] = {
     "shrinking-samples-one-pfn-a-subsection": Shown(
         LOST, "shrink_zone_span", {"zone_spans_cover_their_pages"},
         layout("holes-in-zone"),
+    ),
+    "a-rollback-may-be-vetoed": Shown(
+        TWO_ONLINE, QUIESCENT, {"refusals_leave_the_machine_alone"}, layout()
     ),
     "first-pfn-decides-for-a-pageblock": Shown(
         HALF_A_PAGEBLOCK, "resize_zone_range", {"walkers_take_no_zone_device_page"},
@@ -265,3 +280,24 @@ def test_a_span_that_loses_whole_subsections_is_broken() -> None:
         kernel.zone(0, ZoneType.ZONE_NORMAL).spanned_pages -= 4
 
     assert "zone_spans_cover_their_pages" in broken_too(lose, (add(C),), layout())
+
+
+def test_a_rollback_that_nobody_vetoes_leaves_no_block_offline() -> None:
+    without_veto = TWO_ONLINE[:4] + TWO_ONLINE[5:]
+    checker = Checker(boot())
+    found = [checker.apply(op) for op in without_veto][-1]
+    assert (str(found.refusal), found.violations, found.known) == ("-EBUSY", [], [])
+    assert checker.kernel.blocks[2].state == BlockState.MEM_ONLINE
+
+
+def test_a_refused_add_may_map_again_what_was_lost_below_a_huge_page() -> None:
+    ops = (
+        add(pages(0x80, 0xC0)),
+        device(pages(0xD0, 0xE0)),
+        RemoveMemory(pages(0x80, 0xC0)),
+        add(pages(0x80, 0x100)),
+    )
+    found = outcome(ops, layout("leading-hole", "tiny_56"), "tiny_56")
+    assert (str(found.refusal), found.violations) == ("-EEXIST", [])
+    known = {v.defect for v in found.known if v.invariant == "refusals_leave_the_machine_alone"}
+    assert known == {"add-pages-does-not-unwind", "base-pages-below-a-huge-page"}

@@ -7,7 +7,14 @@ import numpy as np
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.defects.defect import WALKERS_SEE, blamed_on, known_defect, map_state
 from hotplug_model.extents import Extents
-from hotplug_model.flags import BlockState, MemmapOrigin, RefState, SectionFlag, ZoneType
+from hotplug_model.flags import (
+    BlockState,
+    MemmapOrigin,
+    NotifierAction,
+    RefState,
+    SectionFlag,
+    ZoneType,
+)
 from hotplug_model.state.ledger import Cause, Law
 from hotplug_model.state.resource import SYSTEM_RAM
 
@@ -162,6 +169,21 @@ def first_pfn_decides_for_a_pageblock(x: Extents) -> ExtentMask:
         return np.zeros(len(x.start_pfn), bool)
     first = x.row_of(x.start_pfn // size * size)
     return ~x.online_page & x.online_page[first]
+
+
+@known_defect("refusals_leave_the_machine_alone", quiescent=True)
+def a_rollback_may_be_vetoed(x: Extents) -> ExtentMask:
+    """A block that went offline on the way to its removal stays offline.
+
+    offline_and_remove_memory() takes its blocks offline one by one. If one cannot go, those
+    before it are put online again; but a notifier may veto that, and then the kernel only
+    warns.
+
+    Source: offline_and_remove_memory(), try_reonline_memory_block() in mm/memory_hotplug.c.
+    """
+    rows: ExtentMask = x.block == BlockState.MEM_OFFLINE
+    vetoed = NotifierAction.MEM_GOING_ONLINE in x.kernel.vetoes
+    return rows & ~x.section_has_online & vetoed
 
 
 def orphans(x: Extents) -> ExtentMask:

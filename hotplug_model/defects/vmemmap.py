@@ -67,6 +67,7 @@ def shared_page_goes_to_the_last_altmap(x: Extents) -> ExtentMask:
     "populated_device_pages_are_initialised",
     "walkers_read_mapped_pages",
     "markers_claim_no_page_in_use",
+    "refusals_leave_the_machine_alone",
     "memmap_goes_back_to_its_owner",
     "altmaps_account_for_what_they_gave",
     quiescent=True,
