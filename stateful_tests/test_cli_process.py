@@ -58,7 +58,14 @@ def test_replay_reads_stdin() -> None:
     assert result.stdout.startswith("ok -: breaks ")
 
 
-START = "import sys; from hotplug_model.__main__ import main; print(flush=True); sys.exit(main())"
+START = """
+import signal, sys
+# Who runs the tests in the background has SIGINT ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from hotplug_model.__main__ import main
+print(flush=True)
+sys.exit(main())
+"""
 
 
 def interrupted(arguments: list[str], seconds: float) -> tuple[int, str]:

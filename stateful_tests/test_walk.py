@@ -298,8 +298,13 @@ def test_ctrl_c_ends_a_walk_with_130_and_no_traceback(seconds: float, arguments:
 
 
 def test_ctrl_c_while_workers_start_is_not_lost() -> None:
-    with pytest.raises(KeyboardInterrupt), walking.blocked_interrupts():
-        os.kill(os.getpid(), signal.SIGINT)
+    # Tests that run in the background have it ignored.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), walking.blocked_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def test_workers_never_see_ctrl_c() -> None:

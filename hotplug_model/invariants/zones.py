@@ -164,7 +164,7 @@ def zones_manage_no_more_than_is_present(x: Extents) -> list[PfnRange]:
     That no more are present than it spans follows from zone_spans_cover_their_pages and
     present_pages_add_up.
 
-    Source: struct zone, include/linux/mmzone.h.
+    Source: zone_managed_pages(), include/linux/mmzone.h.
     """
     return spans(x, x.zone_numbers[:, MANAGED] > x.zone_numbers[:, PRESENT])
 
