@@ -11,14 +11,15 @@ import argparse
 import importlib
 import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from errno import errorcode
 from inspect import cleandoc
 from itertools import groupby
 from pathlib import Path
-from typing import TypeAlias
 
+from hotplug_model.audit import compare
+from hotplug_model.audit_markdown import series_table
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.defects import DEFECTS
@@ -26,6 +27,7 @@ from hotplug_model.errors import UserError
 from hotplug_model.fates import FATES
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
+from hotplug_model.markdown import Row, Table, code, markdown
 from hotplug_model.ops import OPS, Op
 from hotplug_model.ops.memremap import MemremapPages
 from hotplug_model.pfn import PfnRange
@@ -36,37 +38,7 @@ from hotplug_model.trace import Trace, broken, replay
 from hotplug_model.trace_file import file_name
 from hotplug_model.walkers import WALKERS
 
-Row: TypeAlias = tuple[str, ...]
-
 REGION = re.compile(r"<!-- begin ([\w-]+) -->\n.*?<!-- end \1 -->", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A heading and rows of as many cells."""
-
-    heading: Row
-    rows: Sequence[Row]
-
-
-def markdown(table: Table) -> str:
-    """The table with its columns aligned; the last one, which is prose, is not padded."""
-    rows = [tuple(map(cell, row)) for row in table.rows]
-    widths = [max(map(len, column)) for column in zip(table.heading, *rows, strict=True)]
-    rule = tuple("-" * width for width in widths[:-1])
-    lines = [table.heading, (*rule, "---"), *rows]
-    return "\n".join(padded(row, widths) for row in lines) + "\n"
-
-
-def padded(row: Row, widths: list[int]) -> str:
-    """One line of a table."""
-    cells = [text.ljust(width) for text, width in zip(row[:-1], widths, strict=False)]
-    return f"| {' | '.join([*cells, row[-1]])} |"
-
-
-def cell(text: str) -> str:
-    """*text*, from a docstring, as Markdown on one line."""
-    return " ".join(text.replace("``", "`").replace("|", "\\|").split())
 
 
 def renewed(text: str) -> str:
@@ -231,11 +203,6 @@ def incomparable() -> Table:
     return Table(heading=("not compared", "why"), rows=rows)
 
 
-def code(name: str) -> str:
-    """*name* in code style."""
-    return f"`{name}`"
-
-
 TABLES: dict[str, Callable[[], Table]] = {
     make.__name__: make
     for make in (
@@ -273,7 +240,13 @@ def table(make: Callable[[], Table]) -> Callable[[], str]:
     return lambda: markdown(make())
 
 
+def audit() -> str:
+    """What each way to apply seed 000 makes wrong, on mainline."""
+    return markdown(series_table(compare(None)[1]))
+
+
 REGIONS: dict[str, Callable[[], str]] = {
+    "audit": audit,
     **{kind: table(make) for kind, make in TABLES.items()},
     "report": report,
 }

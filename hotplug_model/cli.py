@@ -29,6 +29,7 @@ COMMANDS = {
     "list": "list",
     "conform": "conform",
     "cost": "cost",
+    "audit": "audit",
 }
 """Subcommand -> module of ``hotplug_model.commands``, imported when it is asked for."""
 
@@ -104,7 +105,22 @@ def make_parser() -> Parser:
     conform.add_argument("--json", action="store_true", help="as JSON")
     what = "count the vmemmap that memory needs, and that coming and going leaks"
     add_cost(commands.add_parser("cost", help=what, description=what, allow_abbrev=False))
+    what = "what each user of PageReserved() decides about each state of a page"
+    audit = commands.add_parser("audit", help=what, description=what, allow_abbrev=False)
+    add_audit(audit)
     return parser
+
+
+def add_audit(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``audit``."""
+    add_kernel(parser)
+    parser.add_argument(
+        "--user", action="append", default=[], metavar="MODULE",
+        help="import your own users of PageReserved() from a module; repeatable",
+    )  # fmt: skip
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON")
+    form.add_argument("--markdown", action="store_true", help="as Markdown tables")
 
 
 def add_kernel(parser: argparse.ArgumentParser) -> None:

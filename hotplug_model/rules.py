@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from hotplug_model.arrays import ExtentMask
     from hotplug_model.extents import Extents
-    from hotplug_model.flags import ZoneType
+    from hotplug_model.flags import PageFlag, ZoneType
     from hotplug_model.kernel import Kernel
     from hotplug_model.pfn import PfnRange
     from hotplug_model.state.memblock import UnusedVmemmap
@@ -58,8 +58,33 @@ class KernelRules:
     """``absent``, ``one_block`` (5.13) or ``per_block`` (6.8)."""
     memmap_on_memory_falls_back: bool
     """Whether an unsupported memmap_on_memory request gets an ordinary memmap."""
-    hotplugged_ram_is_reserved: bool
-    """Whether System RAM is PG_reserved (else PageOffline) until it is online."""
+    hotplugged_ram_flag: PageFlag
+    """How memmap_init_range() marks System RAM until it is online."""
+    zone_device_flag: PageFlag
+    """How pages of ZONE_DEVICE are marked."""
+    offlining_reserves: bool
+    """Whether offlined pages are PG_reserved."""
+    kvm_is_reserved_pfn: str
+    """What KVM asks before it touches a struct page: ``reserved``, ``online`` (seed 000),
+    ``not_device`` (5.4), or nothing any more: ``absent``. See ``hotplug_model.users``."""
+    kvm_is_mmio_pfn: str
+    """``reserved`` or ``online`` (seed 000)."""
+    is_invalid_reserved_pfn: str
+    """``reserved`` or ``online`` (seed 000)."""
+    check_page_span: str
+    """``reserved``, ``not_device`` (seed 000) or ``absent``."""
+    gasket_release_page: str
+    """``reserved``, ``not_device`` (seed 000) or ``absent``."""
+    transfer_complete_cb: str
+    """``reserved``, ``not_device`` (seed 000) or ``absent``."""
+    kvmppc_book3s_instantiate_page: str
+    """``reserved``, ``online`` (seed 000) or ``absent``."""
+    hash_page_do_lazy_icache: str
+    """``reserved`` or ``online`` (seed 000)."""
+    maybe_pte_to_page: str
+    """``reserved`` or ``online`` (seed 000)."""
+    ioremap_check_ram: str
+    """``reserved`` or ``online`` (seed 000)."""
     idle_device_private_ref: int
     """Reference count of a device-private or coherent page right after init."""
     early_memmap_kept: bool

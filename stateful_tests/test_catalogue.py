@@ -8,12 +8,13 @@ import pytest
 
 from hotplug_model import catalogue
 from hotplug_model.__main__ import main
-from hotplug_model.catalogue import REGIONS, TABLES, Table, kernel_source, markdown, renewed
+from hotplug_model.catalogue import REGIONS, TABLES, kernel_source, renewed
 from hotplug_model.changes import CHANGES
 from hotplug_model.cli import LISTS
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import UserError
 from hotplug_model.invariants import INVARIANTS
+from hotplug_model.markdown import Table, cell, markdown
 from hotplug_model.ops import OPS
 from hotplug_model.walkers import WALKERS
 
@@ -94,7 +95,7 @@ def test_columns_are_aligned_but_for_the_last() -> None:
 
 
 def test_a_cell_is_one_line_of_markdown() -> None:
-    assert catalogue.cell("``a`` |\n  b") == "`a` \\| b"
+    assert cell("``a`` |\n  b") == "`a` \\| b"
 
 
 def test_only_what_stands_between_markers_is_renewed() -> None:

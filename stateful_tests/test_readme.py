@@ -37,7 +37,7 @@ SET_UP = [line for line in SHELL if line.startswith("python3 -m venv ")]
 
 def test_the_readme_has_all_that_is_tested_here() -> None:
     assert sorted(EXAMPLES) == [
-        "my_marks.py", "my_patch.py", "test_my_invariant.py", "test_my_operation.py",
+        "my_marks.py", "my_patch.py", "my_user.py", "test_my_invariant.py", "test_my_operation.py",
         "test_my_walker.py",
     ]  # fmt: skip
     assert (len(SET_UP), len(COMMANDS) > 5) == (2, True)
@@ -151,6 +151,16 @@ def test_marking_the_rest_is_not_enough(tmp_path: Path) -> None:
     trace = str(ROOT / "regressions" / "seed004-unpopulated-unmarked.json")
     result = run_example(tmp_path, "hotplug_model", "replay", trace, *own)
     assert (result.returncode, "now holds" in result.stdout) == (1, True)
+
+
+def test_the_user_is_audited(tmp_path: Path) -> None:
+    assert len(EXAMPLES["my_user.py"].splitlines()) < 20
+    (command,) = (line for line in COMMANDS if "--user my_user" in line)
+    result = run_example(tmp_path, "hotplug_model", *shlex.split(command, comments=True)[1:])
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "my_driver_release (drivers/my_driver.c), dirtied: is wrong of p fs_dax, q generic" in (
+        result.stdout
+    )
 
 
 # The roads not taken

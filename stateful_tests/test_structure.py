@@ -83,17 +83,20 @@ def inside(names: set[str], *packages: str) -> set[str]:
 DRIVERS = (
     "machine", "check", "cli", "commands", "report", "pytest_plugin", "exhaust", "explore",
     "minimise", "trace", "trace_json", "trace_file", "recorded", "coverage", "verdict", "walk",
-    "fates", "cost",
+    "fates", "cost", "audit", "scenes",
     "__main__",
 )  # fmt: skip
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "state": ("mm", "ops", "walkers", "invariants", "kernel", "checker", "changes", *DRIVERS),
     "mm": ("ops", "walkers", "invariants", "checker", "changes", "memo", "defects", *DRIVERS),
-    "ops": ("walkers", "invariants", "checker", "changes", "memo", "defects", *DRIVERS),
-    "walkers": ("ops", "mm", "invariants", "checker", "changes", "memo", "defects", *DRIVERS),
+    "ops": ("walkers", "users", "invariants", "checker", "changes", "memo", "defects", *DRIVERS),
+    "users": ("ops", "mm", "invariants", "checker", "changes", "memo", "defects", *DRIVERS),
+    "walkers": (
+        "users", "ops", "mm", "invariants", "checker", "changes", "memo", "defects", *DRIVERS,
+    ),
     "invariants": ("ops", "mm", "checker", "changes", "memo", "defects", *DRIVERS),
     "changes": ("ops", "walkers", "invariants", "checker", "memo", "defects", *DRIVERS),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)
@@ -157,7 +160,7 @@ def test_loads_no_heavy_package(code: str) -> None:
 
 # Sizes live in geometry.py
 
-SIZED = ("mm", "state", "ops", "invariants", "walkers", "defects")
+SIZED = ("mm", "state", "ops", "invariants", "walkers", "users", "defects")
 SIZES = {
     value
     for geometry in GEOMETRIES
@@ -181,7 +184,7 @@ def literals(path: Path) -> set[int]:
 
 def test_no_other_file_knows_a_size() -> None:
     files = [path for package in SIZED for path in (ROOT / package).rglob("*.py")]
-    files += [ROOT / f"{name}.py" for name in ("boot", "kernel", "extents", "memo")]
+    files += [ROOT / f"{name}.py" for name in ("boot", "kernel", "extents", "memo", "page_state")]
     assert {4096, 32768, 512} <= SIZES
     for path in files:
         assert literals(path) & (SIZES | SHIFTS) == set(), path

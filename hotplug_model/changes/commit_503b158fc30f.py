@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hotplug_model.changes.change import undoing
+from hotplug_model.flags import PageFlag
 from hotplug_model.rules import KernelRules
 
 
@@ -15,4 +16,4 @@ from hotplug_model.rules import KernelRules
 )
 def reserve_until_online(rules: KernelRules) -> KernelRules:
     """Hotplugged System RAM is PG_reserved until it is online."""
-    return replace(rules, hotplugged_ram_is_reserved=True)
+    return replace(rules, hotplugged_ram_flag=PageFlag.PG_reserved)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from hotplug_model.boot import LAYOUTS
-from hotplug_model.catalogue import TABLES, first_line, kernel_source, markdown, since, source_of
+from hotplug_model.catalogue import TABLES, first_line, kernel_source, since, source_of
 from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.defects import DEFECTS
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.invariants import INVARIANTS, SOMETIMES
+from hotplug_model.markdown import markdown
 from hotplug_model.ops import OPS
 from hotplug_model.report.lines import WIDTH
 from hotplug_model.walkers import WALKERS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hotplug_model.flags import PageFlag
 from hotplug_model.mm.base_memory import cached_block_zone
 from hotplug_model.mm.pfn_to_online_page import pfn_to_online_page
 from hotplug_model.mm.zones import resize_zone_range, shrink_zone_span
@@ -24,7 +25,19 @@ MAINLINE = KernelRules(
     mhp_range_allowed_first=True,
     memmap_on_memory="per_block",
     memmap_on_memory_falls_back=True,
-    hotplugged_ram_is_reserved=False,
+    hotplugged_ram_flag=PageFlag.PG_offline,
+    zone_device_flag=PageFlag.PG_reserved,
+    offlining_reserves=False,
+    kvm_is_reserved_pfn="absent",
+    kvm_is_mmio_pfn="reserved",
+    is_invalid_reserved_pfn="reserved",
+    check_page_span="absent",
+    gasket_release_page="absent",
+    transfer_complete_cb="absent",
+    kvmppc_book3s_instantiate_page="absent",
+    hash_page_do_lazy_icache="reserved",
+    maybe_pte_to_page="reserved",
+    ioremap_check_ram="reserved",
     idle_device_private_ref=0,
     early_memmap_kept=True,
     boot_usage_kept=True,

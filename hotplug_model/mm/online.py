@@ -93,6 +93,8 @@ def offline_pages(
         memory_notify(kernel, NotifierAction.MEM_CANCEL_OFFLINE, pfns)
         raise
     offline_mem_sections(kernel, pfns)
+    if kernel.rules.offlining_reserves:
+        kernel.pfns.set_bits(pfns, "page_flags", PageFlag.PG_reserved)
     yield "offline_mem_sections"
     offline_isolated_pages(kernel, pfns)
     adjust_managed_page_count(kernel, pfns.start_pfn, -pfns.nr_pages)

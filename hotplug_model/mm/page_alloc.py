@@ -57,13 +57,13 @@ def memmap_init_range(
             first += altmap.reserve
         end = min(pfns.end_pfn, altmap.base_pfn + altmap.offset)
         pfns = PfnRange(first, end)
-    reserved = zone == ZoneType.ZONE_DEVICE or kernel.rules.hotplugged_ram_is_reserved
+    device = zone == ZoneType.ZONE_DEVICE
     kernel.pfns.write(
         pfns,
         content=PageContent.INITIALISED,
         zone=zone,
         nid=nid,
-        page_flags=PageFlag.PG_reserved if reserved else PageFlag.PG_offline,
+        page_flags=kernel.rules.zone_device_flag if device else kernel.rules.hotplugged_ram_flag,
         refcount=1,
         page_pgmap=NO_PGMAP,
     )
@@ -82,7 +82,7 @@ def memmap_init_zone_device(kernel: Kernel, pgmap_id: int, range_id: int) -> Ste
             content=PageContent.INITIALISED,
             zone=ZoneType.ZONE_DEVICE,
             nid=pgmap.nid,
-            page_flags=PageFlag.PG_reserved,
+            page_flags=kernel.rules.zone_device_flag,
             refcount=idle_device_ref(kernel, pgmap),
             page_pgmap=pgmap_id,
         )

@@ -1,0 +1,23 @@
+"""mm/memory-failure.c: who maps a page that broke."""
+
+from __future__ import annotations
+
+from hotplug_model.arrays import ExtentMask
+from hotplug_model.extents import Extents
+from hotplug_model.page_state import Decision, PageState
+from hotplug_model.users.user import unreserved, user
+from hotplug_model.walkers import WALKERS
+
+
+@user(
+    "mm/memory-failure.c", decides=Decision.UNMAPPED, reach=PageState,
+    why="It comes behind memory_failure(), which takes what pfn_to_online_page() returns.",
+    thread="should be fine: not reached via memory_failure() due to pfn_to_online_page()",
+    reads=WALKERS["memory_failure"].takes, visits=WALKERS["memory_failure"].takes,
+)  # fmt: skip
+def hwpoison_user_mappings(x: Extents) -> ExtentMask:
+    """Takes a broken page from the processes that map it, unless it is reserved.
+
+    Source: hwpoison_user_mappings().
+    """
+    return unreserved(x)

@@ -1,0 +1,167 @@
+"""The audit: what the series makes wrong, patch by patch, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hotplug_model.__main__ import main
+from hotplug_model.audit import Audit, Comparison, Verdict, audit, compare
+from hotplug_model.changes import KernelVariant
+from hotplug_model.changes.proposal_seed_000 import PATCHES, UNNOTICED
+from hotplug_model.page_state import PageState
+from hotplug_model.report.audit_table import beyond
+from hotplug_model.users import USERS
+
+WHOLE = {("kvm_is_mmio_pfn", PageState.BOOT_RESERVED)}
+"""The new form takes every online reserved page for registers, however it is mapped."""
+NEW = {
+    "holes": set(),
+    "usercopy": {"check_page_span"},
+    "kvm-mmu": {"kvm_is_mmio_pfn"},
+    "kvm": {"kvm_is_reserved_pfn"},
+    "vfio": {"is_invalid_reserved_pfn"},
+    "gasket": {"gasket_release_page"},
+    "kpc2000": {"transfer_complete_cb"},
+    "book3s": {"kvmppc_book3s_instantiate_page"},
+    "hash": {"hash_page_do_lazy_icache"},
+    "pgtable": {"maybe_pte_to_page"},
+    "ioremap": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def mainline() -> dict[str, Comparison]:
+    return {each.change: each for each in compare(None)[1]}
+
+
+@pytest.fixture(scope="module")
+def old() -> dict[str, Comparison]:
+    return {each.change: each for each in compare("5.4")[1]}
+
+
+def newly_wrong(each: Comparison) -> set[tuple[str, PageState]]:
+    return {(cell.user.name, cell.state) for cell in each.new}
+
+
+def test_the_series_makes_one_decision_wrong_that_was_right(
+    mainline: dict[str, Comparison],
+) -> None:
+    assert newly_wrong(mainline["seed000"]) == WHOLE
+
+
+def test_before_5_12_it_is_wrong_wherever_a_device_shares_a_section(
+    old: dict[str, Comparison],
+) -> None:
+    cells = [cell for cell in old["seed000"].new if (cell.user.name, cell.state) not in WHOLE]
+    assert {cell.scene.name.rpartition(" ")[0] for cell in cells} == {
+        f"{kind} device beside" for kind in ("fs_dax", "generic", "pci_p2pdma")
+    }
+    fine = [cell.user.name for cell in cells if cell.user.thread.startswith("should be fine")]
+    assert set(fine) == {"hwpoison_user_mappings"}
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_a_patch_that_is_left_out_makes_its_user_wrong(
+    name: str, mainline: dict[str, Comparison]
+) -> None:
+    compared = list(mainline.values())
+    cells = beyond(mainline[f"seed000-without-{name}"], compared)
+    assert {cell.user.name for cell in cells} == NEW[name]
+    assert all(cell.verdict == Verdict.WRONG for cell in cells)
+
+
+def test_what_no_user_notices_is_argued_or_another_invariant_s() -> None:
+    assert {name for name, users in NEW.items() if not users} == {"holes", *UNNOTICED}
+
+
+def test_of_the_two_halves_only_zone_device_needed_the_patches(
+    mainline: dict[str, Comparison],
+) -> None:
+    assert newly_wrong(mainline["seed000-system-ram"]) == WHOLE
+    alone = {cell.user.name for cell in mainline["seed000-flag"].new}
+    assert alone == set().union(*NEW.values())
+
+
+def test_mainline_leaks_what_vfio_pins_of_a_device() -> None:
+    found = audit(KernelVariant.named(None, ()))
+    cell = found.cells["is_invalid_reserved_pfn/refcounted", PageState.GENERIC]
+    assert (cell.verdict, cell.decided[0].says) == (Verdict.WRONG, False)
+
+
+def wrong_of_kvm(found: Audit) -> set[PageState]:
+    return {
+        state for (key, state), cell in found.cells.items()
+        if key == "kvm_is_reserved_pfn/refcounted" and cell.verdict == Verdict.WRONG
+    }  # fmt: skip
+
+
+def test_a78986aae9b2_let_kvm_count_device_pages() -> None:
+    undone = ("kvm-keeps-the-page", "a78986aae9b2")
+    without, fixed = (
+        wrong_of_kvm(audit(KernelVariant.named(None, changes))) for changes in (undone, undone[:1])
+    )
+    assert without - fixed == {PageState.FS_DAX, PageState.GENERIC}
+
+
+# How it is shown
+
+
+def test_the_report_fits_and_has_a_row_for_every_user(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    for of in USERS:
+        assert any(of.name in each and f" {of.decides.value} " in each for each in lines)
+    assert any(each.startswith("  without patch 2, usercopy") for each in lines)
+
+
+def test_changes_are_held_against_the_kernel_without_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["audit", "--change", "seed000-without-gasket"]) == 1
+    out = capsys.readouterr().out
+    assert "wrong that was right on mainline plus seed000-before: 3 of" in out
+    assert "gasket_release_page (drivers/staging/gasket/gasket_page_table.c), dirtied" in out
+    assert main(["audit", "--change", "918ce05bbe52"]) == 0
+
+
+def test_where_the_thread_is_wrong_the_report_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--release", "5.4", "--change", "seed000"]) == 1
+    out = capsys.readouterr().out
+    assert "the thread: should be fine: not reached via memory_failure()" in out
+    assert "memremap_pages(pgmap_id=0, ranges=([0xc-0xe)), type=fs_dax" in out
+
+
+def test_json_holds_users_states_and_ways_to_them(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["audit", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert {each["name"] for each in found["users"]} == {of.name for of in USERS}
+    assert set(found["states"]) == {state.name for state in PageState}
+    wrong = [each for each in found["cells"] if each["verdict"] == "wrong"]
+    assert all(each["ops"] or each["boot"] for each in wrong)
+    assert found["series"][0]["change"] == "seed000"
+
+
+def test_markdown_is_two_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["audit", "--markdown"])
+    out = capsys.readouterr().out
+    assert out.count("\n| -") == 2
+    assert all(line.startswith("|") for line in out.splitlines() if line)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("no_such_module", "ModuleNotFoundError"), ("json", "registers no user")],
+)
+def test_a_module_without_users_is_one_line(
+    name: str, complaint: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["audit", "--user", name]) == 2
+    complaints = capsys.readouterr().err.splitlines()
+    assert len(complaints) == 1
+    assert complaint in complaints[0]
