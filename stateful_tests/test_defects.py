@@ -301,3 +301,10 @@ def test_a_refused_add_may_map_again_what_was_lost_below_a_huge_page() -> None:
     assert (str(found.refusal), found.violations) == ("-EEXIST", [])
     known = {v.defect for v in found.known if v.invariant == "refusals_leave_the_machine_alone"}
     assert known == {"add-pages-does-not-unwind", "base-pages-below-a-huge-page"}
+
+
+def test_a_vetoed_online_excuses_no_change_of_its_block() -> None:
+    checker = Checker(boot())
+    for op in (add(C), VetoMemoryNotifier(online=True, offline=False)):
+        checker.apply(op)
+    assert not DEFECTS["a-rollback-may-be-vetoed"].rows(checker.kernel.extents()).any()

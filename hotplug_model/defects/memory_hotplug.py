@@ -10,7 +10,6 @@ from hotplug_model.extents import Extents
 from hotplug_model.flags import (
     BlockState,
     MemmapOrigin,
-    NotifierAction,
     RefState,
     SectionFlag,
     ZoneType,
@@ -176,14 +175,13 @@ def a_rollback_may_be_vetoed(x: Extents) -> ExtentMask:
     """A block that went offline on the way to its removal stays offline.
 
     offline_and_remove_memory() takes its blocks offline one by one. If one cannot go, those
-    before it are put online again; but a notifier may veto that, and then the kernel only
-    warns.
+    before it are put online again; but a notifier may veto that, or lack memory, and then
+    the kernel only warns.
 
     Source: offline_and_remove_memory(), try_reonline_memory_block() in mm/memory_hotplug.c.
     """
     rows: ExtentMask = x.block == BlockState.MEM_OFFLINE
-    vetoed = NotifierAction.MEM_GOING_ONLINE in x.kernel.vetoes
-    return rows & ~x.section_has_online & vetoed
+    return rows & ~x.section_has_online & blamed_on(x, Law.LEFT_OFFLINE)
 
 
 def orphans(x: Extents) -> ExtentMask:

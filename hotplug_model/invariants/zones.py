@@ -161,6 +161,7 @@ def managed_pages_add_up(x: Extents) -> list[PfnRange]:
 def zones_manage_no_more_than_is_present(x: Extents) -> list[PfnRange]:
     """A zone manages more pages than are present.
 
+    Midway it may: online_pages() frees pages before it counts them as present.
     That no more are present than it spans follows from zone_spans_cover_their_pages and
     present_pages_add_up.
 

@@ -379,9 +379,12 @@ def offline_and_remove_memory(kernel: Kernel, pfns: PfnRange, unmovable: bool) -
 
 
 def online_again(kernel: Kernel, block_id: int, online_type: OnlineType) -> Steps:
-    """Roll one block back; a failure is only warned about."""
+    """Roll one block back; a failure is only warned about.
+
+    Source: try_reonline_memory_block().
+    """
     try:
         kernel.blocks[block_id].online_type = online_type
         yield from base_memory.device_online(kernel, block_id)
     except KernelRefusal:
-        return
+        kernel.ledger.breach(Law.LEFT_OFFLINE, kernel.block_pfns(block_id))
