@@ -308,3 +308,14 @@ def test_a_vetoed_online_excuses_no_change_of_its_block() -> None:
     for op in (add(C), VetoMemoryNotifier(online=True, offline=False)):
         checker.apply(op)
     assert not DEFECTS["a-rollback-may-be-vetoed"].rows(checker.kernel.extents()).any()
+
+
+def test_a_shared_base_page_is_known_if_the_add_that_frees_it_again_had_failed_midway() -> None:
+    ops = (
+        device(pages(16, 26)),
+        device(pages(26, 32), pages(30, 32), pgmap_id=1),
+        device(pages(26, 32), pgmap_id=1, altmap=(0, 1)),
+    )
+    found = outcome(ops, layout("stale", "tiny_arm64_64k"), "tiny_arm64_64k")
+    assert (str(found.refusal), found.violations) == ("-ENOMEM", [])
+    assert "vmemmap_outlives_its_pfns" in {v.invariant for v in found.known}

@@ -70,6 +70,8 @@ def sparse_add_section(
         try:
             populate_section_memmap(kernel, pfns, altmap, pgmap)
         except KernelRefusal:
+            # What was mapped by then goes again, and others may describe pfns by it, too.
+            note_used_in_part(kernel, pfns)
             yield from section_deactivate(kernel, pfns, altmap)
             raise
         note_used_in_part(kernel, pfns)
