@@ -319,3 +319,11 @@ def test_a_shared_base_page_is_known_if_the_add_that_frees_it_again_had_failed_m
     found = outcome(ops, layout("stale", "tiny_arm64_64k"), "tiny_arm64_64k")
     assert (str(found.refusal), found.violations) == ("-ENOMEM", [])
     assert "vmemmap_outlives_its_pfns" in {v.invariant for v in found.known}
+
+
+def test_a_block_that_comes_online_after_all_was_not_left_offline() -> None:
+    checker = Checker(boot())
+    for op in (*TWO_ONLINE, VetoMemoryNotifier(online=False, offline=False), online(2)):
+        before = checker.kernel.blocks[2].left_offline if 2 in checker.kernel.blocks else False
+        checker.apply(op)
+    assert (before, checker.kernel.blocks[2].left_offline) == (True, False)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.defects.defect import WALKERS_SEE, blamed_on, known_defect, map_state
+from hotplug_model.defects.defect import (
+    WALKERS_SEE,
+    blamed_on,
+    known_defect,
+    map_state,
+    touched_by,
+)
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
     BlockState,
@@ -180,8 +186,11 @@ def a_rollback_may_be_vetoed(x: Extents) -> ExtentMask:
 
     Source: offline_and_remove_memory(), try_reonline_memory_block() in mm/memory_hotplug.c.
     """
-    rows: ExtentMask = x.block == BlockState.MEM_OFFLINE
-    return rows & ~x.section_has_online & blamed_on(x, Law.LEFT_OFFLINE)
+    rows = np.zeros(len(x.start_pfn), bool)
+    for block_id, block in x.kernel.blocks.items():
+        if block.left_offline:
+            rows |= touched_by(x, x.kernel.block_pfns(block_id))
+    return rows
 
 
 def orphans(x: Extents) -> ExtentMask:

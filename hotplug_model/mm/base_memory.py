@@ -114,6 +114,7 @@ def device_online(kernel: Kernel, block_id: int) -> Steps:
         if nr_vmemmap:
             adjust_present_page_count(kernel, block.nid, zone_type, nr_vmemmap)
         block.zone = zone_type
+        block.left_offline = False
     finally:
         kernel.locks.drop("mem_hotplug")
     kernel.set_block_state(block_id, BlockState.MEM_ONLINE)

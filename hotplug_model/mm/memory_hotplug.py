@@ -387,4 +387,4 @@ def online_again(kernel: Kernel, block_id: int, online_type: OnlineType) -> Step
         kernel.blocks[block_id].online_type = online_type
         yield from base_memory.device_online(kernel, block_id)
     except KernelRefusal:
-        kernel.ledger.breach(Law.LEFT_OFFLINE, kernel.block_pfns(block_id))
+        kernel.blocks[block_id].left_offline = True

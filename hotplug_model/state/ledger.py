@@ -28,8 +28,6 @@ class Law(IntEnum):
     """A usage map that boot allocated was given to kfree()."""
     READ_OUT_OF_BOUNDS = 7
     """A look-up read behind the end, or before the start, of an array."""
-    LEFT_OFFLINE = 8
-    """A block that had gone offline on the way to a removal that failed did not come back."""
 
 
 class Cause(IntEnum):

@@ -20,6 +20,10 @@ class MemoryBlock:
     """Cached zone of an online block; None if it has none or several."""
     altmap: Altmap | None = None
     """Set if the block holds its own memmap (memmap_on_memory)."""
+    left_offline: bool = False
+    """Whether it went offline on the way to a removal that failed, and could not be put
+    online again. Ours: the kernel only warns.
+    """
 
     @property
     def nr_vmemmap_pages(self) -> int:
@@ -34,10 +38,12 @@ class MemoryBlock:
             online_type=self.online_type,
             zone=self.zone,
             altmap=self.altmap.copy() if self.altmap else None,
+            left_offline=self.left_offline,
         )
 
     def numbers(self) -> tuple[int, ...]:
         """Every field, for a fingerprint."""
         zone = -1 if self.zone is None else self.zone
         altmap = self.altmap.numbers() if self.altmap else ()
-        return self.nid, self.state, self.online_type, zone, len(altmap), *altmap
+        own = (self.nid, self.state, self.online_type, zone, self.left_offline)
+        return *own, len(altmap), *altmap
