@@ -37,6 +37,7 @@ from hotplug_model.report.counterexample import page
 from hotplug_model.trace import Trace, broken, replay
 from hotplug_model.trace_file import file_name
 from hotplug_model.walkers import WALKERS
+from hotplug_model.zoo import PARTS, ROWS
 
 REGION = re.compile(r"<!-- begin ([\w-]+) -->\n.*?<!-- end \1 -->", re.DOTALL)
 
@@ -203,11 +204,20 @@ def incomparable() -> Table:
     return Table(heading=("not compared", "why"), rows=rows)
 
 
+def zoo() -> Table:
+    """Historical bugs, and how the model expresses them."""
+    rows = [
+        (str(r.number), ", ".join(map(code, r.changes)) or f"lacks {PARTS[r.lacks]}", r.bug)
+        for r in ROWS
+    ]
+    return Table(heading=("row", "expressed by", "what the faulty code does"), rows=rows)
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     make.__name__: make
     for make in (
         ops, walkers, invariants, changes, releases, geometries, boots, defects, sometimes,
-        incomparable, fates,
+        incomparable, fates, zoo,
     )
 }  # fmt: skip
 

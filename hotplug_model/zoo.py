@@ -1,0 +1,150 @@
+"""The zoo: 67 bugs, proposals and hazards of this field, and which change is which.
+
+Each row is expressed by changes, or names the part of the model that it lacks. The
+numbers have gaps; they are those of the collection that the rows come from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PARTS: dict[str, str] = {
+    "in flight": "a second operation, or a walker that looks now and uses later",
+    "one walker": "a rule for a single walker; only all of them together can trust pfn_valid()",
+    "encoded memmap": "the value of section_mem_map: encoded pointer, early node number, flags",
+    "section roots": "mem_section roots, and sparse_index_init() failing or finding one",
+    "upper tables": "page tables above PTEs, and one set of them for each mm",
+    "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
+    "page_ext": "page_ext, freed when its memory goes offline",
+    "hwpoison": "broken pages, and what counts them",
+    "kcore": "what /proc/kcore does about fake-offline and broken RAM",
+    "page references": "references on single ZONE_DEVICE pages, and who drops them when",
+    "pgmap release": "a rule for the order of a pgmap's kill, wait and exit, and a wait that lasts",
+    "static keys": "static keys and their counts",
+    "device init": "a rule for when device pages are initialised, other than mainline's",
+    "device pageblocks": "migrate types of ZONE_DEVICE pageblocks",
+    "kmem": "the dax/kmem driver: probe, removal, its resources and their names",
+    "drivers": "the virtio-mem and hv_balloon drivers as operations",
+    "arch pfn_valid": "an architecture's own pfn_valid() that denies device memory",
+    "block zone": "somebody who relies on the zone that a memory block says it is in",
+    "pgdat span": "the way in which nodes shrank before commit 00d6c019b5bc",
+    "section sharing": "boot memory that initialises struct pages of another node's part",
+    "node states": "nodes going offline, N_MEMORY and zonelists",
+    "pcplists": "lists of free pages in front of the buddy allocator",
+    "pfn width": "pfns that do not fit into an int",
+    "late altmap": "a rule for when a block's altmap is stored, and its look-up by page",
+    "sanitizers": "sanitizers and their shadows, which a model of pfns rightly leaves out",
+}  # fmt: skip
+"""What the model lacks, by the word that rows know it by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One bug, proposal or hazard."""
+
+    number: int
+    bug: str
+    """What the faulty code does."""
+    changes: tuple[str, ...] = ()
+    """Names of the changes that express it; empty if none can."""
+    lacks: str = ""
+    """Which of PARTS it takes; empty if changes express it."""
+
+
+def shown(number: int, bug: str, *changes: str) -> Row:
+    """A row that the model expresses."""
+    return Row(number=number, bug=bug, changes=changes)
+
+
+def lacking(number: int, part: str, bug: str) -> Row:
+    """A row that the model cannot express."""
+    return Row(number=number, bug=bug, lacks=part)
+
+
+SPARSE = (
+    lacking(1, "encoded memmap", "An emptied section keeps a section_mem_map that is not 0."),
+    shown(2, "A boot usage map is freed as if allocated.", "usage-of-readded-section"),
+    shown(3, "Without vmemmap a section is reset before its memmap is found.", "d41e2f3bd546"),
+    shown(5, "Part of an early section takes its boot memmap with it.", "ef69bc9f689d"),
+    lacking(7, "in flight", "The usage map is freed under a lockless pfn_valid()."),
+    lacking(8, "in flight", "pfn_valid() follows a usage pointer that became NULL."),
+    lacking(9, "sanitizers", "pfn_valid() of a sanitizer enters itself again."),
+    lacking(10, "encoded memmap", "The early node number overlaps section flags."),
+    lacking(11, "encoded memmap", "Adding amid a section encodes the wrong memmap."),
+    lacking(12, "section roots", "An existing root reads as a failure to add."),
+    lacking(13, "hugetlb", "Pages of a higher-order block are freed unsplit."),
+)
+WALKING = (
+    shown(14, "Walkers of zones trust pfn_valid() before memory is online.", "2d070eab2e82"),
+    shown(15, "pfn_to_online_page() ignores holes in a zone.", "b13bc35193d9"),
+    shown(16, "pfn_to_online_page() ignores the subsection.", "9f9b02e5b346"),
+    shown(17, "Device memory in an online section counts as online.", "1f90a3477df3"),
+    shown(18, "The taint alone, without the subsection.", "seed001-taint-only"),
+    lacking(19, "one walker", "/proc/kpage* read any valid pfn."),
+    lacking(20, "one walker", "memory_failure() takes any valid pfn."),
+    lacking(22, "one walker", "page_owner reads any valid pfn."),
+    lacking(23, "one walker", "Soft offlining takes any valid pfn."),
+    lacking(24, "page_ext", "page_ext is freed under its lockless readers."),
+    lacking(25, "kcore", "/proc/kcore reads RAM that is offline or broken."),
+    lacking(26, "page references", "KVM takes PG_reserved to mean that nobody counts."),
+    lacking(27, "one walker", "Of a pageblock only the ends are asked, and by pfn_valid()."),
+    lacking(28, "arch pfn_valid", "arm64 says that device memory has no struct page."),
+)
+ZONES = (
+    shown(29, "A shrinking zone reads uninitialised struct pages.", "shrink-asks-online"),
+    lacking(30, "pgdat span", "A shrinking node reads uninitialised struct pages."),
+    shown(32, "A zone shrinks when its memory is removed, not offlined.", "feee6b298916"),
+    lacking(35, "section sharing", "Boot initialises to the section's end, others' pages too."),
+    shown(36, "Blocks with holes go offline, and their holes online.", "c5e79ef561b0"),
+    lacking(38, "block zone", "A block's zone is read from uninitialised struct pages."),
+    lacking(39, "node states", "A node goes offline by what uninitialised struct pages say."),
+    lacking(41, "pcplists", "Isolated pages hide on pcplists."),
+    lacking(42, "node states", "Zonelists are rebuilt while the empty node counts."),
+    lacking(43, "pfn width", "A pfn is truncated to 32 bits."),
+    lacking(45, "in flight", "Blocks outlive the sections that they stand for."),
+    lacking(46, "in flight", "Onlining does not take mem_hotplug_lock."),
+    lacking(47, "in flight", "A block's own memmap is set up without mem_hotplug_lock."),
+)
+VMEMMAP = (
+    shown(48, "Unpopulated parts of a huge page are not marked.", "8d400913c231"),
+    lacking(50, "upper tables", "vmemmap is written before all page tables have it."),
+    shown(51, "arm64 frees a block that other subsections use.", "d4234d131b0a"),
+    shown(52, "arm64 frees no vmemmap.", "bbd6ec605c0f"),
+    lacking(53, "upper tables", "Tables are walked from the wrong level."),
+    shown(54, "Base pages are given to an altmap that never lent them.", "altmap-for-base-pages"),
+    shown(55, "An altmap backs struct pages of another device.", "cf387d9644d8"),
+    shown(56, "A failed add is rolled back without its altmap.", "f42ce5f087eb"),
+    lacking(58, "late altmap", "A block has its altmap before it is registered."),
+    lacking(60, "hwpoison", "Counting a broken page leaks a reference on its block."),
+    lacking(61, "late altmap", "The altmap is looked up in what is being torn down."),
+    shown(
+        62, "Marks in memblock are searched unbounded and unchecked.",
+        "seed004-runs-past-cnt", "seed004-gaps-count-as-unused", "seed004-search-unchecked",
+    ),
+)  # fmt: skip
+DEVICES = (
+    lacking(65, "page references", "Each look-up of a page counts on its pgmap, with wrong ends."),
+    lacking(66, "pgmap release", "A map is not killed before its last reference is awaited."),
+    lacking(67, "pgmap release", "The percpu_ref exits before the last page is put."),
+    lacking(69, "sanitizers", "A shadow is removed that was never added."),
+    lacking(71, "static keys", "Mapping and unmapping count a static key differently."),
+    lacking(72, "device init", "Device pages are valid long before they are initialised."),
+    shown(
+        73, "Compound pages are deduplicated where there is nothing to share.",
+        "87a7ae75d738", "c1a6c536fb08",
+    ),
+    lacking(75, "device pageblocks", "A compound page types its first pageblock only."),
+    lacking(77, "kmem", "A probe that failed keeps its resource."),
+    lacking(78, "kmem", "A resource's name lies in a module that is gone."),
+)  # fmt: skip
+OTHERS = (
+    lacking(80, "hwpoison", "A broken page keeps offlining from ever ending."),
+    lacking(81, "hwpoison", "A broken folio is unmapped unlocked."),
+    lacking(83, "hwpoison", "Broken pages are counted in a memmap that was poisoned."),
+    lacking(84, "drivers", "virtio-mem unplugs what is still online."),
+    lacking(88, "hugetlb", "A folio without struct pages no longer says so."),
+    lacking(89, "hugetlb", "A failed remap restores the wrong range."),
+    lacking(90, "drivers", "hv_balloon onlines pages that are online."),
+)
+ROWS: tuple[Row, ...] = (*SPARSE, *WALKING, *ZONES, *VMEMMAP, *DEVICES, *OTHERS)
+"""Every row, in order."""

@@ -1,0 +1,47 @@
+"""The zoo: every row is expressed and shown, or names what the model lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hotplug_model.changes import CHANGES
+from hotplug_model.trace import Trace
+from hotplug_model.zoo import PARTS, ROWS, Row
+
+REGRESSIONS = Path(__file__).parent.parent / "regressions"
+TRACES = [Trace.loads(path.read_text()) for path in sorted(REGRESSIONS.glob("*.json"))]
+EXPRESSED = [row for row in ROWS if row.changes]
+
+
+def test_the_zoo_has_67_rows_each_once_and_in_order() -> None:
+    numbers = [row.number for row in ROWS]
+    assert len(numbers) == 67
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.number))
+def test_a_row_is_either_expressed_or_says_what_it_lacks(row: Row) -> None:
+    assert bool(row.changes) != bool(row.lacks)
+    assert not row.lacks or row.lacks in PARTS
+
+
+def test_no_part_is_said_to_be_lacking_that_no_row_takes() -> None:
+    assert {row.lacks for row in ROWS if row.lacks} == set(PARTS)
+
+
+@pytest.mark.parametrize("row", EXPRESSED, ids=lambda row: str(row.number))
+def test_each_change_of_a_row_has_a_regression_with_a_postmortem(row: Row) -> None:
+    for name in row.changes:
+        change = CHANGES[name]
+        wanted = (*change.needs, name)
+        shown = [trace for trace in TRACES if trace.changes == wanted]
+        assert change.breaks
+        assert shown
+        assert all(trace.postmortem for trace in shown)
+
+
+def test_no_change_stands_for_two_rows() -> None:
+    names = [name for row in ROWS for name in row.changes]
+    assert len(names) == len(set(names))
