@@ -14,7 +14,7 @@ from hotplug_model.cli import make_parser
 from hotplug_model.commands.arguments import settle
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import UserError
-from hotplug_model.exhaust import shortest
+from hotplug_model.explore import shortest
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import INVARIANTS
 from hotplug_model.mm.mainline import MAINLINE

@@ -14,18 +14,19 @@ from hotplug_model.check import CheckRequest, Profile, check
 from hotplug_model.checker import Checker, carry_out
 from hotplug_model.coverage import Coverage
 from hotplug_model.errors import KernelRefusal, UserError
-from hotplug_model.exhaust import every_fault, fates
 from hotplug_model.fates import EVERYWHERE, FATES, known_pairs
 from hotplug_model.flags import MappingLevel
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.machine import PackedChooser
 from hotplug_model.minimise import minimise, simpler_faults
 from hotplug_model.ops import OPS
+from hotplug_model.ops.every import every_fault
 from hotplug_model.ops.faults import UNASKED, WISHES, allocations, candidates, draw_with_fault
 from hotplug_model.ops.memory_hotplug import AddMemory
 from hotplug_model.pfn import PfnRange
 from hotplug_model.report.counterexample import page
 from hotplug_model.state.faults import Allocation, Faults, parse, spell
+from stateful_tests.fate_search import fates
 from stateful_tests.kernels import C, add, boot, device, layout, pages
 from stateful_tests.traces import collision, recorded
 

@@ -81,7 +81,7 @@ def inside(names: set[str], *packages: str) -> set[str]:
 # Who imports whom
 
 DRIVERS = (
-    "machine", "check", "cli", "commands", "report", "pytest_plugin", "exhaust", "explore",
+    "machine", "check", "cli", "commands", "report", "pytest_plugin", "explore", "symmetry",
     "minimise", "trace", "trace_json", "trace_file", "recorded", "coverage", "verdict", "walk",
     "fates", "cost", "audit", "scenes",
     "__main__",

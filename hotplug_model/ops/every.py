@@ -1,0 +1,100 @@
+"""Every operation that can be drawn in a state, for drivers that try all of them.
+
+What "all" means is exact: each kind that is enabled draws under every sequence of
+choices of which at most so many are unusual ones (:class:`~hotplug_model.ops.draw.Rare`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from hotplug_model.kernel import Kernel
+from hotplug_model.ops.draw import Rare
+from hotplug_model.ops.faults import allocations
+from hotplug_model.ops.op import OPS, Op
+from hotplug_model.state.faults import Allocation, spell
+
+UNUSUAL = 1
+"""Unusual choices an operation: two at once are left to random search."""
+
+
+class ScriptedChooser:
+    """A :class:`~hotplug_model.ops.Chooser` that follows a script, then chooses 0."""
+
+    def __init__(self, script: list[int]) -> None:
+        self.choices: list[int] = []
+        self.options: list[int] = []
+        self.nr_rare = 0
+        self._script = script
+
+    def index(self, n: int) -> int:
+        """The next choice of the script, 0 behind its end."""
+        at = len(self.choices)
+        choice = self._script[at] if at < len(self._script) else 0
+        self.choices.append(choice)
+        self.options.append(2 if isinstance(n, Rare) else n)
+        if isinstance(n, Rare) and choice:
+            self.nr_rare += 1
+            return n - 1
+        return choice
+
+
+def every_op(
+    kernel: Kernel, kinds: Sequence[type[Op]], unusual: int = UNUSUAL, faults: bool = False
+) -> Iterator[Op]:
+    """Every operation of *kinds* that can be drawn in this state, each once, simplest first.
+
+    At most *unusual* of its choices are unusual ones. With *faults* each comes once more
+    for every single allocation that it makes, which then fails. Always in the same order.
+    """
+    found: set[Op] = set()
+    for cls in kinds:
+        if cls.enabled(kernel):
+            for op in draws(kernel, cls, unusual):
+                if op not in found:
+                    found.add(op)
+                    yield op
+                    if faults:
+                        yield from every_fault(op, allocations(kernel, op))
+
+
+def every_fault(op: Op, made: Counter[Allocation]) -> Iterator[Op]:
+    """*op* once for each allocation of those that it makes, with that one failing."""
+    for kind, nr in made.items():
+        for nth in range(nr):
+            yield replace(op, fail_at=spell(kind, nth))
+
+
+def draws(kernel: Kernel, cls: type[Op], unusual: int = UNUSUAL) -> Iterator[Op]:
+    """What *cls* draws under every sequence of choices, counted up like an odometer."""
+    script: list[int] = []
+    while True:
+        chooser = ScriptedChooser(script)
+        op = cls.draw(kernel, chooser)
+        if chooser.nr_rare <= unusual:
+            yield op
+        script, options = chooser.choices, chooser.options
+        if chooser.nr_rare > unusual:
+            # Nothing behind the choice that was one too many needs to be tried.
+            script = script[: last_rare(script, options)]
+        while script and script[-1] + 1 == options[len(script) - 1]:
+            script = script[:-1]
+        if not script:
+            return
+        script = [*script[:-1], script[-1] + 1]
+
+
+def last_rare(script: list[int], options: list[int]) -> int:
+    """Length of *script* up to and with its last choice that is not the simplest."""
+    return max(i for i, choice in enumerate(script) if choice and options[i] == 2) + 1
+
+
+def kinds_named(names: Sequence[str]) -> tuple[type[Op], ...]:
+    """The kinds of operations with these names, in the order of the registry; all if none.
+
+    :class:`UserError` for a name that is none.
+    """
+    wanted = {OPS[name] for name in names}
+    return tuple(cls for cls in OPS if not wanted or cls in wanted)
