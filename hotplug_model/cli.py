@@ -26,6 +26,7 @@ COMMANDS = {
     "walk": "walk",
     "replay": "replay",
     "show": "show",
+    "bisect": "bisect",
     "list": "list",
     "conform": "conform",
     "cost": "cost",
@@ -93,6 +94,8 @@ def make_parser() -> Parser:
         command = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
         command.add_argument("files", nargs="+", metavar="FILE", help="a trace; - is stdin")
         add_kernel(command)
+    what = "say which change makes a trace fail"
+    add_bisect(commands.add_parser("bisect", help=what, description=what, allow_abbrev=False))
     listing = commands.add_parser("list", help="list what there is", allow_abbrev=False)
     listing.add_argument("what", choices=LISTS, metavar="WHAT", help=", ".join(LISTS))
     form = listing.add_mutually_exclusive_group()
@@ -164,6 +167,20 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         "--traces", default="hotplug-traces", metavar="DIR", help="where to write a trace"
     )
     parser.add_argument("--json", metavar="FILE|-", help="write the verdict as JSON")
+
+
+def add_bisect(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``bisect``."""
+    kernel = "X.Y|COMMIT|mainline"
+    parser.add_argument("--good", required=True, metavar=kernel, help="where the trace holds")
+    parser.add_argument("--bad", required=True, metavar=kernel, help="where it fails")
+    parser.add_argument(
+        "--change", action="append", default=[], metavar="MODULE:FUNCTION",
+        help="code that the trace names; repeatable",
+    )  # fmt: skip
+    parser.set_defaults(release=None)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("file", metavar="FILE", help="a trace; - is stdin")
 
 
 def add_cost(parser: argparse.ArgumentParser) -> None:

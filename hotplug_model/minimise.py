@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hotplug_model.state.faults import parse, spell
-from hotplug_model.trace import Trace, broken, replay
+from hotplug_model.trace import Trace, breaks_the_same, replay
 
 
 def minimise(trace: Trace) -> Trace:
@@ -55,9 +55,3 @@ def simpler_faults(fail_at: str | None) -> Iterator[str | None]:
     kind, nth = parse(fail_at)
     for step in range(nth.bit_length()):
         yield spell(kind, nth - (nth >> step))
-
-
-def breaks_the_same(trace: Trace) -> bool:
-    """Whether *trace* breaks what it says, at its last event and not before."""
-    last, found = replay(trace)
-    return last == len(trace.events) - 1 and broken(found) == trace.violates

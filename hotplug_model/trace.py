@@ -89,3 +89,9 @@ def replay(
 def broken(violations: list[Violation]) -> tuple[str, ...]:
     """Names of the invariants that are violated, sorted."""
     return tuple(sorted({violation.invariant for violation in violations}))
+
+
+def breaks_the_same(trace: Trace) -> bool:
+    """Whether *trace* breaks what it says, at its last event and not before."""
+    last, found = replay(trace)
+    return last == len(trace.events) - 1 and broken(found) == trace.violates
