@@ -1,16 +1,21 @@
 """Hypothesis profiles, chosen by HOTPLUG_PROFILE; ``--hypothesis-profile`` still wins.
 
-Hypothesis would load its own ``ci`` profile wherever the variable CI is set: the profiles
-here are loaded explicitly, so that a run means the same everywhere.
+How hard they look says ``[tool.hotplug-model]`` in ``pyproject.toml``. Hypothesis would
+load its own ``ci`` profile wherever the variable CI is set: the profiles here are loaded
+explicitly, so that a run means the same everywhere.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+from hotplug_model.errors import UserError
+from hotplug_model.registry import unknown
+from hotplug_model.settings import profiles
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 """All but explaining: it costs several times the shrinking and says what a trace says."""
@@ -22,21 +27,22 @@ COMMON = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("dev", COMMON, max_examples=40, stateful_step_count=25)
-settings.register_profile(
+try:
+    PROFILES = profiles(Path(__file__).parent)
+except UserError as error:
+    raise pytest.UsageError(str(error)) from None
+for name, profile in PROFILES.items():
     # Derandomised: whether a merge request passes depends on the merge request alone.
-    "ci",
-    COMMON,
-    max_examples=150,
-    stateful_step_count=40,
-    derandomize=True,
-    database=None,
-)
-settings.register_profile("nightly", COMMON, max_examples=5000, stateful_step_count=60)
+    derandomised = {"derandomize": True, "database": None} if name == "ci" else {}
+    settings.register_profile(
+        name,
+        COMMON,
+        max_examples=profile.test_examples,
+        stateful_step_count=profile.test_steps,
+        **derandomised,
+    )
 
-PROFILES = ("dev", "ci", "nightly")
-profile = os.environ.get("HOTPLUG_PROFILE", "dev")
-if profile not in PROFILES:
-    near = difflib.get_close_matches(profile, PROFILES) or PROFILES
-    raise pytest.UsageError(f"HOTPLUG_PROFILE={profile!r}: did you mean {', '.join(near)}?")
-settings.load_profile(profile)
+wanted = os.environ.get("HOTPLUG_PROFILE", "dev")
+if wanted not in PROFILES:
+    raise pytest.UsageError(f"HOTPLUG_PROFILE: {unknown('profile', wanted, PROFILES)}")
+settings.load_profile(wanted)

@@ -20,6 +20,7 @@ from importlib.metadata import version
 
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
+from hotplug_model.checker import Outcome
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.machine import MemoryHotplug, Run, search
 from hotplug_model.ops import Op
@@ -56,7 +57,7 @@ class Pair:
 
 def count_only(self: MemoryHotplug, op: Op) -> None:
     """The body of an empty rule: it counts the step, or there was nothing to divide by."""
-    self.run.coverage.count(op, None)
+    self.run.coverage.count(op, Outcome(None, [], []))
 
 
 def measure(geometry: str, empty: bool, args: argparse.Namespace, seed: int) -> Measured:

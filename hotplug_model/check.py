@@ -8,26 +8,12 @@ from dataclasses import dataclass
 
 from hotplug_model.coverage import Coverage
 from hotplug_model.machine import FLAKY, Broken, OutOfTime, Run, search
+from hotplug_model.settings import Profile
 from hotplug_model.trace import Trace
 from hotplug_model.verdict import Report, Request, conclude
 
 ROUND = 200
 """Examples a round: between rounds the time is looked at, and the seed changes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """How hard to look."""
-
-    max_examples: int
-    steps: int
-
-
-PROFILES = {
-    "dev": Profile(max_examples=400, steps=30),
-    "ci": Profile(max_examples=2000, steps=40),
-    "nightly": Profile(max_examples=40_000, steps=60),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +61,7 @@ def check(
 
 def search_in_rounds(request: CheckRequest, run: Run) -> Broken | None:
     """Search a round at a time, each with its own seed."""
-    limit = request.profile.max_examples if request.seconds is None else 1 << 40
+    limit = request.profile.examples if request.seconds is None else 1 << 40
     for number in range(-(-limit // ROUND)):
         examples = min(ROUND, limit - number * ROUND)
         seed = request.seed * 1_000_003 + number

@@ -65,6 +65,8 @@ class Outcome:
     milestones: list[str] = field(default_factory=list)
     failed: Allocation | None = None
     """What the operation asked for and did not get, because its ``fail_at`` says so."""
+    state: int = 0
+    """The state behind it; see :attr:`Checker.state`."""
 
 
 class Checker:
@@ -88,6 +90,8 @@ class Checker:
         layout = repr(kernel.layout).encode()
         self._kinds = hashlib.blake2b(layout, digest_size=4).digest()
         self._seen: tuple[bytes, Extents] | None = None
+        self.state = 0
+        """The state at the last look, as a number: equal in equal states, in any process."""
 
     def boot(self) -> list[Violation]:
         """What does not hold right after boot."""
@@ -108,12 +112,14 @@ class Checker:
         found.extend(self.compare(before, refusal))
         unique = list({(v.invariant, v.pfns, v.defect): v for v in reversed(found)}.values())
         known = [v for v in unique if v.defect and not self.strict]
-        return Outcome(refusal, [v for v in unique if v not in known], known, milestones, failed)
+        return Outcome(refusal, [v for v in unique if v not in known], known, milestones, failed,
+            self.state)
 
     def look(self, milestone: str) -> list[Violation]:
         """Everything that does not hold right now."""
         quiescent = milestone == QUIESCENT
         state = self._state()
+        self.state = as_number(state)
         key = state + (b"q" if quiescent else b"m")
         if key in self._sound:
             return []
@@ -218,11 +224,20 @@ class Checker:
         digest = hashlib.blake2b(self.kernel.fingerprint(), digest_size=16, key=self._kinds)
         return digest.digest()
 
+    def now(self) -> int:
+        """The state right now, without a look at it."""
+        return as_number(self._state())
+
     def _view(self, state: bytes) -> Extents:
         """The view of *state*; the last milestone of an operation is often its end."""
         if self._seen is None or self._seen[0] != state:
             self._seen = (state, self.kernel.extents())
         return self._seen[1]
+
+
+def as_number(state: bytes) -> int:
+    """A digest as a number whose bits are as good as random."""
+    return int.from_bytes(state[:8])
 
 
 def carry_out(

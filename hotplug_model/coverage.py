@@ -1,4 +1,4 @@
-"""What a run has tried: operations, refusals, pairs and states reached."""
+"""What a run has tried: operations, refusals, milestones, pairs and states reached."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import errno
 from collections import Counter
 from dataclasses import dataclass, field
 
+from hotplug_model.checker import Outcome
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import OPS, Op
-from hotplug_model.state.faults import Allocation
+from hotplug_model.sightings import Sightings
 
 
 @dataclass(slots=True)
@@ -17,8 +18,12 @@ class Coverage:
 
     examples: int = 0
     steps: int = 0
+    effective: int = 0
+    """Steps that changed something or were refused."""
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
     """Operation -> ``ok`` or the errno's name -> how often."""
+    milestones: dict[str, set[str]] = field(default_factory=dict)
+    """Operation -> the milestones that it has passed."""
     pairs: set[tuple[str, str]] = field(default_factory=set)
     """Operations that followed one another in one example."""
     reached: set[str] = field(default_factory=set)
@@ -27,33 +32,49 @@ class Coverage:
     """Operation -> allocation -> how often it asked for that and did not get it."""
     known: Counter[str] = field(default_factory=Counter)
     """Known defects of mainline that showed, and how often."""
+    states: Sightings = field(default_factory=Sightings)
+    """Where machines were between operations."""
     _last: str | None = None
+    _state: int = 0
 
-    def start_example(self) -> None:
-        """A new machine was booted."""
+    def start_example(self, state: int) -> None:
+        """A new machine was booted, and is in *state*."""
         self.examples += 1
         self._last = None
+        self._arrive(state)
 
-    def count(self, op: Op, err: int | None, failed: Allocation | None = None) -> None:
-        """One operation was carried out or refused with *err*; *failed* was not to be had."""
-        name = op.op_name()
-        outcome = errno.errorcode[err] if err else "ok"
-        self.outcomes.setdefault(name, Counter())[outcome] += 1
-        self.steps += 1
-        if failed is not None:
-            self.failed.setdefault(name, Counter())[failed.value] += 1
+    def count(self, op: Op, outcome: Outcome) -> None:
+        """One operation was carried out or refused."""
+        name, before = op.op_name(), self._state
+        refused = outcome.refusal and errno.errorcode[outcome.refusal.errno]
+        self.outcomes.setdefault(name, Counter())[refused or "ok"] += 1
+        self.milestones.setdefault(name, set()).update(outcome.milestones)
+        self.known.update({v.defect for v in outcome.known if v.defect})
+        if outcome.failed is not None:
+            self.failed.setdefault(name, Counter())[outcome.failed.value] += 1
         if self._last is not None:
             self.pairs.add((self._last, name))
         self._last = name
+        self.steps += 1
+        self.effective += bool(refused) or outcome.state != before
+        self._arrive(outcome.state)
+
+    def _arrive(self, state: int) -> None:
+        self._state = state
+        self.states.see(state)
 
     def merge(self, other: Coverage) -> None:
         """Add what another run has tried."""
         self.examples += other.examples
         self.steps += other.steps
+        self.effective += other.effective
         for name, counts in other.outcomes.items():
             self.outcomes.setdefault(name, Counter()).update(counts)
         for name, counts in other.failed.items():
             self.failed.setdefault(name, Counter()).update(counts)
+        for name, passed in other.milestones.items():
+            self.milestones.setdefault(name, set()).update(passed)
+        self.states.merge(other.states)
         self.pairs |= other.pairs
         self.reached |= other.reached
         self.known.update(other.known)
@@ -76,6 +97,7 @@ class Coverage:
                 "drawn": sum(counts.values()),
                 "succeeded": counts["ok"],
                 "refused": refused,
+                "milestones": sorted(self.milestones.get(name, ())),
             }
         return {
             "operations": operations,
@@ -84,6 +106,12 @@ class Coverage:
                 for name in OPS.names()
                 if name in self.failed
             },
+            "effective": self.effective,
             "pairs": {"seen": len(self.pairs), "possible": len(OPS) ** 2},
             "sometimes": {name: name in self.reached for name in SOMETIMES.names()},
+            "states": {
+                "distinct": self.states.distinct,
+                "sampled": 1 / (1 << self.states.halvings),
+                "unseen": round(self.states.unseen, 4),
+            },
         }

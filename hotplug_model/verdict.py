@@ -9,7 +9,9 @@ from hotplug_model.boot import BootLayout
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Violation
 from hotplug_model.coverage import Coverage
+from hotplug_model.floor import shortfalls
 from hotplug_model.minimise import minimise
+from hotplug_model.settings import NO_FLOOR, Floor
 from hotplug_model.trace import Trace, broken, replay
 
 
@@ -25,6 +27,8 @@ class Request:
     strict: bool = False
     faults: bool = False
     """Whether an allocation of an operation may fail."""
+    floor: Floor = NO_FLOOR
+    """What the run must have seen if it finds nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,8 +46,16 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """``held`` or ``violated``."""
+        """``held``, ``violated`` or ``flaky``."""
+        if self.flaky:
+            return "flaky"
         return "violated" if self.trace is not None else "held"
+
+    @property
+    def missed(self) -> list[str]:
+        """What the floor asks for and a whole run that found nothing did not see."""
+        whole = self.trace is None and not self.flaky and not self.interrupted
+        return shortfalls(self.coverage, self.request.floor) if whole else []
 
 
 def conclude(report: Report, found: Trace, on_found: Callable[[Trace], None]) -> None:

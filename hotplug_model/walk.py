@@ -127,8 +127,8 @@ class RandomWalk:
         kinds = swarm(choose)
         checker = self._machine(layout)
         events: list[Op] = []
-        self.coverage.start_example()
         violations = checker.boot()
+        self.coverage.start_example(checker.state)
         for _ in range(self.request.steps_of(number)):
             if violations or self.out_of_time():
                 break
@@ -145,9 +145,7 @@ class RandomWalk:
 
     def _apply(self, checker: Checker, op: Op) -> list[Violation]:
         outcome = checker.apply(op)
-        err = outcome.refusal.errno if outcome.refusal else None
-        self.coverage.count(op, err, outcome.failed)
-        self.coverage.known.update({v.defect for v in outcome.known if v.defect})
+        self.coverage.count(op, outcome)
         if not outcome.violations:
             # An interrupt that waits must not lose what was just found.
             self.on_step(self.coverage)

@@ -304,23 +304,49 @@ def test_every_list_is_offered() -> None:
     assert tuple(listing.LISTS) == LISTS
 
 
-def test_a_state_that_was_never_reached_is_exit_4_of_a_whole_run_only(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from hotplug_model.check import PROFILES, Profile  # noqa: PLC0415
-    from hotplug_model.invariants import SOMETIMES  # noqa: PLC0415
+FLOOR = """
+[tool.hotplug-model.profiles.mine]
+examples = 1
+steps = 1
+floor = { sometimes = 1 }
+"""
 
-    SOMETIMES.add("pigs_fly", lambda x: False)
-    try:
-        monkeypatch.setitem(PROFILES, "ci", Profile(max_examples=1, steps=1))
-        monkeypatch.setitem(PROFILES, "dev", Profile(max_examples=1, steps=1))
-        assert main(["check", "--profile", "ci"]) == 4
-        assert "pigs_fly" in capsys.readouterr().out
-        for partial in (["--boot", "collision"], ["--release", "6.12"], ["--seconds", "0.01"]):
-            assert main(["check", "--profile", "ci", *partial]) == 0
-        assert main(["check"]) == 0
-    finally:
-        SOMETIMES.discard("pigs_fly")
+
+def test_a_state_that_was_never_reached_is_exit_4_of_a_whole_run_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("pyproject.toml").write_text(FLOOR)
+    assert main(["check", "--profile", "mine", "--json", "out.json"]) == 4
+    assert "below the floor: sometimes: " in (out := capsys.readouterr().out)
+    assert "never a_page_is_poisoned" in " ".join(out.split())
+    (missed,) = json.loads(Path("out.json").read_text())["below_the_floor"]
+    assert missed.startswith("sometimes: ")
+    for partial in (["--boot", "collision"], ["--release", "6.12"], ["--seconds", "0.01"]):
+        assert main(["check", "--profile", "mine", *partial]) == 0
+    Path("pyproject.toml").write_text(FLOOR.replace("sometimes = 1", "sometimes = 0"))
+    assert main(["check", "--profile", "mine"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[tool.hotplug-model]\nprofile = 1", "no key 'profile'; did you mean profiles?"),
+        ("[tool.hotplug-model.profiles.ci]\nexample = 1", "did you mean examples"),
+        ("[tool.hotplug-model.profiles.ci.floor]\npair = 1", "did you mean pairs,"),
+        ("[tool.hotplug-model.profiles.ci.floor]\npairs = 2", "expected a share from 0 to 1"),
+        ("[tool.hotplug-model.profiles.ci]\nsteps = 0", "expected a positive number, found 0"),
+        ("[tool.hotplug-model.profiles]\nci = 3", "expected a table, found 3"),
+        ("[tool.hotplug-model", "not TOML"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line_and_exit_2(
+    text: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("pyproject.toml").write_text(text)
+    assert main(["check", "--profile", "ci"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert reason in captured.err
 
 
 def test_an_error_of_ours_is_exit_3_and_asks_for_a_report(

@@ -5,23 +5,30 @@ from __future__ import annotations
 import errno
 import json
 
-from hotplug_model.checker import Checker
+from hotplug_model.checker import Checker, Outcome
 from hotplug_model.coverage import Coverage
+from hotplug_model.errors import KernelRefusal
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import OPS
 from hotplug_model.ops.memremap import MemunmapPages
-from stateful_tests.kernels import HOLE, C, add, boot, device, online
+from stateful_tests.kernels import HOLE, C, D, add, boot, device, online, remove
 
 
 def counted() -> Coverage:
     """Two examples: an add that works and one that does not, then an online."""
     coverage = Coverage()
-    coverage.start_example()
-    coverage.count(add(C), None)
-    coverage.count(add(C), errno.EEXIST)
-    coverage.start_example()
-    coverage.count(online(2), errno.ENOENT)
+    coverage.start_example(1)
+    coverage.count(add(C), outcome(2))
+    coverage.count(add(C), outcome(2, errno.EEXIST))
+    coverage.start_example(1)
+    coverage.count(online(2), outcome(1, errno.ENOENT))
     return coverage
+
+
+def outcome(state: int, err: int | None = None) -> Outcome:
+    """Of an operation that passed one milestone, unless it was refused."""
+    refusal = KernelRefusal(err) if err else None
+    return Outcome(refusal, [], [], [] if err else ["get_page"], state=state)
 
 
 def operations(coverage: Coverage) -> dict[str, dict[str, object]]:
@@ -39,13 +46,16 @@ def test_outcomes_are_counted_by_errno() -> None:
         "drawn": 2,
         "succeeded": 1,
         "refused": {"EEXIST": 1},
+        "milestones": ["get_page"],
     }
 
 
 def test_operations_that_were_not_drawn_are_listed_with_zeros() -> None:
     found = operations(counted())
     assert list(found) == OPS.names()
-    assert found["memunmap_pages"] == {"drawn": 0, "succeeded": 0, "refused": {}}
+    assert found["memunmap_pages"] == {
+        "drawn": 0, "succeeded": 0, "refused": {}, "milestones": [],
+    }  # fmt: skip
 
 
 def test_pairs_are_counted_within_an_example_only() -> None:
@@ -70,3 +80,24 @@ def test_a_checker_reaches_states_between_operations() -> None:
     assert checker.reached - before >= {"device_memory_shares_an_online_section"}
     checker.apply(MemunmapPages(0))
     assert "a_tainted_section_has_no_device_memory" in checker.reached
+
+
+def test_a_step_is_effective_if_it_changed_something_or_was_refused() -> None:
+    coverage = counted()
+    assert coverage.effective == coverage.steps == 3
+    coverage.count(remove(D), outcome(1))
+    assert (coverage.effective, coverage.steps) == (3, 4)
+
+
+def test_states_are_counted() -> None:
+    coverage = counted()
+    assert coverage.states.counts == {1: 3, 2: 2}
+
+
+def test_to_remove_nothing_leaves_the_state_and_to_add_changes_it() -> None:
+    checker = Checker(boot())
+    checker.boot()
+    before = checker.state
+    assert checker.apply(remove(D)).state == before == checker.now()
+    assert checker.apply(add(D)).state != before
+    assert checker.apply(remove(D)).state == before

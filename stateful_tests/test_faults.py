@@ -10,7 +10,7 @@ import pytest
 
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
-from hotplug_model.check import CheckRequest, Profile, check
+from hotplug_model.check import CheckRequest, check
 from hotplug_model.checker import Checker, carry_out
 from hotplug_model.coverage import Coverage
 from hotplug_model.errors import KernelRefusal, UserError
@@ -25,6 +25,7 @@ from hotplug_model.ops.faults import UNASKED, WISHES, allocations, candidates, d
 from hotplug_model.ops.memory_hotplug import AddMemory
 from hotplug_model.pfn import PfnRange
 from hotplug_model.report.counterexample import page
+from hotplug_model.settings import Profile
 from hotplug_model.state.faults import Allocation, Faults, parse, spell
 from stateful_tests.fate_search import fates
 from stateful_tests.kernels import C, add, boot, device, layout, pages
@@ -206,7 +207,7 @@ def searched(*changes: str, faults: bool) -> Coverage:
         variant=KernelVariant.named(None, changes),
         geometry="tiny",
         layouts={"collision": layout()},
-        profile=Profile(max_examples=30, steps=20),
+        profile=Profile(examples=30, steps=20),
         faults=faults,
     )
     return check(request).coverage

@@ -16,7 +16,6 @@ import pytest
 
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import CHANGES, RELEASES
-from hotplug_model.check import PROFILES
 from hotplug_model.cli import make_parser
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import INVARIANTS
@@ -25,6 +24,7 @@ from hotplug_model.ops.memory_block import OnlineMemoryBlock, VetoMemoryNotifier
 from hotplug_model.ops.memory_hotplug import AddMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.pfn import PfnRange
+from hotplug_model.settings import PROFILES
 from hotplug_model.trace import Trace, broken, replay
 
 ROOT = Path(__file__).parent.parent

@@ -83,7 +83,7 @@ def inside(names: set[str], *packages: str) -> set[str]:
 DRIVERS = (
     "machine", "check", "cli", "commands", "report", "pytest_plugin", "explore", "symmetry",
     "minimise", "trace", "trace_json", "trace_file", "recorded", "coverage", "verdict", "walk",
-    "fates", "cost", "audit", "scenes",
+    "bisect", "fates", "cost", "audit", "scenes", "floor", "settings", "sightings", "reachable",
     "__main__",
 )  # fmt: skip
 FORBIDDEN: dict[str, tuple[str, ...]] = {

@@ -18,12 +18,13 @@ from hotplug_model import walk as walking
 from hotplug_model.__main__ import main
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
-from hotplug_model.check import CheckRequest, Profile, check
+from hotplug_model.check import CheckRequest, check
 from hotplug_model.coverage import Coverage
 from hotplug_model.errors import ModelError
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import OPS
+from hotplug_model.settings import Profile
 from hotplug_model.trace import Trace, replay
 from hotplug_model.verdict import Report
 from hotplug_model.walk import RandomWalk, SeededChooser, WalkRequest, walk
@@ -98,26 +99,6 @@ def test_a_machine_on_which_nothing_is_enabled_is_an_error_of_ours(
 
 
 # The same again
-
-
-SCRIPT = """
-from stateful_tests.test_walk import found_by, request, steps_of, walk
-print(found_by(request("5.11", seed=3))[0].dumps(), steps_of(walk(request(seed=3, steps=200))))
-"""
-
-
-def test_the_same_seed_takes_the_same_steps_in_a_fresh_process() -> None:
-    printed = set()
-    command = [sys.executable, "-c", SCRIPT]
-    for hash_seed in ("1", "2"):
-        there = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(ROOTS)}
-        result = subprocess.run(command, env=there, capture_output=True, text=True, check=True)
-        printed.add(result.stdout)
-    assert len(printed) == 1
-    assert '"events": [' in printed.pop()
-
-
-ROOTS = [str(Path(__file__).parent.parent), *filter(None, sys.path)]
 
 
 def test_another_seed_takes_other_steps() -> None:
@@ -196,7 +177,7 @@ def test_a_walk_counts_the_same_kinds_of_things_as_a_check() -> None:
     checked = check(
         CheckRequest(
             variant=wanted.variant, geometry="tiny", layouts=wanted.layouts,
-            profile=Profile(max_examples=5, steps=20),
+            profile=Profile(examples=5, steps=20),
         )
     ).coverage  # fmt: skip
     walked = walk(wanted).coverage

@@ -15,6 +15,7 @@ from typing import IO, TypeAlias
 from hotplug_model.boot import LAYOUTS, BootLayout
 from hotplug_model.cli import complain
 from hotplug_model.commands.arguments import read_text
+from hotplug_model.commands.fresh import disagreement
 from hotplug_model.commands.interrupt import PatientInterrupt
 from hotplug_model.coverage import Coverage
 from hotplug_model.errors import UserError
@@ -35,8 +36,8 @@ Search: TypeAlias = Callable[[Callable[[Coverage], None], Callable[[Trace], None
 
 def conduct(
     args: argparse.Namespace, search: Search, progress: CheckProgress, found: dict[str, str | int]
-) -> tuple[int, Report | None]:
-    """Search, write the counterexample, then draw the report: its exit code, and itself.
+) -> int:
+    """Search, write the counterexample, then draw the report: its exit code.
 
     *found* says how the counterexample was found. There is no report if a second Ctrl-C
     came while the counterexample was being minimised.
@@ -56,14 +57,21 @@ def conduct(
             report = search(step, keep)
         except KeyboardInterrupt:
             complain(f"interrupted; counterexample so far: {kept.path or 'none'}")
-            return 130, None
+            return 130
+        confirm(report)
     report.interrupted |= interrupt.asked
     if kept.problem:
         complain(kept.problem)
     written = write_json(args.json, report, kept)
     draw(report, kept, sys.stderr if args.json == STDOUT else sys.stdout)
     code = exit_code(report)
-    return (3 if code == 0 and not written else code), report
+    return 3 if code in (0, 4) and not written else code
+
+
+def confirm(report: Report) -> None:
+    """A counterexample is one if fresh processes say so; else the verdict is flaky."""
+    if report.trace is not None and (reason := disagreement(report.trace)):
+        report.flaky, report.trace, report.violations = reason, None, []
 
 
 def exit_code(report: Report) -> int:
@@ -72,7 +80,9 @@ def exit_code(report: Report) -> int:
         return 130
     if report.flaky:
         return 3
-    return 0 if report.trace is None else 1
+    if report.trace is not None:
+        return 1
+    return 4 if report.missed else 0
 
 
 def layouts(boot: str | None, geometry: Geometry) -> dict[str, BootLayout]:
@@ -107,7 +117,7 @@ def draw(report: Report, kept: TraceFile, stream: IO[str]) -> None:
         lines += [line(f"  flaky: {report.flaky}"), line("  please report this as a bug")]
     lines += summary.known_defects(report.coverage, summary.MAX_DEFECTS if found else None)
     if found is None:
-        table = summary.coverage_table(report.coverage)
+        table = summary.coverage_table(report)
         show([*lines, *table, *summary.failed_allocations(report)], stream)
         if kept.path is not None:
             print(f"  unconfirmed counterexample: {printable(str(kept.path))}", file=stream)

@@ -15,13 +15,12 @@ def run(args: argparse.Namespace) -> int:
     """Walk, write the counterexample, then draw the report."""
     request = request_of(args)
     refuse_unwritable(args.json)
-    code, _ = conduct(
+    return conduct(
         args,
         lambda on_step, on_found: walk(request, on_step, on_found),
         CheckProgress(request.nr_examples, request.seconds),
         {"seed": args.seed, "command": command_of(args, "steps", "seconds")},
     )
-    return code
 
 
 def request_of(args: argparse.Namespace) -> WalkRequest:

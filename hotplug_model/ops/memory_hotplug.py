@@ -68,7 +68,8 @@ def draw_removal(kernel: Kernel, choose: Chooser, wanted: list[int]) -> PfnRange
     trusts it not to name device memory, nor two regions at once.
     """
     known = [b for b in window_blocks(kernel) if one_piece(kernel, kernel.block_pfns(b))]
-    pool = [b for b in wanted if b in known]
+    existing = [b for b in known if b in kernel.blocks]
+    pool = [b for b in wanted if b in known] or existing
     if not pool or rarely(choose):
         pool = known
     first = pick(choose, pool)

@@ -10,6 +10,7 @@ from rich.text import Text
 from hotplug_model.coverage import Coverage
 from hotplug_model.defects import DEFECTS
 from hotplug_model.fates import known_pairs
+from hotplug_model.floor import measure, share_text
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import OPS
 from hotplug_model.report.lines import line, paragraph
@@ -48,8 +49,9 @@ def known_defects(coverage: Coverage, most: int | None = None) -> list[Text]:
     return lines
 
 
-def coverage_table(coverage: Coverage) -> list[Text]:
-    """What was tried: a row an operation, then pairs and states."""
+def coverage_table(report: Report) -> list[Text]:
+    """What was tried: a row an operation, then how much of what there is was seen."""
+    coverage = report.coverage
     width = max(map(len, OPS.names()))
     rows = [line(f"  {'operation':<{width}} {'drawn':>7} {'ok':>7}  refused", "bold")]
     for name in OPS.names():
@@ -57,7 +59,31 @@ def coverage_table(coverage: Coverage) -> list[Text]:
         refused = [f"{err} {n}" for err, n in sorted(counts.items()) if err != "ok"]
         drawn = sum(counts.values())
         rows.append(line(f"  {name:<{width}} {drawn:>7} {counts['ok']:>7}  {', '.join(refused)}"))
-    return [*rows, line("  " + pairs(coverage)), *missing(coverage)]
+    return [*rows, *seen(report), *missing(coverage), *below_the_floor(report)]
+
+
+def seen(report: Report) -> list[Text]:
+    """How much was seen of what there is, and how much there may be beyond."""
+    found = measure(report.coverage)
+    effective = found.pop("effective")
+    shares = ", ".join(f"{each.seen} of {each.of} {name}" for name, each in found.items())
+    states = report.coverage.states
+    about = "about " if states.halvings else ""
+    return [
+        line(f"  {share_text(effective)} steps changed something or were refused"),
+        *paragraph(f"seen: {shares}", "  ", 2),
+        line(
+            f"  {about}{states.distinct} distinct states; the next step would lead to a new one "
+            f"with a chance of {states.unseen:.3f}"
+        ),
+    ]
+
+
+def below_the_floor(report: Report) -> list[Text]:
+    """What the profile asks for and the run did not see."""
+    return [
+        part for text in report.missed for part in paragraph(f"below the floor: {text}", "  ", 20)
+    ]
 
 
 def failed_allocations(report: Report) -> list[Text]:
@@ -108,10 +134,19 @@ def to_json(report: Report, path: str | None) -> dict[str, Any]:
         "examples": coverage.examples,
         "steps": coverage.steps,
         "seconds": round(report.seconds, 3),
-        "coverage": coverage.to_json(),
+        "coverage": coverage.to_json() | {"measured": measured(coverage)},
+        "below_the_floor": report.missed,
         "variant": str(request.variant),
         "geometry": request.geometry,
         "seed": request.seed,
         "flaky": report.flaky,
         "interrupted": report.interrupted,
+    }
+
+
+def measured(coverage: Coverage) -> dict[str, Any]:
+    """How much of what there is was seen, and what was not."""
+    return {
+        name: {"seen": each.seen, "of": each.of, "missed": list(each.missed)}
+        for name, each in measure(coverage).items()
     }

@@ -1,0 +1,36 @@
+"""What operations can do at the tiny geometry, as data: what coverage is a share of.
+
+Mainline, with every allocation granted. Found by search; ``stateful_tests/test_floor.py``
+finds nothing else, and a whole ``check --profile ci`` finds all of it.
+"""
+
+from __future__ import annotations
+
+REFUSALS: dict[str, tuple[str, ...]] = {
+    "online_memory_block": ("EINVAL", "ENOENT", "EPERM"),
+    "offline_memory_block": ("EBUSY", "EINTR", "EINVAL", "ENOENT", "EPERM"),
+    "add_memory": ("E2BIG", "EEXIST", "EINVAL"),
+    "remove_memory": ("EBUSY", "EINVAL"),
+    "offline_and_remove_memory": ("EBUSY", "EINTR", "EINVAL", "EPERM"),
+    "memremap_pages": ("EEXIST", "EINVAL", "ENOMEM", "ENXIO"),
+    "request_mem_region": ("EBUSY",),
+}
+"""Operation -> the errnos that it returns."""
+
+MILESTONES = (
+    "MEM_GOING_OFFLINE", "MEM_GOING_ONLINE", "adjust_present_page_count",
+    "clear_subsection_map", "create_memory_block_devices", "depopulate_section_memmap",
+    "fill_subsection_map", "generic_online_page", "get_page", "mem_hotplug_begin",
+    "mem_hotplug_done", "memmap_init_range", "memmap_init_zone_device",
+    "memmap_init_zone_device_done", "memory_block_offline", "memory_block_online",
+    "mhp_deinit_memmap_on_memory", "mhp_init_memmap_on_memory", "offline_mem_sections",
+    "online_mem_sections", "page_init_poison", "pagemap_range", "percpu_ref_exit",
+    "percpu_ref_init", "percpu_ref_kill", "pgmap_array_delete", "pgmap_array_store",
+    "populate_section_memmap", "put_page", "register_memory_notifier",
+    "release_mem_region", "remove_memory", "remove_memory_block_devices",
+    "remove_pfn_range_from_zone", "request_mem_region", "resize_zone_range",
+    "section_deactivate", "section_mem_map_invalid", "section_taint_zone_device",
+    "shrink_zone_span", "sparse_init_one_section", "start_isolate_page_range",
+    "update_pgdat_span", "wait_for_completion",
+)  # fmt: skip
+"""Every milestone that ``mm/`` and ``ops/`` name; the tiny geometry passes them all."""
