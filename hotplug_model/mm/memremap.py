@@ -92,14 +92,14 @@ def shared_with(kernel: Kernel, pfns: PfnRange) -> PfnRange:
 
 def add_device_pages(kernel: Kernel, pgmap: DevPagemap, pfns: PfnRange) -> Steps:
     """The part of pagemap_range() under mem_hotplug_lock."""
-    kernel.locks.take("mem_hotplug")
+    yield from kernel.locks.take("mem_hotplug_lock")
     try:
         yield from add_pages(kernel, pfns, pgmap.nid, pgmap.altmap, pgmap)
         yield from move_pfn_range_to_zone(
             kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE, pgmap.altmap
         )
     finally:
-        kernel.locks.drop("mem_hotplug")
+        kernel.locks.drop("mem_hotplug_lock")
 
 
 def memunmap_pages(kernel: Kernel, pgmap_id: int) -> Steps:
@@ -143,7 +143,7 @@ def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     """
     pgmap = kernel.pgmaps[pgmap_id]
     pfns = pgmap.ranges[range_id]
-    kernel.locks.take("mem_hotplug")
+    yield from kernel.locks.take("mem_hotplug_lock")
     try:
         yield from remove_pfn_range_from_zone(kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE)
         private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
@@ -151,7 +151,7 @@ def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
         yield from remove_pages(kernel, pfns, None if private else pgmap.altmap)
     finally:
         kernel.ledger.cause = Cause.NONE
-        kernel.locks.drop("mem_hotplug")
+        kernel.locks.drop("mem_hotplug_lock")
     kernel.pfns.write(pfns, pgmap_array=NO_PGMAP)
     yield "pgmap_array_delete"
 

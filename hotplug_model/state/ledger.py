@@ -28,6 +28,8 @@ class Law(IntEnum):
     """A usage map that boot allocated was given to kfree()."""
     READ_OUT_OF_BOUNDS = 7
     """A look-up read behind the end, or before the start, of an array."""
+    CYCLE_OF_WAITS = 8
+    """Operations waited for one another in a circle."""
 
 
 class Cause(IntEnum):
