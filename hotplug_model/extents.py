@@ -9,6 +9,7 @@ import numpy as np
 
 from hotplug_model.arrays import Column, ExtentMask, Pfns
 from hotplug_model.flags import (
+    LinearMap,
     MemmapOrigin,
     PageContent,
     PageFlag,
@@ -31,6 +32,7 @@ USAGE = int(SectionFlag.USAGE)
 INITIALISED = int(PageContent.INITIALISED)
 GARBAGE, UNUSED = int(PageContent.GARBAGE), int(PageContent.UNUSED)
 DEVICE = int(ZoneType.ZONE_DEVICE)
+MAPPED, STRAY = int(LinearMap.MAPPED), int(LinearMap.STRAY)
 HOLE, MANAGED = int(PageFlag.HOLE), int(PageFlag.MANAGED)
 NR_ZONES = len(ZoneType)
 
@@ -158,7 +160,23 @@ class Extents:
         """:class:`BlockState` of the memory block."""
         return self._table.column("block")
 
+    @cached_property
+    def memory(self) -> Column:
+        """:class:`MemoryClass` of what the pfn was added as."""
+        return self._table.column("memory")
+
+    @cached_property
+    def linear_map(self) -> Column:
+        """:class:`LinearMap`: whether the linear map covers the pfn, and why if it should not."""
+        return self._table.column("linear_map")
+
     # What follows from it
+
+    @cached_property
+    def kernel_page_present(self) -> ExtentMask:
+        """``kernel_page_present()``: whether the CPU finds the page in the linear map."""
+        rows: ExtentMask = (self.linear_map == MAPPED) | (self.linear_map == STRAY)
+        return rows
 
     @cached_property
     def mapped(self) -> ExtentMask:

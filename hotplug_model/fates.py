@@ -6,7 +6,7 @@ tiny geometries; ``stateful_tests/test_faults.py`` finds the same and nothing el
 
 from __future__ import annotations
 
-from errno import ENOMEM
+from errno import EFAULT, ENOMEM
 from typing import NamedTuple
 
 from hotplug_model.geometry import GEOMETRIES, Geometry
@@ -19,11 +19,15 @@ EVERYWHERE = (
 X86 = EVERYWHERE[:2]
 ARM64, ARM64_64K, POWERPC, S390 = EVERYWHERE[2:]
 NOT_56 = (X86[0], ARM64, ARM64_64K, POWERPC, S390)
+UNMAPS = (ARM64, ARM64_64K, POWERPC, S390)
+"""Where an add that failed is unmapped again."""
 HAS_TABLES = (*X86, ARM64, ARM64_64K)
 """Where parts of a section are mapped by PTEs; on s390 large frames do for them."""
 UNWIND = "add-pages-does-not-unwind"
 SHARE = "subsections-share-a-base-page"
 KVFREE = "a-memmap-that-failed-is-freed"
+STRAY = "an-add-that-failed-stays-mapped"
+TORN = "unwinding-unmaps-the-neighbour"
 SAMPLES = "shrinking-samples-one-pfn-a-subsection"
 
 
@@ -57,6 +61,14 @@ FATES: dict[Fate, tuple[str, ...]] = {
     Fate("add_memory", Allocation.MEMORY_BLOCK, ENOMEM): EVERYWHERE,
     Fate("add_memory", Allocation.NOTIFIER, OK): EVERYWHERE,
     Fate("add_memory", Allocation.MEMBLOCK_REGIONS, ENOMEM): (ARM64, ARM64_64K, POWERPC, S390),
+    Fate("add_memory", Allocation.LINEAR_MAP, EFAULT): (POWERPC,),
+    Fate("add_memory", Allocation.LINEAR_MAP, ENOMEM): (S390,),
+    Fate("add_memory", Allocation.USAGE, ENOMEM, STRAY): X86,
+    Fate("add_memory", Allocation.USAGE, ENOMEM, TORN): UNMAPS,
+    Fate("add_memory", Allocation.VMEMMAP_PAGE, ENOMEM, STRAY): X86,
+    Fate("add_memory", Allocation.VMEMMAP_PAGE, ENOMEM, TORN): UNMAPS,
+    Fate("add_memory", Allocation.VMEMMAP_HUGE, ENOMEM, TORN): (POWERPC,),
+    Fate("add_memory", Allocation.PAGE_TABLE, ENOMEM, TORN): (ARM64_64K,),
     Fate("offline_and_remove_memory", Allocation.NOTIFIER, ENOMEM): EVERYWHERE,
     Fate("memremap_pages", Allocation.USAGE, ENOMEM): EVERYWHERE,
     Fate("memremap_pages", Allocation.USAGE, ENOMEM, UNWIND): EVERYWHERE,
@@ -71,6 +83,15 @@ FATES: dict[Fate, tuple[str, ...]] = {
     Fate("memremap_pages", Allocation.PAGE_TABLE, ENOMEM, UNWIND): HAS_TABLES,
     Fate("memremap_pages", Allocation.PGMAP_ARRAY, ENOMEM): EVERYWHERE,
     Fate("memremap_pages", Allocation.PERCPU_REF, ENOMEM): EVERYWHERE,
+    Fate("memremap_pages", Allocation.LINEAR_MAP, EFAULT): (POWERPC,),
+    Fate("memremap_pages", Allocation.LINEAR_MAP, ENOMEM): (S390,),
+    Fate("memremap_pages", Allocation.USAGE, ENOMEM, STRAY): X86,
+    Fate("memremap_pages", Allocation.USAGE, ENOMEM, TORN): UNMAPS,
+    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, STRAY): X86,
+    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, TORN): UNMAPS,
+    Fate("memremap_pages", Allocation.VMEMMAP_HUGE, ENOMEM, TORN): (POWERPC,),
+    Fate("memremap_pages", Allocation.PAGE_TABLE, ENOMEM, STRAY): X86,
+    Fate("memremap_pages", Allocation.PAGE_TABLE, ENOMEM, TORN): (ARM64, ARM64_64K),
 }
 """Each with the geometries where it is seen."""
 

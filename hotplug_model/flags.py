@@ -87,6 +87,29 @@ class MemmapOrigin(IntEnum):
     """The memory block that it describes: memmap_on_memory."""
 
 
+class MemoryClass(IntEnum):
+    """What a pfn with a struct page is, as far as the CPU's access to it goes."""
+
+    NONE = 0
+    """Nobody added it: a hole, or nothing."""
+    SYSTEM_RAM = 1
+    ADDRESSABLE = 2
+    """Device memory that the CPU reads and writes, e.g. pmem."""
+    UNADDRESSABLE = 3
+    """Device memory that it cannot reach: MEMORY_DEVICE_PRIVATE, HMM's."""
+
+
+class LinearMap(IntEnum):
+    """Whether the kernel's linear map covers a pfn; the last two are ours."""
+
+    NONE = 0
+    MAPPED = 1
+    STRAY = 2
+    """Covered, by an add that failed, or must fail because somebody else is there."""
+    TORN = 3
+    """Not covered any more: the add that failed was undone over somebody else's memory."""
+
+
 class MappingLevel(IntEnum):
     """What maps a page of vmemmap."""
 

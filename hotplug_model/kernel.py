@@ -10,8 +10,10 @@ from hotplug_model.boot import BootLayout, boot_zones, zone_limits
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
     BlockState,
+    LinearMap,
     MappingLevel,
     MemmapOrigin,
+    MemoryClass,
     NotifierAction,
     PageContent,
     PageFlag,
@@ -190,7 +192,10 @@ class Kernel:
     # Boot
 
     def _boot_sections(self) -> None:
-        """memory_present(): a section that RAM touches is present and online as a whole."""
+        """memory_present(): a section that RAM touches is present and online as a whole.
+
+        Only the RAM itself is in the linear map.
+        """
         for ram, _ in self.layout.ram:
             size = self.geometry.pages_per_section
             start, end = ram.start_pfn // size * size, -(-ram.end_pfn // size) * size
@@ -204,6 +209,7 @@ class Kernel:
         for ram, _ in self.layout.ram:
             start, end = ram.start_pfn // size * size, -(-ram.end_pfn // size) * size
             self.pfns.write(PfnRange(start, end), subsection=1)
+            self.pfns.write(ram, memory=MemoryClass.SYSTEM_RAM, linear_map=LinearMap.MAPPED)
 
     def _boot_zones(self) -> None:
         """Spans and counts of zones and nodes."""

@@ -52,8 +52,6 @@ class KernelRules:
     """Whether offline_pages() refuses ranges that are not wholly System RAM."""
     block_zone: Callable[[Kernel, int], ZoneType | None]
     """The single zone of an online memory block, or None."""
-    add_memory_takes_device_hotplug_lock: bool
-    """Whether add_memory() excludes writes to ``memoryN/state``."""
     mhp_range_allowed_first: bool
     """Whether add_memory() checks addressability before anything else."""
     memmap_on_memory: str
@@ -106,6 +104,8 @@ class KernelRules:
     """Whether x86 knows, when it frees, that base pages never came from an altmap."""
     arm64_frees_vmemmap: bool
     """Whether arm64 has a vmemmap_free()."""
+    arm64_unmaps_linear_map: bool
+    """Whether arm64 unmaps what it removes, and what it failed to add."""
     arm64_maps_parts_by_base_pages: bool
     """Whether arm64 maps less than a section's memmap with base pages."""
     unused_vmemmap: UnusedVmemmap | None

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from hotplug_model import steps
 from hotplug_model.boot import LAYOUTS, BootLayout
 from hotplug_model.checker import Checker, Outcome
+from hotplug_model.flags import LinearMap
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
@@ -59,15 +60,19 @@ def do(kernel: Kernel, *ops: Op) -> int | None:
     return None if refusal is None else refusal.errno
 
 
-def hold(kernel: Kernel, name: str) -> None:
-    """Somebody holds a lock."""
-    assert list(kernel.locks.take(name)) == []
-
-
 def settle(kernel: Kernel) -> None:
     """What the checker does behind each operation: equal states are equal bytes."""
     kernel.pfns.merge()
     kernel.vmemmap.merge()
+
+
+def but_for_strays(kernel: Kernel) -> bytes:
+    """The fingerprint of the machine without what x86 leaves mapped after a failed add."""
+    twin = kernel.snapshot()
+    state = twin.pfns.column("linear_map")
+    state[state == LinearMap.STRAY] = LinearMap.NONE
+    twin.pfns.merge()
+    return twin.fingerprint()
 
 
 def milestones(kernel: Kernel, op: Op) -> list[str]:

@@ -19,7 +19,7 @@ from hotplug_model.flags import MappingLevel
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.machine import PackedChooser
 from hotplug_model.minimise import minimise, simpler_faults
-from hotplug_model.ops import OPS, drawn_ops
+from hotplug_model.ops import OPS
 from hotplug_model.ops.every import every_fault
 from hotplug_model.ops.faults import UNASKED, WISHES, allocations, candidates, draw_with_fault
 from hotplug_model.ops.memory_hotplug import AddMemory
@@ -64,14 +64,19 @@ def test_a_map_whose_second_range_fails_leaves_nothing(geometry: str) -> None:
     made = allocations(boot(geometry=geometry), op)
     assert made[Allocation.PGMAP_ARRAY] == made[Allocation.USAGE] == 2
     for faulty in every_fault(op, made):
-        checker = Checker(boot(geometry=geometry), strict=geometry not in ODD)
+        checker = Checker(boot(geometry=geometry))
         outcome = checker.apply(faulty)
         assert outcome.violations == []
+        x86 = GEOMETRIES[geometry].arch == "x86"
+        stays = {"an-add-that-failed-stays-mapped"} if x86 else set()
+        assert geometry in ODD or {v.defect for v in outcome.known} <= stays
         assert refused(outcome.refusal) or outcome.failed == Allocation.VMEMMAP_HUGE
 
 
 def test_what_fails_is_refused_with_enomem_or_done_without() -> None:
-    assert {fate.err for fate in FATES} == {0, errno.ENOMEM}
+    assert {fate.err for fate in FATES} == {0, errno.ENOMEM, errno.EFAULT}
+    faulting = {fate.allocation for fate in FATES if fate.err == errno.EFAULT}
+    assert faulting == {Allocation.LINEAR_MAP}
     absorbed = {(fate.operation, fate.allocation) for fate in FATES if not fate.err}
     assert absorbed == {
         ("add_memory", Allocation.VMEMMAP_HUGE),
@@ -122,7 +127,7 @@ def add_failing(fail_at: str) -> object:
     return AddMemory(0, C, 0, fail_at=fail_at)
 
 
-@pytest.mark.parametrize("name", drawn_ops())
+@pytest.mark.parametrize("name", OPS.names())
 def test_no_operation_takes_a_fault_that_does_not_exist(name: str) -> None:
     kernel = boot()
     for earlier in ("add_memory", "online_memory_block", "memremap_pages", "pin_pages",
@@ -141,7 +146,7 @@ def test_the_fault_is_over_with_the_operation() -> None:
 
 
 def refused(refusal: KernelRefusal | None) -> bool:
-    return refusal is not None and refusal.errno == errno.ENOMEM
+    return refusal is not None and refusal.errno in (errno.ENOMEM, errno.EFAULT)
 
 
 def test_a_fault_that_is_not_reached_changes_nothing() -> None:
@@ -207,7 +212,7 @@ def searched(*changes: str, faults: bool) -> Coverage:
         variant=KernelVariant.named(None, changes),
         geometry="tiny",
         layouts={"collision": layout()},
-        profile=Profile(examples=30, steps=20),
+        profile=Profile(examples=40, steps=20),
         faults=faults,
     )
     return check(request).coverage
@@ -246,7 +251,7 @@ def test_a_fault_that_is_needed_fails_as_early_as_it_can(
 ) -> None:
     event = replace(device(pfns), fail_at=fail_at)
     trace = recorded(replace(collision(), changes=(), strict=True, events=(event,)))
-    assert trace.violates == ("refusals_leave_the_machine_alone",)
+    assert "refusals_leave_the_machine_alone" in trace.violates
     assert minimise(trace).events == (replace(event, fail_at=earliest),)
 
 

@@ -30,7 +30,6 @@ from stateful_tests.kernels import (
     boot,
     device,
     do,
-    hold,
     online,
     pages,
     walk,
@@ -143,7 +142,7 @@ def entry_changes() -> Iterator[tuple[str, Change]]:
 
 
 CHANGES: dict[str, Change] = {
-    "locks": lambda k: hold(k, "mem_hotplug_lock"),
+    "locks": lambda k: k.locks.take("mem_hotplug"),
     "vetoes": lambda k: setattr(k, "vetoes", frozenset()),
     "vetoes of another action": lambda k: setattr(
         k, "vetoes", frozenset({NotifierAction.MEM_GOING_ONLINE})

@@ -15,8 +15,10 @@ from hotplug_model.errors import KernelRefusal
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
     BlockState,
+    LinearMap,
     MappingLevel,
     MemmapOrigin,
+    MemoryClass,
     PageContent,
     PageFlag,
     SectionFlag,
@@ -120,6 +122,19 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "walkers_miss_no_online_page": lambda: Broken(
         boot(rules=replace(MAINLINE, pfn_to_online_page=denies_the_first_row)), (FIRST,), set()
     ),
+    "memory_is_read_through_the_linear_map": lambda: corrupt(
+        write(FIRST, linear_map=LinearMap.NONE), FIRST, echoes={"addressable_memory_is_mapped"}
+    ),
+    "addressable_memory_is_mapped": lambda: corrupt(write(C, linear_map=LinearMap.NONE), C),
+    "unaddressable_memory_is_not_mapped": lambda: corrupt(
+        write(HOLE, memory=MemoryClass.UNADDRESSABLE), HOLE
+    ),
+    "the_linear_map_ends_with_its_memory": lambda: corrupt(
+        write(D, linear_map=LinearMap.MAPPED), D, of=boot
+    ),
+    "memory_is_removed_as_what_it_was_added": lambda: corrupt(
+        breach(Law.REMOVED_AS_ANOTHER_CLASS), C
+    ),
     "valid_pfns_have_a_struct_page": lambda: corrupt(
         write(C, memmap=MemmapOrigin.NONE), C
     ),
@@ -147,7 +162,6 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "vmemmap_outlives_its_pfns": lambda: corrupt(breach(Law.FREED_IN_USE), C),
     "struct_pages_are_no_page_table": lambda: corrupt(breach(Law.MAPPED_BELOW_A_HUGE_PAGE), C),
     "usage_maps_of_boot_are_kept": lambda: corrupt(breach(Law.BOOT_USAGE_FREED), C),
-    "nobody_waits_for_ever": lambda: corrupt(breach(Law.CYCLE_OF_WAITS), C),
     "lookups_stay_in_bounds": lambda: corrupt(breach(Law.READ_OUT_OF_BOUNDS), C),
     "altmaps_account_for_what_they_gave": lambda: corrupt(
         breach(Law.ALTMAP_IN_USE_AT_TEARDOWN), C

@@ -20,9 +20,9 @@ from hotplug_model.flags import (
     ZoneType,
 )
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.add_pages import add_pages
 from hotplug_model.mm.base_memory import device_online, valid_zones_show
 from hotplug_model.mm.mainline import MAINLINE
-from hotplug_model.mm.memory_hotplug import add_pages
 from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.resource import RequestMemRegion
@@ -35,6 +35,7 @@ from stateful_tests.kernels import (
     D,
     add,
     boot,
+    but_for_strays,
     device,
     do,
     layout,
@@ -151,7 +152,7 @@ def test_memmap_on_memory_takes_back_the_blocks_before_the_one_that_fails() -> N
     assert do(kernel, add(CD, 0, MHP_MEMMAP_ON_MEMORY)) == errno.EEXIST
     assert kernel.blocks == before.blocks
     assert kernel.iomem == before.iomem
-    assert kernel.fingerprint() == before.fingerprint()
+    assert but_for_strays(kernel) == before.fingerprint()
     assert kernel.ledger.breaches == []
 
 

@@ -27,7 +27,6 @@ from stateful_tests.kernels import (
     boot,
     device,
     do,
-    hold,
     offline,
     online,
     pages,
@@ -53,8 +52,8 @@ ONLINE = "MEM_GOING_ONLINE* generic_online_page* online_mem_sections* adjust_pre
 OFFLINE = (
     "start_isolate_page_range* MEM_GOING_OFFLINE* offline_mem_sections* adjust_present_page_count*"
 )
-REGISTERED = "device_add* create_memory_block_devices*"
-ADDED = f"mem_hotplug_begin* {SPARSE_ADD} {REGISTERED}"
+MAPPED, UNMAPPED = "arch_create_linear_mapping*", "arch_remove_linear_mapping*"
+ADDED = f"mem_hotplug_begin* {MAPPED} {SPARSE_ADD} create_memory_block_devices*"
 WENT_ONLINE = f"{TO_ZONE} {ONLINE} memory_block_online"
 WENT_OFFLINE = f"{OFFLINE} {ZONE_GIVES_UP} memory_block_offline"
 DYING = "percpu_ref_kill wait_for_completion"
@@ -63,19 +62,19 @@ ORDERS: dict[str, tuple[str, tuple[Op, ...], Op, str]] = {
     "add_memory": ("collision", (), add(C), f"{ADDED} mem_hotplug_done"),
     "add_memory of two sections": (
         "collision", (), add(CD),
-        f"mem_hotplug_begin* {SPARSE_ADD} {SPARSE_ADD} device_add* {REGISTERED} "
+        f"mem_hotplug_begin* {MAPPED} {SPARSE_ADD} {SPARSE_ADD} create_memory_block_devices* "
         "mem_hotplug_done",
     ),
     "add_memory with a memmap a block": (
         "memmap-on-memory", (), add(CD, mhp_flags=MHP_MEMMAP_ON_MEMORY),
-        f"{ADDED} {SPARSE_ADD} {REGISTERED} mem_hotplug_done",
+        f"{ADDED} {MAPPED} {SPARSE_ADD} create_memory_block_devices* mem_hotplug_done",
     ),
     "add_memory with auto online": (
         "auto-online", (), add(C), f"{ADDED} mem_hotplug_done {WENT_ONLINE}"
     ),
     "add_memory whose second block fails": (
         "memmap-on-memory", (device(pages(28, 30)),), add(CD, mhp_flags=MHP_MEMMAP_ON_MEMORY),
-        f"{ADDED} {SECTION_GOES}",
+        f"{ADDED} {MAPPED} {SECTION_GOES} {UNMAPPED}",
     ),
     "online": ("collision", (add(C),), online(2), WENT_ONLINE),
     "online a block with its own memmap": (
@@ -108,15 +107,15 @@ ORDERS: dict[str, tuple[str, tuple[Op, ...], Op, str]] = {
     "an offline of what cannot move": ("collision", (add(C), online(2)), offline(2, True), ""),
     "remove_memory": (
         "collision", (add(C),), remove(C),
-        f"remove_memory_block_devices {SECTION_GOES} remove_memory",
+        f"remove_memory_block_devices {SECTION_GOES} {UNMAPPED} remove_memory",
     ),
     "remove_memory of a boot section": (
         "two-nodes", (offline(1),), remove(B),
-        f"remove_memory_block_devices {SECTION_GOES} remove_memory",
+        f"remove_memory_block_devices {SECTION_GOES} {UNMAPPED} remove_memory",
     ),
     "offline_and_remove_memory": (
         "collision", (add(C), online(2)), OfflineAndRemoveMemory(C, False),
-        f"{WENT_OFFLINE} remove_memory_block_devices {SECTION_GOES} remove_memory",
+        f"{WENT_OFFLINE} remove_memory_block_devices {SECTION_GOES} {UNMAPPED} remove_memory",
     ),
     "offline_and_remove_memory that rolls back": (
         "collision", (add(CD), online(2), online(3), PinPages(pages(30, 31))),
@@ -124,25 +123,36 @@ ORDERS: dict[str, tuple[str, tuple[Op, ...], Op, str]] = {
     ),
     "memremap_pages in a hole": (
         "collision", (), device(HOLE),
-        f"percpu_ref_init pgmap_array_store {REUSE} {TO_DEVICE} {DEVICE_INIT}",
+        f"percpu_ref_init pgmap_array_store {MAPPED} {REUSE} {TO_DEVICE} {DEVICE_INIT}",
     ),
     "memremap_pages of two sections": (
         "collision", (), device(CD),
-        f"percpu_ref_init pgmap_array_store {SPARSE_ADD} {SPARSE_ADD} {TO_DEVICE} {DEVICE_INIT}",
+        f"percpu_ref_init pgmap_array_store {MAPPED} {SPARSE_ADD} {SPARSE_ADD} {TO_DEVICE} "
+        f"{DEVICE_INIT}",
     ),
     "memremap_pages that fails midway": (
         "collision", (), device(CD, altmap=(0, 4)),
-        f"percpu_ref_init pgmap_array_store {SPARSE_ADD} fill_subsection_map* {SECTION_GOES} "
-        f"{DYING} percpu_ref_exit",
+        f"percpu_ref_init pgmap_array_store {MAPPED} {SPARSE_ADD} fill_subsection_map* "
+        f"{SECTION_GOES} {DYING} percpu_ref_exit",
     ),
     "memunmap_pages in a hole": (
         "collision", (device(HOLE),), MemunmapPages(0),
-        f"{DYING} remove_pfn_range_from_zone* {PIECE_GOES} pgmap_array_delete percpu_ref_exit",
+        f"{DYING} remove_pfn_range_from_zone* {PIECE_GOES} {UNMAPPED} pgmap_array_delete "
+        "percpu_ref_exit",
     ),
     "memunmap_pages of two ranges": (
         "collision", (device(C, HOLE),), MemunmapPages(0),
-        f"{DYING} remove_pfn_range_from_zone* {SECTION_GOES} pgmap_array_delete "
-        f"remove_pfn_range_from_zone* {PIECE_GOES} pgmap_array_delete percpu_ref_exit",
+        f"{DYING} remove_pfn_range_from_zone* {SECTION_GOES} {UNMAPPED} pgmap_array_delete "
+        f"remove_pfn_range_from_zone* {PIECE_GOES} {UNMAPPED} pgmap_array_delete "
+        "percpu_ref_exit",
+    ),
+    "memremap_pages of what the CPU cannot reach": (
+        "collision", (), device(C, kind="private"),
+        f"percpu_ref_init pgmap_array_store {SPARSE_ADD} {TO_DEVICE} {DEVICE_INIT}",
+    ),
+    "memunmap_pages of what the CPU cannot reach": (
+        "collision", (device(C, kind="private"),), MemunmapPages(0),
+        f"{DYING} remove_pfn_range_from_zone* {SECTION_GOES} pgmap_array_delete percpu_ref_exit",
     ),
 }  # fmt: skip
 
@@ -170,7 +180,8 @@ def test_before_5_5_a_zone_gives_up_its_pages_at_removal() -> None:
     gone = passed("collision", (add(C), online(2)), offline(2), rules)
     assert gone == [*OFFLINE.split(), "memory_block_offline"]
     removed = passed("collision", (add(C), online(2), offline(2)), remove(C), rules)
-    expected = f"remove_memory_block_devices {ZONE_GIVES_UP} {SECTION_GOES} remove_memory"
+    expected = f"remove_memory_block_devices {ZONE_GIVES_UP} {SECTION_GOES} {UNMAPPED} "
+    expected += "remove_memory"
     assert removed == expected.split()
 
 
@@ -180,12 +191,12 @@ def test_without_the_taint_the_order_has_no_place_for_it() -> None:
 
 
 def test_a_lock_that_is_held_is_not_taken_again() -> None:
-    kernel = boot()
-    hold(kernel, "mem_hotplug_lock")
+    locks = boot().locks
+    locks.take("mem_hotplug")
     with pytest.raises(ModelError, match="taken twice"):
-        hold(kernel, "mem_hotplug_lock")
+        locks.take("mem_hotplug")
 
 
 def test_a_lock_that_is_free_is_not_dropped() -> None:
     with pytest.raises(ModelError, match="not held"):
-        boot().locks.drop("device_hotplug_lock")
+        boot().locks.drop("device_hotplug")

@@ -10,20 +10,22 @@ import pytest
 from hotplug_model.flags import (
     MHP_MEMMAP_ON_MEMORY,
     BlockState,
+    LinearMap,
     MemmapOrigin,
     SectionFlag,
     ZoneType,
 )
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.add_pages import remove_pages
 from hotplug_model.mm.mainline import MAINLINE
-from hotplug_model.mm.memory_hotplug import remove_pages
 from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.ledger import Law
 from stateful_tests.kernels import (
     HOLE,
     B,
@@ -82,11 +84,14 @@ def test_removing_what_is_not_there_succeeds() -> None:
     assert kernel.fingerprint() == before
 
 
-def test_a_section_that_devices_hold_in_part_is_only_warned_about() -> None:
+def test_a_section_that_devices_hold_in_part_is_only_warned_about_but_unmapped() -> None:
     kernel = machine(device(pages(16, 18)))
-    before = kernel.fingerprint()
+    before = kernel.snapshot()
     assert do(kernel, remove(C)) is None
-    assert kernel.fingerprint() == before
+    assert [entry.law for entry in kernel.ledger.breaches] == [Law.REMOVED_AS_ANOTHER_CLASS]
+    kernel.ledger.breaches.clear()
+    before.pfns.write(C, linear_map=LinearMap.NONE)
+    assert kernel.fingerprint() == before.fingerprint()
 
 
 def test_a_misaligned_range_of_pages_is_only_warned_about() -> None:

@@ -60,6 +60,7 @@ REACHED: dict[str, tuple[BootLayout, tuple[Op, ...]]] = {
     ),
     "device_memory_crosses_sections": (layout(), (device(pages(14, 18)),)),
     "a_notifier_vetoes": (layout(), (VetoMemoryNotifier(online=True, offline=False),)),
+    "memory_without_a_linear_map_has_struct_pages": (layout(), (device(C, kind="private"),)),
     "two_nodes_have_memory": (TWO_NODES, (add(C, nid=1),)),
 }  # fmt: skip
 

@@ -19,8 +19,8 @@ from hotplug_model.boot import LAYOUTS, BootLayout, search_sections
 from hotplug_model.flags import MappingLevel, MemmapOrigin, MemoryType, PageContent
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.add_pages import add_pages, remove_pages
 from hotplug_model.mm.mainline import MAINLINE
-from hotplug_model.mm.memory_hotplug import add_pages, remove_pages
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
 from hotplug_model.state.altmap import Altmap

@@ -18,5 +18,5 @@ from hotplug_model.rules import KernelRules
     geometry="tiny_arm64",
 )
 def never_freed(rules: KernelRules) -> KernelRules:
-    """arm64's vmemmap_free() does nothing."""
-    return replace(rules, arm64_frees_vmemmap=False)
+    """arm64's vmemmap_free() does nothing, and its linear map stays."""
+    return replace(rules, arm64_frees_vmemmap=False, arm64_unmaps_linear_map=False)

@@ -107,3 +107,10 @@ def across(check: Across) -> Across:
 def sometimes(check: Sometimes) -> Sometimes:
     """Register a state that the suite must reach, or the invariants prove nothing."""
     return SOMETIMES.add(check.__name__, check)
+
+
+def broken(x: Extents, *laws: BrokenLaw) -> list[PfnRange]:
+    """Where the ledger says that one of *laws* was broken."""
+    if not x.kernel.ledger.breaches:
+        return []
+    return sorted({entry.pfns for entry in x.kernel.ledger.breaches if entry.law in laws})

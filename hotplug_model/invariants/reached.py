@@ -9,6 +9,7 @@ from hotplug_model.flags import (
     BlockState,
     MappingLevel,
     MemmapOrigin,
+    MemoryClass,
     PageContent,
     PageFlag,
     SectionFlag,
@@ -161,3 +162,9 @@ def a_notifier_vetoes(x: Extents) -> bool:
 def two_nodes_have_memory(x: Extents) -> bool:
     """Pages of two nodes are online."""
     return len([node for node in x.kernel.nodes.values() if node.node_present_pages]) > 1
+
+
+@sometimes
+def memory_without_a_linear_map_has_struct_pages(x: Extents) -> bool:
+    """Device memory that the CPU cannot reach is populated."""
+    return bool((x.memory == MemoryClass.UNADDRESSABLE).any())

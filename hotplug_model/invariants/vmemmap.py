@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from hotplug_model.extents import Extents
 from hotplug_model.flags import MappingLevel, MemmapOrigin, PageContent
-from hotplug_model.invariants.invariant import law
+from hotplug_model.invariants.invariant import broken, law
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.altmap import Altmap
 from hotplug_model.state.ledger import Law
 
 OUT_OF_PAGES = (MemmapOrigin.BOOT, MemmapOrigin.BUDDY)
-
-
-def broken(x: Extents, *laws: Law) -> list[PfnRange]:
-    """Where the ledger says that one of *laws* was broken."""
-    if not x.kernel.ledger.breaches:
-        return []
-    return sorted({entry.pfns for entry in x.kernel.ledger.breaches if entry.law in laws})
 
 
 @law(Law.FREED_TWICE)

@@ -130,3 +130,16 @@ def walkers_miss_no_online_page(x: Extents) -> ExtentMask:
     settled = x.is_online_ram & (x.block == BlockState.MEM_ONLINE)
     rows: ExtentMask = settled & ~np.logical_and.reduce(complete)
     return rows
+
+
+@always(asks_walkers=True)
+def memory_is_read_through_the_linear_map(x: Extents) -> ExtentMask:
+    """The memory of a pfn is read that the linear map does not cover.
+
+    Source: read_kcore_iter() in fs/proc/kcore.c; do_copy_page() in kernel/power/snapshot.c.
+    """
+    read = np.zeros(len(x.start_pfn), bool)
+    for walker in walkers_now(x):
+        if walker.copies is not None:
+            read |= walker.copies(x)
+    return read & ~x.kernel_page_present

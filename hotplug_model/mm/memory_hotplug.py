@@ -10,23 +10,22 @@ from hotplug_model.flags import (
     MHP_MEMMAP_ON_MEMORY,
     BlockState,
     MemmapOrigin,
+    MemoryClass,
     OnlineType,
-    SectionFlag,
 )
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import base_memory
+from hotplug_model.mm.arch_memory import arch_add_memory, arch_remove_memory
 from hotplug_model.mm.memblock import memblock_add_node, memblock_remove
-from hotplug_model.mm.sparse import section_deactivate, sparse_add_section
 from hotplug_model.mm.zones import remove_pfn_range_from_zone
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.altmap import Altmap
-from hotplug_model.state.dev_pagemap import DevPagemap
 from hotplug_model.state.faults import Allocation
 from hotplug_model.state.ledger import Cause, Law
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
 
-__all__ = ["add_memory", "add_pages", "offline_and_remove_memory", "remove_memory", "remove_pages"]
+__all__ = ["add_memory", "offline_and_remove_memory", "remove_memory"]
 
 
 def add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Steps:
@@ -38,24 +37,16 @@ def add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Step
 
     Source: add_memory(), register_memory_resource(), add_memory_resource().
     """
-    if not kernel.rules.add_memory_takes_device_hotplug_lock:
-        yield from __add_memory(kernel, nid, pfns, mhp_flags)
-        return
-    yield from kernel.locks.take("device_hotplug_lock")
+    kernel.locks.take("device_hotplug")
     try:
-        yield from __add_memory(kernel, nid, pfns, mhp_flags)
+        register_memory_resource(kernel, pfns)
+        try:
+            yield from add_memory_resource(kernel, nid, pfns, mhp_flags)
+        except KernelRefusal:
+            kernel.iomem.release(pfns)
+            raise
     finally:
-        kernel.locks.drop("device_hotplug_lock")
-
-
-def __add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Steps:
-    """add_memory() with device_hotplug_lock held."""
-    register_memory_resource(kernel, pfns)
-    try:
-        yield from add_memory_resource(kernel, nid, pfns, mhp_flags)
-    except KernelRefusal:
-        kernel.iomem.release(pfns)
-        raise
+        kernel.locks.drop("device_hotplug")
 
 
 def register_memory_resource(kernel: Kernel, pfns: PfnRange) -> None:
@@ -76,7 +67,7 @@ def add_memory_resource(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int
     """The part of add_memory() that knows its resource."""
     if not pfns.is_aligned(kernel.pages_per_block) or nid not in kernel.nodes:
         raise KernelRefusal(errno.EINVAL)
-    yield from kernel.locks.take("mem_hotplug_lock")
+    kernel.locks.take("mem_hotplug")
     try:
         per_block = supports_memmap_on_memory(kernel, pfns, mhp_flags)
         hotadd_memblock(kernel, nid, pfns)
@@ -87,7 +78,7 @@ def add_memory_resource(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int
             hotremove_memblock(kernel, pfns)
             raise
     finally:
-        kernel.locks.drop("mem_hotplug_lock")
+        kernel.locks.drop("mem_hotplug")
     yield "mem_hotplug_done"
     if kernel.layout.memhp_default_state != OnlineType.MMOP_OFFLINE:
         yield from online_new_blocks(kernel, pfns)
@@ -154,12 +145,12 @@ def add_part(kernel: Kernel, nid: int, pfns: PfnRange, altmap: Altmap | None) ->
     f42ce5f087eb ("mm/memory_hotplug: fix error handling in add_memory_resource()")
     (in v6.7) for the altmap.
     """
-    yield from add_pages(kernel, pfns, nid, altmap)
+    yield from arch_add_memory(kernel, pfns, nid, MemoryClass.SYSTEM_RAM, altmap)
     try:
         yield from base_memory.create_memory_block_devices(kernel, pfns, nid, altmap)
     except KernelRefusal:
         passed = altmap if kernel.rules.rollback_passes_altmap else None
-        yield from remove_pages(kernel, pfns, passed)
+        yield from arch_remove_memory(kernel, pfns, MemoryClass.SYSTEM_RAM, passed)
         end_altmap(kernel, pfns, altmap)
         raise
 
@@ -200,7 +191,7 @@ def remove_blocks(
     """remove_memory_blocks_and_altmaps(): block devices first, then each one's sections."""
     base_memory.remove_memory_block_devices(kernel, pfns)
     for part, altmap in parts:
-        yield from remove_pages(kernel, part, altmap)
+        yield from arch_remove_memory(kernel, part, MemoryClass.SYSTEM_RAM, altmap)
         end_altmap(kernel, part, altmap)
 
 
@@ -241,53 +232,6 @@ def online_new_blocks(kernel: Kernel, pfns: PfnRange) -> Steps:
             return
 
 
-def add_pages(
-    kernel: Kernel,
-    pfns: PfnRange,
-    nid: int,
-    altmap: Altmap | None,
-    pgmap: DevPagemap | None = None,
-) -> Steps:
-    """Make *pfns* valid, a section at a time.
-
-    Refuses with -E2BIG, with -EINVAL for an altmap that does not belong to the start of
-    *pfns* or is larger, or if not aligned as check_pfn_span() wants; and with what
-    sparse_add_section() refuses with. Sections that were added before the failing one
-    stay: mainline does not unwind them.
-
-    Source: __add_pages(), check_pfn_span().
-    """
-    if not kernel.geometry.all_pfns.contains(pfns):
-        raise KernelRefusal(errno.E2BIG)
-    if altmap is not None:
-        if altmap.base_pfn != pfns.start_pfn or altmap.offset > pfns.nr_pages:
-            raise KernelRefusal(errno.EINVAL)
-        altmap.alloc = 0
-    if not pfns.is_aligned(span_alignment(kernel)):
-        raise KernelRefusal(errno.EINVAL)
-    for part in kernel.geometry.section_chunks(pfns):
-        yield from sparse_add_section(kernel, part, altmap, pgmap)
-
-
-def span_alignment(kernel: Kernel) -> int:
-    """What check_pfn_span() wants: subsections, or sections without SPARSEMEM_VMEMMAP."""
-    vmemmap = kernel.layout.sparsemem_vmemmap
-    geometry = kernel.geometry
-    return geometry.pages_per_subsection if vmemmap else geometry.pages_per_section
-
-
-def remove_pages(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) -> Steps:
-    """Take *pfns* out of their sections; a misaligned range is only warned about.
-
-    Source: __remove_pages(), sparse_remove_section().
-    """
-    if not pfns.is_aligned(span_alignment(kernel)):
-        return
-    for part in kernel.geometry.section_chunks(pfns):
-        if kernel.pfns.at(part.start_pfn, "section_flags") & SectionFlag.HAS_MEM_MAP:
-            yield from section_deactivate(kernel, part, altmap)
-
-
 def remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
     """Remove *pfns*, all of whose blocks are offline: blocks, sections, resource.
 
@@ -301,11 +245,11 @@ def remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
     """
     if pfns.nr_pages <= 0 or not pfns.is_aligned(kernel.pages_per_block):
         raise KernelRefusal(errno.EINVAL)
-    yield from kernel.locks.take("device_hotplug_lock")
+    kernel.locks.take("device_hotplug")
     try:
         yield from try_remove_memory(kernel, pfns)
     finally:
-        kernel.locks.drop("device_hotplug_lock")
+        kernel.locks.drop("device_hotplug")
 
 
 def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
@@ -317,16 +261,16 @@ def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
     nid = kernel.blocks[blocks[-1]].nid if blocks else None
     links = base_memory.remove_memory_block_devices(kernel, pfns)
     yield "remove_memory_block_devices"
-    yield from kernel.locks.take("mem_hotplug_lock")
+    kernel.locks.take("mem_hotplug")
     try:
         for part, altmap in parts:
             yield from unlink_zone(kernel, part, nid, links)
-            yield from remove_pages(kernel, part, altmap)
+            yield from arch_remove_memory(kernel, part, MemoryClass.SYSTEM_RAM, altmap)
             end_altmap(kernel, part, altmap)
         hotremove_memblock(kernel, pfns)
         kernel.iomem.release_adjustable(pfns)
     finally:
-        kernel.locks.drop("mem_hotplug_lock")
+        kernel.locks.drop("mem_hotplug")
     yield "remove_memory"
 
 
@@ -368,7 +312,7 @@ def offline_and_remove_memory(kernel: Kernel, pfns: PfnRange, unmovable: bool) -
     """
     if pfns.nr_pages <= 0 or not pfns.is_aligned(kernel.pages_per_block):
         raise KernelRefusal(errno.EINVAL)
-    yield from kernel.locks.take("device_hotplug_lock")
+    kernel.locks.take("device_hotplug")
     undo: list[tuple[int, OnlineType]] = []
     try:
         for block_id in kernel.blocks_in(pfns):
@@ -383,7 +327,7 @@ def offline_and_remove_memory(kernel: Kernel, pfns: PfnRange, unmovable: bool) -
             yield from online_again(kernel, block_id, online_type)
         raise
     finally:
-        kernel.locks.drop("device_hotplug_lock")
+        kernel.locks.drop("device_hotplug")
 
 
 def online_again(kernel: Kernel, block_id: int, online_type: OnlineType) -> Steps:

@@ -7,7 +7,8 @@ import errno
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import MemoryType, RefState, ZoneType
 from hotplug_model.kernel import Kernel
-from hotplug_model.mm.memory_hotplug import add_pages, end_altmap, remove_pages
+from hotplug_model.mm.arch_memory import arch_add_memory, arch_remove_memory
+from hotplug_model.mm.memory_hotplug import end_altmap
 from hotplug_model.mm.page_alloc import memmap_init_zone_device
 from hotplug_model.mm.zones import move_pfn_range_to_zone, remove_pfn_range_from_zone
 from hotplug_model.pfn import PfnRange
@@ -47,7 +48,7 @@ def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
 
     Refuses with -EINVAL for an altmap on any but the first range or beyond what can be
     addressed, -ENOMEM if another live map owns the first or the last pfn, -ENXIO if
-    some of it is System RAM, and as add_pages(), whose finished sections then stay.
+    some of it is System RAM, and as arch_add_memory(), whose finished sections then stay.
 
     Source: pagemap_range().
     """
@@ -92,14 +93,16 @@ def shared_with(kernel: Kernel, pfns: PfnRange) -> PfnRange:
 
 def add_device_pages(kernel: Kernel, pgmap: DevPagemap, pfns: PfnRange) -> Steps:
     """The part of pagemap_range() under mem_hotplug_lock."""
-    yield from kernel.locks.take("mem_hotplug_lock")
+    kernel.locks.take("mem_hotplug")
     try:
-        yield from add_pages(kernel, pfns, pgmap.nid, pgmap.altmap, pgmap)
+        yield from arch_add_memory(
+            kernel, pfns, pgmap.nid, pgmap.memory_class, pgmap.altmap, pgmap
+        )
         yield from move_pfn_range_to_zone(
             kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE, pgmap.altmap
         )
     finally:
-        kernel.locks.drop("mem_hotplug_lock")
+        kernel.locks.drop("mem_hotplug")
 
 
 def memunmap_pages(kernel: Kernel, pgmap_id: int) -> Steps:
@@ -143,15 +146,16 @@ def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     """
     pgmap = kernel.pgmaps[pgmap_id]
     pfns = pgmap.ranges[range_id]
-    yield from kernel.locks.take("mem_hotplug_lock")
+    kernel.locks.take("mem_hotplug")
     try:
         yield from remove_pfn_range_from_zone(kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE)
         private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
         kernel.ledger.cause = Cause.PRIVATE if private else Cause.NONE
-        yield from remove_pages(kernel, pfns, None if private else pgmap.altmap)
+        altmap = None if private else pgmap.altmap
+        yield from arch_remove_memory(kernel, pfns, pgmap.memory_class, altmap)
     finally:
         kernel.ledger.cause = Cause.NONE
-        kernel.locks.drop("mem_hotplug_lock")
+        kernel.locks.drop("mem_hotplug")
     kernel.pfns.write(pfns, pgmap_array=NO_PGMAP)
     yield "pgmap_array_delete"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import MappingLevel, MemmapOrigin, SectionFlag
+from hotplug_model.flags import MappingLevel, MemmapOrigin, MemoryClass, SectionFlag
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import (
     arm64_mmu,
@@ -63,7 +63,8 @@ def sparse_add_section(
         raise KernelRefusal(errno.EEXIST)
 
     kernel.pfns.set_bits(section, "section_flags", SectionFlag.USAGE)
-    kernel.pfns.write(pfns, subsection=1)
+    memory = MemoryClass.SYSTEM_RAM if pgmap is None else pgmap.memory_class
+    kernel.pfns.write(pfns, subsection=1, memory=memory)
     yield "fill_subsection_map"
     reuses_boot_memmap = pfns != section and flags & SectionFlag.IS_EARLY
     if not reuses_boot_memmap:
@@ -170,7 +171,7 @@ def section_deactivate(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) ->
         return
     section = geometry.section_pfns(geometry.section_nr(pfns.start_pfn))
     was_early = table.at(pfns.start_pfn, "section_flags") & SectionFlag.IS_EARLY
-    table.write(pfns, subsection=0)
+    table.write(pfns, subsection=0, memory=MemoryClass.NONE)
     yield "clear_subsection_map"
     empty = not table.within(section, "subsection").any()
     if empty:

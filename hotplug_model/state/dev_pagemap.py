@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from hotplug_model.flags import MemoryType, RefState
+from hotplug_model.flags import MemoryClass, MemoryType, RefState
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.altmap import Altmap
 
@@ -44,6 +44,12 @@ class DevPagemap:
     def vmemmap_nr(self) -> int:
         """``pgmap_vmemmap_nr()``: pages in a compound page."""
         return 1 << self.vmemmap_shift
+
+    @property
+    def memory_class(self) -> MemoryClass:
+        """Whether the CPU reaches its memory."""
+        private = self.type == MemoryType.MEMORY_DEVICE_PRIVATE
+        return MemoryClass.UNADDRESSABLE if private else MemoryClass.ADDRESSABLE
 
     @property
     def counts_pages(self) -> bool:

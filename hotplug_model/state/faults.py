@@ -34,6 +34,8 @@ class Allocation(Enum):
     """A node of the xarray that finds maps by pfn."""
     PERCPU_REF = "percpu_ref"
     """The counters of a map's reference."""
+    LINEAR_MAP = "linear_map"
+    """Page tables of the linear map, where an architecture may fail to map."""
     MEMBLOCK_REGIONS = "memblock_regions"
     """Room for one more region of ``memblock.memory``."""
 

@@ -28,8 +28,9 @@ class Law(IntEnum):
     """A usage map that boot allocated was given to kfree()."""
     READ_OUT_OF_BOUNDS = 7
     """A look-up read behind the end, or before the start, of an array."""
-    CYCLE_OF_WAITS = 8
-    """Operations waited for one another in a circle."""
+
+    REMOVED_AS_ANOTHER_CLASS = 8
+    """Memory was removed as what it had not been added as."""
 
 
 class Cause(IntEnum):
@@ -46,6 +47,9 @@ class Cause(IntEnum):
     """The memmap to free could not be allocated."""
     UNFINISHED = 5
     """The add that the page was allocated for had failed and was not undone."""
+
+    UNWOUND = 6
+    """An add that failed had mapped it, or unmapped it when it was undone."""
 
 
 class Entry(NamedTuple):

@@ -1,65 +1,41 @@
-"""The locks of memory hotplug, as state: who holds what, and who waits for it."""
+"""The locks of memory hotplug, as state: who holds what."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Self
 
 from hotplug_model.errors import ModelError
-from hotplug_model.rules import Steps
-
-MEM_HOTPLUG_LOCK = "mem_hotplug_lock"
-
-
-class Waits(str):
-    """Yielded instead of a milestone by an operation that needs what another holds."""
-
-    __slots__ = ()
 
 
 @dataclass(slots=True)
 class Locks:
-    """Who holds ``device_hotplug_lock``, ``mem_hotplug_lock`` for writing, and the lock of
-    each device; contexts are known by number.
+    """``device_hotplug_lock`` and ``mem_hotplug_lock`` held for writing.
 
-    Locks of devices are called ``memory2 device_lock`` and ``device 0 device_lock``.
+    With one operation in flight nobody waits, so taking a held lock is a self-deadlock
+    of the model.
     """
 
-    holder: dict[str, int] = field(default_factory=dict)
-    waiting: dict[int, str] = field(default_factory=dict)
-    """What each context that cannot go on waits for."""
-    context: int = 0
-    """Who is running."""
+    device_hotplug: bool = False
+    mem_hotplug: bool = False
 
-    def take(self, name: str) -> Steps:
-        """Acquire the lock called *name*; yields :class:`Waits` while another holds it."""
-        while name in self.holder:
-            if self.holder[name] == self.context:
-                raise ModelError(f"{name} is taken twice by one operation")
-            self.waiting[self.context] = name
-            yield Waits(f"waits for {name}")
-        self.waiting.pop(self.context, None)
-        self.holder[name] = self.context
+    def take(self, name: str) -> None:
+        """Acquire the lock called *name*."""
+        if getattr(self, name):
+            raise ModelError(f"{name} is taken twice by one operation")
+        setattr(self, name, True)
 
     def drop(self, name: str) -> None:
         """Release the lock called *name*."""
-        if self.holder.pop(name, None) != self.context:
+        if not getattr(self, name):
             raise ModelError(f"{name} is dropped but not held")
-
-    def held_by(self, context: int) -> list[str]:
-        """What *context* holds, in the order in which it was taken."""
-        return [name for name, holder in self.holder.items() if holder == context]
-
-    @property
-    def mem_hotplug(self) -> bool:
-        """Whether somebody holds mem_hotplug_lock for writing."""
-        return MEM_HOTPLUG_LOCK in self.holder
+        setattr(self, name, False)
 
     @property
     def any_held(self) -> bool:
         """Whether an operation is in flight that holds a lock."""
-        return bool(self.holder)
+        return self.device_hotplug or self.mem_hotplug
 
     def copy(self) -> Self:
         """An independent copy."""
-        return type(self)(dict(self.holder), dict(self.waiting), self.context)
+        return replace(self)

@@ -22,6 +22,8 @@ COLUMNS = (
     "page_pgmap",
     "pgmap_array",
     "block",
+    "memory",
+    "linear_map",
 )
 
 
@@ -31,4 +33,4 @@ class PfnTable(RunTable):
     __slots__ = ()
 
     INDEX = {name: index for index, name in enumerate(COLUMNS)}
-    ABSENT = np.array([0, 0, 0, 0, 0, 0, 0, 0, -1, -1, 0], np.int32)
+    ABSENT = np.array([0, 0, 0, 0, 0, 0, 0, 0, -1, -1, 0, 0, 0], np.int32)

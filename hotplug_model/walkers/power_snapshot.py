@@ -7,6 +7,7 @@ from hotplug_model.extents import Extents
 from hotplug_model.walkers.walker import (
     every_pfn_of_zones,
     page_offline,
+    page_reserved,
     pages_of_zones,
     walker,
 )
@@ -17,17 +18,23 @@ def saved(x: Extents) -> ExtentMask:
     return pages_of_zones(x) & x.pfn_valid & ~page_offline(x)
 
 
+def copied(x: Extents) -> ExtentMask:
+    """Saved pages; of reserved ones those that the CPU finds in the linear map."""
+    return saved(x) & (x.kernel_page_present | ~page_reserved(x))
+
+
 @walker(
     "kernel/power/snapshot.c",
     believes="RAM whose content must be in the image",
     takes=saved,
+    copies=copied,
     complete=True,
 )
 def saveable_page(x: Extents) -> ExtentMask:
     """Looks at every page of every zone for what resuming needs.
 
-    # Simplified: all of memory has a direct mapping, none of it is nosave, free or high
-    memory; saveable_highmem_page() therefore finds nothing.
+    # Simplified: none of it is nosave, free or high memory; saveable_highmem_page()
+    therefore finds nothing. Before kernel_page_present() every page counted as present.
 
     Source: saveable_page(), count_data_pages(), copy_data_pages().
     """

@@ -17,7 +17,13 @@ def readable(x: Extents) -> ExtentMask:
     return read_kcore_iter(x) & ~page_offline(x) & ~hwpoison
 
 
-@walker("fs/proc/kcore.c", believes="RAM that can be copied", takes=readable, complete=True)
+@walker(
+    "fs/proc/kcore.c",
+    believes="RAM that can be copied",
+    takes=readable,
+    copies=readable,
+    complete=True,
+)
 def read_kcore_iter(x: Extents) -> ExtentMask:
     """Copies the memory of every online page that is System RAM by the resource tree.
 

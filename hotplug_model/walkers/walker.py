@@ -32,6 +32,8 @@ class Walker:
     """Rows that pass all of its tests: it believes them to be online System RAM."""
     believes: str
     """What it takes such a page for."""
+    copies: Scan | None
+    """Rows whose memory, not only struct pages, it reads through the linear map."""
     complete: bool
     """Whether its job is to visit every online page."""
     wide: bool
@@ -56,6 +58,7 @@ def walker(
     *,
     believes: str,
     takes: Scan | None = None,
+    copies: Scan | None = None,
     complete: bool = False,
     wide: bool = False,
     waits_for_hotplug: bool = False,
@@ -74,6 +77,7 @@ def walker(
                 reads=reads,
                 takes=takes or reads,
                 believes=believes,
+                copies=copies,
                 complete=complete,
                 wide=wide,
                 waits_for_hotplug=waits_for_hotplug,

@@ -1,0 +1,141 @@
+"""What an architecture adds to __add_pages(): the linear map.
+
+arch_add_memory() maps memory, then makes it valid; arch_remove_memory() goes the other
+way. Memory that the CPU cannot reach gets struct pages and no mapping.
+
+Source: arch/x86/mm/init_64.c, arch/arm64/mm/mmu.c, arch/powerpc/mm/mem.c,
+arch/s390/mm/init.c (6.1).
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+import numpy as np
+
+from hotplug_model.errors import KernelRefusal
+from hotplug_model.flags import LinearMap, MemoryClass
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm.add_pages import add_pages, remove_pages
+from hotplug_model.pfn import PfnRange
+from hotplug_model.rules import Steps
+from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.faults import Allocation
+from hotplug_model.state.ledger import Cause, Law
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchMemory:
+    """Where arch_add_memory() of architectures differs."""
+
+    mapping_errno: int | None
+    """What a mapping that fails is refused with; None where nobody is told."""
+    unmaps_what_failed: bool
+    """Whether what was mapped is unmapped if __add_pages() fails."""
+
+
+ARCH_MEMORY = {
+    "x86": ArchMemory(mapping_errno=None, unmaps_what_failed=False),
+    "arm64": ArchMemory(mapping_errno=None, unmaps_what_failed=True),
+    "powerpc": ArchMemory(mapping_errno=errno.EFAULT, unmaps_what_failed=True),
+    "s390": ArchMemory(mapping_errno=errno.ENOMEM, unmaps_what_failed=True),
+}
+"""By ``Geometry.arch``. x86 and arm64 die if they run out of memory for page tables."""
+
+
+def arch_add_memory(
+    kernel: Kernel,
+    pfns: PfnRange,
+    nid: int,
+    memory: MemoryClass,
+    altmap: Altmap | None,
+    pgmap: DevPagemap | None = None,
+) -> Steps:
+    """Map *pfns*, if the caller says that the CPU can reach them, and make them valid.
+
+    Refuses with what the architecture makes of a mapping that fails (-EFAULT on powerpc,
+    -ENOMEM on s390), and as add_pages(). Then arm64, powerpc and s390 unmap all of
+    *pfns*, whoever may live there; x86 unmaps nothing.
+
+    Source: arch_add_memory(); pagemap_range() in mm/memremap.c, which calls add_pages()
+    itself for device-private memory.
+    """
+    if memory == MemoryClass.UNADDRESSABLE:
+        yield from add_pages(kernel, pfns, nid, altmap, pgmap)
+        return
+    arch = ARCH_MEMORY[kernel.geometry.arch]
+    if arch.mapping_errno is not None and not kernel.faults.grant(Allocation.LINEAR_MAP, 1):
+        raise KernelRefusal(arch.mapping_errno)
+    create_linear_mapping(kernel, pfns)
+    yield "arch_create_linear_mapping"
+    try:
+        yield from add_pages(kernel, pfns, nid, altmap, pgmap)
+    except KernelRefusal:
+        leave_or_unmap(kernel, pfns)
+        raise
+
+
+def arch_remove_memory(
+    kernel: Kernel, pfns: PfnRange, memory: MemoryClass, altmap: Altmap | None
+) -> Steps:
+    """Take *pfns* out of their sections, then unmap them if the CPU can reach them.
+
+    Source: arch_remove_memory(); pageunmap_range() in mm/memremap.c, which calls
+    __remove_pages() itself for device-private memory.
+    """
+    note_another_class(kernel, pfns, memory)
+    yield from remove_pages(kernel, pfns, altmap)
+    if memory != MemoryClass.UNADDRESSABLE and unmaps(kernel):
+        kernel.pfns.write(pfns, linear_map=LinearMap.NONE)
+        yield "arch_remove_linear_mapping"
+
+
+def unmaps(kernel: Kernel) -> bool:
+    """Whether the architecture knows how to unmap; arm64 learned it with hot remove."""
+    return kernel.geometry.arch != "arm64" or kernel.rules.arm64_unmaps_linear_map
+
+
+def create_linear_mapping(kernel: Kernel, pfns: PfnRange) -> None:
+    """Map *pfns*. What is mapped already stays; unaddressable memory gets mapped as well.
+
+    Source: kernel_physical_mapping_init() in arch/x86/mm/init_64.c; whoever added the
+    unaddressable memory makes add_pages() fail, but only later.
+    """
+    runs = kernel.pfns.cut(pfns)
+    hidden = kernel.pfns.column("memory")[runs] == MemoryClass.UNADDRESSABLE
+    state = np.where(hidden, LinearMap.STRAY, LinearMap.MAPPED)
+    kernel.pfns.assign(pfns, "linear_map", state)
+
+
+def leave_or_unmap(kernel: Kernel, pfns: PfnRange) -> None:
+    """What becomes of the mapping of *pfns* whose add failed."""
+    runs = kernel.pfns.cut(pfns)
+    memory = kernel.pfns.column("memory")[runs]
+    lives_there = (memory == MemoryClass.SYSTEM_RAM) | (memory == MemoryClass.ADDRESSABLE)
+    if ARCH_MEMORY[kernel.geometry.arch].unmaps_what_failed and unmaps(kernel):
+        state = np.where(lives_there, LinearMap.TORN, LinearMap.NONE)
+    else:
+        state = np.where(lives_there, LinearMap.MAPPED, LinearMap.STRAY)
+    kernel.pfns.assign(pfns, "linear_map", state)
+
+
+def note_another_class(kernel: Kernel, pfns: PfnRange, memory: MemoryClass) -> None:
+    """Write down which of *pfns* had not been added as the *memory* that is removed.
+
+    RAM is no device; and what is unaddressable alone is not in the linear map.
+    """
+    table = kernel.pfns
+    runs = table.cut(pfns)
+    state = table.column("linear_map")[runs]
+    mapped = (state == LinearMap.MAPPED) | (state == LinearMap.STRAY)
+    other = mapped if memory == MemoryClass.UNADDRESSABLE else ~mapped
+    was = table.column("memory")[runs]
+    other |= (was == MemoryClass.SYSTEM_RAM) != (memory == MemoryClass.SYSTEM_RAM)
+    wrong = other & (was != MemoryClass.NONE)
+    starts, ends = table.start_pfn[runs][wrong], table.end_pfn[runs][wrong]
+    for start, end, how in zip(starts.tolist(), ends.tolist(), state[wrong].tolist(), strict=True):
+        unwound = how in (LinearMap.STRAY, LinearMap.TORN)
+        cause = Cause.UNWOUND if unwound else Cause.NONE
+        kernel.ledger.breach(Law.REMOVED_AS_ANOTHER_CLASS, PfnRange(start, end), cause)
