@@ -31,6 +31,7 @@ COMMANDS = {
     "conform": "conform",
     "cost": "cost",
     "audit": "audit",
+    "zoo": "zoo",
 }
 """Subcommand -> module of ``hotplug_model.commands``, imported when it is asked for."""
 
@@ -111,7 +112,26 @@ def make_parser() -> Parser:
     what = "what each user of PageReserved() decides about each state of a page"
     audit = commands.add_parser("audit", help=what, description=what, allow_abbrev=False)
     add_audit(audit)
+    what = "hunt every bug that is known, each on mainline with that bug alone"
+    add_zoo(commands.add_parser("zoo", help=what, description=what, allow_abbrev=False))
     return parser
+
+
+def add_zoo(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``zoo``."""
+    parser.add_argument(
+        "--change", action="append", default=[], metavar="NAME",
+        help="hunt this one only; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seeds", type=seeds, default=1, metavar="N", help="hunts for each; default: 1"
+    )
+    parser.add_argument(
+        "--workers", type=workers, metavar="N", help="processes; default: one a core"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON, with every hunt")
+    form.add_argument("--markdown", action="store_true", help="as a Markdown table")
 
 
 def add_audit(parser: argparse.ArgumentParser) -> None:
@@ -234,6 +254,17 @@ def cycles(text: str) -> int:
 
 
 cycles.__name__ = "number of cycles"
+
+
+def seeds(text: str) -> int:
+    """A number of seeds; argparse says so if it is none."""
+    nr = int(text)
+    if not 0 < nr <= 1000:
+        raise ValueError
+    return nr
+
+
+seeds.__name__ = "number of seeds"
 
 
 def workers(text: str) -> int:

@@ -83,8 +83,8 @@ def inside(names: set[str], *packages: str) -> set[str]:
 DRIVERS = (
     "machine", "check", "cli", "commands", "report", "pytest_plugin", "explore", "symmetry",
     "minimise", "trace", "trace_json", "trace_file", "recorded", "coverage", "verdict", "walk",
-    "bisect", "fates", "cost", "audit", "scenes", "floor", "settings", "sightings", "reachable",
-    "__main__",
+    "bisect", "fates", "cost", "audit", "scenes", "hunt", "floor", "settings", "sightings",
+    "reachable", "__main__",
 )  # fmt: skip
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "state": ("mm", "ops", "walkers", "invariants", "kernel", "checker", "changes", *DRIVERS),

@@ -1,0 +1,121 @@
+"""Hunting known bugs: how soon a walk finds each change, and what its shortest trace is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from statistics import median
+
+from hotplug_model.boot import LAYOUTS
+from hotplug_model.changes import CHANGES, KernelVariant
+from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.minimise import minimise
+from hotplug_model.settings import PROFILES
+from hotplug_model.trace import Trace
+from hotplug_model.walk import RandomWalk, WalkRequest, blocked_interrupts, end_with_parent
+
+BUDGET = PROFILES["ci"].examples * PROFILES["ci"].steps
+"""Operations that a hunt may take: as many as ``check --profile ci`` tries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hunt:
+    """One walk on mainline with one change."""
+
+    change: str
+    seed: int
+    steps: int
+    """Operations until something broke, or that were tried in vain."""
+    seconds: float
+    """CPU time of that; what minimising takes is not counted."""
+    trace: Trace | None
+    """What broke it, minimal; None if nothing did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hunted:
+    """All hunts for one change, by seed."""
+
+    change: str
+    hunts: tuple[Hunt, ...]
+
+    @property
+    def found(self) -> tuple[Hunt, ...]:
+        """Those that found something."""
+        return tuple(hunt for hunt in self.hunts if hunt.trace is not None)
+
+    @property
+    def shortest(self) -> Trace | None:
+        """The shortest of the minimal traces; of equal ones that of the first seed."""
+        traces = [hunt.trace for hunt in self.found if hunt.trace is not None]
+        return min(traces, key=lambda trace: len(trace.events), default=None)
+
+    @property
+    def steps(self) -> float | None:
+        """Median of the operations until something broke."""
+        return median(hunt.steps for hunt in self.found) if self.found else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Median of the CPU seconds until something broke."""
+        return median(hunt.seconds for hunt in self.found) if self.found else None
+
+
+def quarry() -> list[str]:
+    """Every change that breaks something."""
+    return [change.name for change in CHANGES if change.breaks]
+
+
+def hunt(name: str, seed: int) -> Hunt:
+    """Walk on mainline with change *name* until something breaks, then minimise that."""
+    request = request_for(name, seed)
+    walking = RandomWalk(request=request)
+    started = time.process_time()
+    found = walking.walk(range(request.nr_examples))
+    seconds = time.process_time() - started
+    return Hunt(
+        change=name, seed=seed, steps=walking.coverage.steps, seconds=seconds,
+        trace=minimise(found) if found else None,
+    )  # fmt: skip
+
+
+def request_for(name: str, seed: int) -> WalkRequest:
+    """The walk that looks for change *name* where it shows."""
+    change = CHANGES[name]
+    geometry = GEOMETRIES[change.geometry]
+    return WalkRequest(
+        variant=KernelVariant.named(None, (*change.needs, name)),
+        geometry=change.geometry,
+        layouts={layout: make(geometry) for layout, make in LAYOUTS.items()},
+        steps=BUDGET,
+        seed=seed,
+        faults=change.faults,
+    )
+
+
+def hunts(names: list[str], nr_seeds: int, workers: int) -> Iterator[Hunted]:
+    """Hunt each of *names* on seeds 0 to *nr_seeds* - 1, each hunt in some process."""
+    pool = ProcessPoolExecutor(
+        workers,
+        # Forking would copy threads' locks, and signal handlers.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=live_with_parent,
+    )
+    try:
+        with blocked_interrupts():
+            pending: dict[str, list[Future[Hunt]]] = {
+                name: [pool.submit(hunt, name, seed) for seed in range(nr_seeds)] for name in names
+            }
+        for name, futures in pending.items():
+            yield Hunted(change=name, hunts=tuple(future.result() for future in futures))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def live_with_parent() -> None:
+    """Make this process end when the one that started it does."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
