@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from hotplug_model.checker import Outcome
 from hotplug_model.invariants import SOMETIMES
-from hotplug_model.ops import OPS, Op
+from hotplug_model.ops import Op, drawn_ops
 from hotplug_model.sightings import Sightings
 
 
@@ -90,7 +90,7 @@ class Coverage:
     def to_json(self) -> dict[str, object]:
         """Plain JSON, in a fixed order."""
         operations = {}
-        for name in OPS.names():
+        for name in drawn_ops():
             counts = self.outcomes.get(name, Counter())
             refused = {err: n for err, n in sorted(counts.items()) if err != "ok"}
             operations[name] = {
@@ -103,11 +103,11 @@ class Coverage:
             "operations": operations,
             "failed_allocations": {
                 name: dict(sorted(self.failed[name].items()))
-                for name in OPS.names()
+                for name in drawn_ops()
                 if name in self.failed
             },
             "effective": self.effective,
-            "pairs": {"seen": len(self.pairs), "possible": len(OPS) ** 2},
+            "pairs": {"seen": len(self.pairs), "possible": len(drawn_ops()) ** 2},
             "sometimes": {name: name in self.reached for name in SOMETIMES.names()},
             "states": {
                 "distinct": self.states.distinct,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from hotplug_model.coverage import Coverage
 from hotplug_model.invariants import SOMETIMES
-from hotplug_model.ops import OPS
+from hotplug_model.ops import drawn_ops
 from hotplug_model.reachable import MILESTONES, REFUSALS
 from hotplug_model.settings import Floor
 
@@ -27,12 +27,12 @@ class Measured:
 
 def measure(coverage: Coverage) -> dict[str, Measured]:
     """Every kind of coverage that a floor may ask for, by the floor's name for it."""
-    wanted_pairs = [(first, second) for first in OPS.names() for second in OPS.names()]
+    wanted_pairs = [(first, second) for first in drawn_ops() for second in drawn_ops()]
     passed = set().union(*coverage.milestones.values())
     refusals = [(name, err) for name, errs in REFUSALS.items() for err in errs]
     return {
         "effective": Measured(seen=coverage.effective, of=coverage.steps),
-        "operations": among({name: name in coverage.outcomes for name in OPS.names()}),
+        "operations": among({name: name in coverage.outcomes for name in drawn_ops()}),
         "refusals": among(
             {f"{op} -{err}": err in coverage.outcomes.get(op, ()) for op, err in refusals}
         ),

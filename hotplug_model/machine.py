@@ -23,7 +23,7 @@ from hotplug_model.checker import Checker, Violation
 from hotplug_model.coverage import Coverage
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
-from hotplug_model.ops import OPS, Op
+from hotplug_model.ops import Op, drawn_ops
 from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.rules import KernelRules
 from hotplug_model.trace import Trace, broken
@@ -182,7 +182,7 @@ def machine_for(run: Run) -> type[MemoryHotplug]:
     booting = stateful.initialize(layout=st.sampled_from(list(run.layouts)))(boot)
     rules = run.variant.rules()
     members: dict[str, Any] = {"run": run, "kernel_rules": rules, "boot_layout": booting}
-    members |= {name: rule_for(cls) for name, cls in OPS.items()}
+    members |= {name: rule_for(cls) for name, cls in drawn_ops().items()}
     return type("MemoryHotplug", (MemoryHotplug,), members)
 
 

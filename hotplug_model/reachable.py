@@ -19,8 +19,9 @@ REFUSALS: dict[str, tuple[str, ...]] = {
 
 MILESTONES = (
     "MEM_GOING_OFFLINE", "MEM_GOING_ONLINE", "adjust_present_page_count",
+    "arch_create_linear_mapping", "arch_remove_linear_mapping",
     "clear_subsection_map", "create_memory_block_devices", "depopulate_section_memmap",
-    "fill_subsection_map", "generic_online_page", "get_page", "mem_hotplug_begin",
+    "device_add", "fill_subsection_map", "generic_online_page", "get_page", "mem_hotplug_begin",
     "mem_hotplug_done", "memmap_init_range", "memmap_init_zone_device",
     "memmap_init_zone_device_done", "memory_block_offline", "memory_block_online",
     "mhp_deinit_memmap_on_memory", "mhp_init_memmap_on_memory", "offline_mem_sections",

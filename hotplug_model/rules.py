@@ -52,6 +52,8 @@ class KernelRules:
     """Whether offline_pages() refuses ranges that are not wholly System RAM."""
     block_zone: Callable[[Kernel, int], ZoneType | None]
     """The single zone of an online memory block, or None."""
+    add_memory_takes_device_hotplug_lock: bool
+    """Whether add_memory() excludes writes to ``memoryN/state``."""
     mhp_range_allowed_first: bool
     """Whether add_memory() checks addressability before anything else."""
     memmap_on_memory: str

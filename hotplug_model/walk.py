@@ -25,7 +25,7 @@ from hotplug_model.checker import Checker, Violation
 from hotplug_model.coverage import Coverage
 from hotplug_model.errors import ModelError
 from hotplug_model.kernel import Kernel
-from hotplug_model.ops import OPS, Op
+from hotplug_model.ops import Op, drawn_ops
 from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.trace import Trace, broken
 from hotplug_model.verdict import Report, Request, conclude
@@ -167,7 +167,7 @@ def swarm(choose: SeededChooser) -> list[type[Op]]:
 
     Source: Groce et al., Swarm Testing (ISSTA 2012); Hypothesis does likewise.
     """
-    return [kind for kind in OPS if choose.index(3)]
+    return [kind for kind in drawn_ops().values() if choose.index(3)]
 
 
 def draw(
@@ -177,7 +177,7 @@ def draw(
 
     With *faults* one of its allocations fails now and then.
     """
-    for pool in (list(kinds), list(OPS)):
+    for pool in (list(kinds), list(drawn_ops().values())):
         while pool:
             kind = pool.pop(choose.index(len(pool)))
             if kind.enabled(kernel):

@@ -60,6 +60,11 @@ def do(kernel: Kernel, *ops: Op) -> int | None:
     return None if refusal is None else refusal.errno
 
 
+def hold(kernel: Kernel, name: str) -> None:
+    """Somebody holds a lock."""
+    assert list(kernel.locks.take(name)) == []
+
+
 def settle(kernel: Kernel) -> None:
     """What the checker does behind each operation: equal states are equal bytes."""
     kernel.pfns.merge()

@@ -19,7 +19,7 @@ from hotplug_model.flags import MappingLevel
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.machine import PackedChooser
 from hotplug_model.minimise import minimise, simpler_faults
-from hotplug_model.ops import OPS
+from hotplug_model.ops import OPS, drawn_ops
 from hotplug_model.ops.every import every_fault
 from hotplug_model.ops.faults import UNASKED, WISHES, allocations, candidates, draw_with_fault
 from hotplug_model.ops.memory_hotplug import AddMemory
@@ -127,7 +127,7 @@ def add_failing(fail_at: str) -> object:
     return AddMemory(0, C, 0, fail_at=fail_at)
 
 
-@pytest.mark.parametrize("name", OPS.names())
+@pytest.mark.parametrize("name", drawn_ops())
 def test_no_operation_takes_a_fault_that_does_not_exist(name: str) -> None:
     kernel = boot()
     for earlier in ("add_memory", "online_memory_block", "memremap_pages", "pin_pages",

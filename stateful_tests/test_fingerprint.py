@@ -30,6 +30,7 @@ from stateful_tests.kernels import (
     boot,
     device,
     do,
+    hold,
     online,
     pages,
     walk,
@@ -142,7 +143,7 @@ def entry_changes() -> Iterator[tuple[str, Change]]:
 
 
 CHANGES: dict[str, Change] = {
-    "locks": lambda k: k.locks.take("mem_hotplug"),
+    "locks": lambda k: hold(k, "mem_hotplug_lock"),
     "vetoes": lambda k: setattr(k, "vetoes", frozenset()),
     "vetoes of another action": lambda k: setattr(
         k, "vetoes", frozenset({NotifierAction.MEM_GOING_ONLINE})

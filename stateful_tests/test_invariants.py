@@ -162,6 +162,7 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "vmemmap_outlives_its_pfns": lambda: corrupt(breach(Law.FREED_IN_USE), C),
     "struct_pages_are_no_page_table": lambda: corrupt(breach(Law.MAPPED_BELOW_A_HUGE_PAGE), C),
     "usage_maps_of_boot_are_kept": lambda: corrupt(breach(Law.BOOT_USAGE_FREED), C),
+    "nobody_waits_for_ever": lambda: corrupt(breach(Law.CYCLE_OF_WAITS), C),
     "lookups_stay_in_bounds": lambda: corrupt(breach(Law.READ_OUT_OF_BOUNDS), C),
     "altmaps_account_for_what_they_gave": lambda: corrupt(
         breach(Law.ALTMAP_IN_USE_AT_TEARDOWN), C

@@ -25,7 +25,7 @@ from hotplug_model.state.ledger import Law
 from hotplug_model.state.pfn_table import COLUMNS
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
 from hotplug_model.walkers.walker import in_zone_span, visits
-from stateful_tests.kernels import boot, walk
+from stateful_tests.kernels import boot, hold, walk
 
 RULES: dict[str, KernelRules] = {
     "mainline": MAINLINE,
@@ -126,7 +126,7 @@ def move_zone(kernel: Kernel, choose: Random) -> None:
 
 def take_lock(kernel: Kernel, choose: Random) -> None:
     """An operation is in flight."""
-    kernel.locks.take("mem_hotplug")
+    hold(kernel, "mem_hotplug_lock")
 
 
 def move_system_ram(kernel: Kernel, choose: Random) -> None:
@@ -252,8 +252,8 @@ FACTS = {
     ),
     "the lock": Fact(
         lambda x: x.nr_pages * (not x.kernel.locks.mem_hotplug) > 0,
-        both(mark(64, 68), lambda k: k.locks.take("mem_hotplug")),
-        lambda k: k.locks.drop("mem_hotplug"),
+        both(mark(64, 68), lambda k: hold(k, "mem_hotplug_lock")),
+        lambda k: k.locks.drop("mem_hotplug_lock"),
     ),
     "where zones begin": Fact(
         lambda x: visits(x, x.geometry.pageblock_nr_pages),

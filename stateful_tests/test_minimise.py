@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from hotplug_model.minimise import drop_one, minimise
+from hotplug_model.minimise import drop_one, minimise, simpler_schedules
+from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.ops.pages import PinPages
+from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
 from hotplug_model.trace import broken, replay
-from stateful_tests.kernels import HOLE, C, add, device, offline, online
+from stateful_tests.kernels import HOLE, C, D, add, device, offline, online
 from stateful_tests.traces import collision, recorded
 
 
@@ -83,3 +86,39 @@ def test_a_machine_that_is_broken_at_boot_needs_no_event() -> None:
     trace = recorded(replace(collision(nr_before=2), changes=(change,)))
     assert trace.violates == ("walkers_miss_no_online_page",)
     assert minimise(trace).events == ()
+
+
+PIN = PinPages(PfnRange(0, 1))
+INVERSION = (add(C), online(2))
+"""Wait for each other if the first is left at its seventh milestone; see test_contexts."""
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        ((0, 7), (1, 1)),
+        ((0, 2), (2, 1), (0, 5)),
+        ((0, 1), (0, 1), (0, 5)),
+    ],
+)
+def test_switches_that_are_not_needed_are_dropped(turns: tuple[tuple[int, int], ...]) -> None:
+    trace = replace(collision(), changes=("8df1d0e4a265",))
+    noisy = recorded(replace(trace, events=(Interleave((*INVERSION, PIN), turns),)))
+    assert noisy.violates == ("nobody_waits_for_ever",)
+    (event,) = minimise(noisy).events
+    assert isinstance(event, Interleave)
+    assert (event.contexts, event.turns) == (INVERSION, ((0, 7),))
+
+
+def test_what_breaks_alone_needs_no_schedule() -> None:
+    noisy = Interleave((add(C), device(HOLE)), ((0, 3), (1, 2)))
+    trace = recorded(replace(collision(), events=(noisy,)))
+    assert minimise(trace).events == (device(HOLE),)
+
+
+def test_a_switch_comes_as_early_as_it_may() -> None:
+    late = Interleave((device(C), add(D)), ((0, 9), (1, 3)))
+    earlier = [simpler.turns for simpler in simpler_schedules(late)]
+    assert earlier[:2] == [((1, 3),), ((0, 9),)]
+    assert ((0, 5), (1, 3)) in earlier
+    assert ((0, 9), (1, 2)) in earlier

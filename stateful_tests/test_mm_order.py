@@ -27,6 +27,7 @@ from stateful_tests.kernels import (
     boot,
     device,
     do,
+    hold,
     offline,
     online,
     pages,
@@ -53,7 +54,8 @@ OFFLINE = (
     "start_isolate_page_range* MEM_GOING_OFFLINE* offline_mem_sections* adjust_present_page_count*"
 )
 MAPPED, UNMAPPED = "arch_create_linear_mapping*", "arch_remove_linear_mapping*"
-ADDED = f"mem_hotplug_begin* {MAPPED} {SPARSE_ADD} create_memory_block_devices*"
+REGISTERED = "device_add* create_memory_block_devices*"
+ADDED = f"mem_hotplug_begin* {MAPPED} {SPARSE_ADD} {REGISTERED}"
 WENT_ONLINE = f"{TO_ZONE} {ONLINE} memory_block_online"
 WENT_OFFLINE = f"{OFFLINE} {ZONE_GIVES_UP} memory_block_offline"
 DYING = "percpu_ref_kill wait_for_completion"
@@ -62,12 +64,12 @@ ORDERS: dict[str, tuple[str, tuple[Op, ...], Op, str]] = {
     "add_memory": ("collision", (), add(C), f"{ADDED} mem_hotplug_done"),
     "add_memory of two sections": (
         "collision", (), add(CD),
-        f"mem_hotplug_begin* {MAPPED} {SPARSE_ADD} {SPARSE_ADD} create_memory_block_devices* "
+        f"mem_hotplug_begin* {MAPPED} {SPARSE_ADD} {SPARSE_ADD} device_add* {REGISTERED} "
         "mem_hotplug_done",
     ),
     "add_memory with a memmap a block": (
         "memmap-on-memory", (), add(CD, mhp_flags=MHP_MEMMAP_ON_MEMORY),
-        f"{ADDED} {MAPPED} {SPARSE_ADD} create_memory_block_devices* mem_hotplug_done",
+        f"{ADDED} {MAPPED} {SPARSE_ADD} {REGISTERED} mem_hotplug_done",
     ),
     "add_memory with auto online": (
         "auto-online", (), add(C), f"{ADDED} mem_hotplug_done {WENT_ONLINE}"
@@ -191,12 +193,12 @@ def test_without_the_taint_the_order_has_no_place_for_it() -> None:
 
 
 def test_a_lock_that_is_held_is_not_taken_again() -> None:
-    locks = boot().locks
-    locks.take("mem_hotplug")
+    kernel = boot()
+    hold(kernel, "mem_hotplug_lock")
     with pytest.raises(ModelError, match="taken twice"):
-        locks.take("mem_hotplug")
+        hold(kernel, "mem_hotplug_lock")
 
 
 def test_a_lock_that_is_free_is_not_dropped() -> None:
     with pytest.raises(ModelError, match="not held"):
-        boot().locks.drop("device_hotplug")
+        boot().locks.drop("device_hotplug_lock")

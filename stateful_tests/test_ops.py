@@ -11,7 +11,8 @@ import pytest
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import Checker
 from hotplug_model.errors import ModelError, UserError
-from hotplug_model.ops import OPS, Op
+from hotplug_model.ops import OPS, Op, drawn_ops
+from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
@@ -48,6 +49,7 @@ WORKS: dict[str, tuple[tuple[Op, ...], Op]] = {
     "unpin_pages": ((PinPages(PAGE),), UnpinPages(PAGE)),
     "request_mem_region": ((), RequestMemRegion(C)),
     "release_mem_region": ((RequestMemRegion(C),), ReleaseMemRegion(C)),
+    "interleave": ((), Interleave((add(C), device(HOLE)), ((0, 3), (1, 2)))),
 }
 REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     "add_memory": ((add(C),), add(C), errno.EEXIST),
@@ -64,7 +66,7 @@ REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     "request_mem_region": ((add(C),), RequestMemRegion(C), errno.EBUSY),
     "release_mem_region": ((), ReleaseMemRegion(C), errno.ENOENT),
 }  # fmt: skip
-NEVER_REFUSED = {"veto_memory_notifier"}
+NEVER_REFUSED = {"veto_memory_notifier", "interleave"}
 
 
 @pytest.mark.parametrize("name", OPS.names())
@@ -131,11 +133,11 @@ def test_every_operation_is_drawn_works_and_is_refused_on_random_walks() -> None
         for op, outcome in walk(Checker(boot("two-nodes")), seed, 30):
             drawn.add(op.op_name())
             (refused if outcome.refusal else worked).add(op.op_name())
-    assert drawn == worked == set(OPS.names())
+    assert drawn == worked == set(drawn_ops())
     assert {"add_memory", "memremap_pages", "offline_memory_block", "remove_memory"} <= refused
 
 
-@pytest.mark.parametrize("name", OPS.names())
+@pytest.mark.parametrize("name", drawn_ops())
 def test_the_simplest_choice_is_always_allowed(name: str) -> None:
     class First:
         """Chooses what shrinking goes to."""
@@ -192,6 +194,16 @@ MISTAKES: dict[str, tuple[object, str]] = {
     "a negative altmap": (wrong("memremap_pages", altmap=[-1, 2]), "altmap"),
     "a map's id too large": (wrong("memremap_pages", pgmap_id=64), "0 to 63"),
     "an empty range to map": (wrong("memremap_pages", ranges=[[8, 8]]), "empty or negative"),
+    "one context": (wrong("interleave", contexts=[add(C).to_json()]), "2 to 8 operations"),
+    "a context that is none": (wrong("interleave", contexts=[7, 7]), "an event must be"),
+    "an interleaving of one": (
+        wrong("interleave", contexts=[add(C).to_json(), WORKS["interleave"][1].to_json()]),
+        "2 to 8 operations",
+    ),
+    "a turn of nobody": (wrong("interleave", turns=[[2, 1]]), r"a turn is \[context, mil"),
+    "a turn that goes nowhere": (wrong("interleave", turns=[[0, 0]]), "a turn is"),
+    "a turn of three": (wrong("interleave", turns=[[0, 1, 1]]), "a turn is"),
+    "a fault of nobody": (wrong("interleave", fail_at="usage"), "one of the contexts"),
     "a long string": (wrong("add_memory", nid="x" * 400), r"\.\.\.$"),
 }
 
@@ -217,6 +229,7 @@ def test_an_operation_names_the_ranges_that_it_touches() -> None:
     assert device(HOLE, C).pfns_touched() == [HOLE, C]
     assert add(C).pfns_touched() == [C]
     assert online(2).pfns_touched() == []
+    assert Interleave((add(C), device(HOLE)), ()).pfns_touched() == [C, HOLE]
 
 
 def test_the_base_class_draws_and_does_nothing() -> None:

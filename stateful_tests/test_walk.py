@@ -93,7 +93,7 @@ def test_where_no_kind_of_the_swarm_is_enabled_others_are_drawn() -> None:
 def test_a_machine_on_which_nothing_is_enabled_is_an_error_of_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(walking, "OPS", [])
+    monkeypatch.setattr(walking, "drawn_ops", dict)
     with pytest.raises(ModelError, match="no operation is enabled"):
         walking.draw(boot(), [], SeededChooser(0, 0))
 

@@ -32,7 +32,7 @@ def create_memory_block_devices(
 
     Refuses with -ENOMEM if one cannot be registered, and unregisters those before it.
 
-    Source: create_memory_block_devices().
+    Source: create_memory_block_devices(); __device_attach() in drivers/base/dd.c.
     """
     for block_id in kernel.block_ids(pfns):
         try:
@@ -45,7 +45,16 @@ def create_memory_block_devices(
             nid=nid, state=BlockState.MEM_OFFLINE, altmap=altmap
         )
         kernel.set_block_state(block_id, BlockState.MEM_OFFLINE)
+        # User space sees the device before it is probed, under its lock.
+        yield "device_add"
+        yield from kernel.locks.take(device_lock(block_id))
+        kernel.locks.drop(device_lock(block_id))
     yield "create_memory_block_devices"
+
+
+def device_lock(block_id: int) -> str:
+    """``device_lock()`` of a memory block's device."""
+    return f"memory{block_id} device_lock"
 
 
 def remove_memory_block_devices(kernel: Kernel, pfns: PfnRange) -> ZoneLinks:
@@ -65,12 +74,13 @@ def state_store(
     Refuses with -ENOENT if there is no such block, with -EINVAL if it is in that state
     already, else with what onlining and offlining refuse with.
 
-    Source: state_store().
+    Source: state_store(); lock_device_hotplug_sysfs() in drivers/base/core.c.
     """
-    if block_id not in kernel.blocks:
-        raise KernelRefusal(errno.ENOENT)
-    kernel.locks.take("device_hotplug")
+    yield from kernel.locks.take("device_hotplug_lock")
     try:
+        # Whoever has the file open while the device goes tries again, and finds no file.
+        if block_id not in kernel.blocks:
+            raise KernelRefusal(errno.ENOENT)
         block = kernel.blocks[block_id]
         offline = block.state == BlockState.MEM_OFFLINE
         if online_type != OnlineType.MMOP_OFFLINE:
@@ -84,26 +94,36 @@ def state_store(
         else:
             yield from device_offline(kernel, block_id, unmovable)
     finally:
-        kernel.locks.drop("device_hotplug")
+        kernel.locks.drop("device_hotplug_lock")
 
 
 def device_online(kernel: Kernel, block_id: int) -> Steps:
-    """Online a block as its ``online_type`` says and cache its zone.
+    """Online a block; nothing happens if it is online, or gone.
 
-    Nothing happens if it is online. The type is used up.
+    Source: device_online() in drivers/base/core.c, memory_subsys_online().
+    """
+    yield from kernel.locks.take(device_lock(block_id))
+    try:
+        block = kernel.blocks.get(block_id)
+        if block is not None and block.state != BlockState.MEM_ONLINE:
+            yield from memory_block_online(kernel, block_id)
+    finally:
+        kernel.locks.drop(device_lock(block_id))
 
-    Source: memory_subsys_online(), memory_block_online().
+
+def memory_block_online(kernel: Kernel, block_id: int) -> Steps:
+    """Online a block as its ``online_type`` says and cache its zone. The type is used up.
+
+    Source: memory_block_online(), memory_subsys_online().
     """
     block = kernel.blocks[block_id]
-    if block.state == BlockState.MEM_ONLINE:
-        return
     online_type = block.online_type or OnlineType.MMOP_ONLINE
     block.online_type = OnlineType.MMOP_OFFLINE
     pfns, nr_vmemmap = kernel.block_pfns(block_id), block.nr_vmemmap_pages
     zone_type = zone_for_pfn_range(kernel, online_type, block.nid, pfns)
     memmap = PfnRange(pfns.start_pfn, pfns.start_pfn + nr_vmemmap)
     rest = PfnRange(memmap.end_pfn, pfns.end_pfn)
-    kernel.locks.take("mem_hotplug")
+    yield from kernel.locks.take("mem_hotplug_lock")
     try:
         yield from mhp_init_memmap_on_memory(kernel, memmap, block.nid, zone_type)
         try:
@@ -116,24 +136,36 @@ def device_online(kernel: Kernel, block_id: int) -> Steps:
         block.zone = zone_type
         block.left_offline = False
     finally:
-        kernel.locks.drop("mem_hotplug")
+        kernel.locks.drop("mem_hotplug_lock")
     kernel.set_block_state(block_id, BlockState.MEM_ONLINE)
     yield "memory_block_online"
 
 
 def device_offline(kernel: Kernel, block_id: int, unmovable: bool) -> Steps:
+    """memory_block_offline() with the lock of the block's device.
+
+    Source: device_offline() in drivers/base/core.c.
+    """
+    yield from kernel.locks.take(device_lock(block_id))
+    try:
+        yield from memory_block_offline(kernel, block_id, unmovable)
+    finally:
+        kernel.locks.drop(device_lock(block_id))
+
+
+def memory_block_offline(kernel: Kernel, block_id: int, unmovable: bool) -> Steps:
     """Offline a block; its state falls back to online if that fails.
 
     Refuses with -EINVAL if the block has no single zone, else as offline_pages().
 
-    Source: memory_subsys_offline(), memory_block_offline().
+    Source: memory_block_offline(), memory_subsys_offline().
     """
     block = kernel.blocks[block_id]
     pfns, nr_vmemmap = kernel.block_pfns(block_id), block.nr_vmemmap_pages
     memmap = PfnRange(pfns.start_pfn, pfns.start_pfn + nr_vmemmap)
     rest = PfnRange(memmap.end_pfn, pfns.end_pfn)
     kernel.set_block_state(block_id, BlockState.MEM_GOING_OFFLINE)
-    kernel.locks.take("mem_hotplug")
+    yield from kernel.locks.take("mem_hotplug_lock")
     try:
         zone_type = offline_zone(kernel, block_id, rest)
         if nr_vmemmap:
@@ -151,7 +183,7 @@ def device_offline(kernel: Kernel, block_id: int, unmovable: bool) -> Steps:
         kernel.set_block_state(block_id, BlockState.MEM_ONLINE)
         raise
     finally:
-        kernel.locks.drop("mem_hotplug")
+        kernel.locks.drop("mem_hotplug_lock")
     kernel.set_block_state(block_id, BlockState.MEM_OFFLINE)
     yield "memory_block_offline"
 

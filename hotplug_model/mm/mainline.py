@@ -22,6 +22,7 @@ MAINLINE = KernelRules(
     resize_zone_range=resize_zone_range,
     offline_rejects_holes=True,
     block_zone=cached_block_zone,
+    add_memory_takes_device_hotplug_lock=True,
     mhp_range_allowed_first=True,
     memmap_on_memory="per_block",
     memmap_on_memory_falls_back=True,

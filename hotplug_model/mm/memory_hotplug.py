@@ -37,16 +37,24 @@ def add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Step
 
     Source: add_memory(), register_memory_resource(), add_memory_resource().
     """
-    kernel.locks.take("device_hotplug")
+    if not kernel.rules.add_memory_takes_device_hotplug_lock:
+        yield from __add_memory(kernel, nid, pfns, mhp_flags)
+        return
+    yield from kernel.locks.take("device_hotplug_lock")
     try:
-        register_memory_resource(kernel, pfns)
-        try:
-            yield from add_memory_resource(kernel, nid, pfns, mhp_flags)
-        except KernelRefusal:
-            kernel.iomem.release(pfns)
-            raise
+        yield from __add_memory(kernel, nid, pfns, mhp_flags)
     finally:
-        kernel.locks.drop("device_hotplug")
+        kernel.locks.drop("device_hotplug_lock")
+
+
+def __add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Steps:
+    """add_memory() with device_hotplug_lock held."""
+    register_memory_resource(kernel, pfns)
+    try:
+        yield from add_memory_resource(kernel, nid, pfns, mhp_flags)
+    except KernelRefusal:
+        kernel.iomem.release(pfns)
+        raise
 
 
 def register_memory_resource(kernel: Kernel, pfns: PfnRange) -> None:
@@ -67,7 +75,7 @@ def add_memory_resource(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int
     """The part of add_memory() that knows its resource."""
     if not pfns.is_aligned(kernel.pages_per_block) or nid not in kernel.nodes:
         raise KernelRefusal(errno.EINVAL)
-    kernel.locks.take("mem_hotplug")
+    yield from kernel.locks.take("mem_hotplug_lock")
     try:
         per_block = supports_memmap_on_memory(kernel, pfns, mhp_flags)
         hotadd_memblock(kernel, nid, pfns)
@@ -78,7 +86,7 @@ def add_memory_resource(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int
             hotremove_memblock(kernel, pfns)
             raise
     finally:
-        kernel.locks.drop("mem_hotplug")
+        kernel.locks.drop("mem_hotplug_lock")
     yield "mem_hotplug_done"
     if kernel.layout.memhp_default_state != OnlineType.MMOP_OFFLINE:
         yield from online_new_blocks(kernel, pfns)
@@ -245,11 +253,11 @@ def remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
     """
     if pfns.nr_pages <= 0 or not pfns.is_aligned(kernel.pages_per_block):
         raise KernelRefusal(errno.EINVAL)
-    kernel.locks.take("device_hotplug")
+    yield from kernel.locks.take("device_hotplug_lock")
     try:
         yield from try_remove_memory(kernel, pfns)
     finally:
-        kernel.locks.drop("device_hotplug")
+        kernel.locks.drop("device_hotplug_lock")
 
 
 def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
@@ -261,7 +269,7 @@ def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
     nid = kernel.blocks[blocks[-1]].nid if blocks else None
     links = base_memory.remove_memory_block_devices(kernel, pfns)
     yield "remove_memory_block_devices"
-    kernel.locks.take("mem_hotplug")
+    yield from kernel.locks.take("mem_hotplug_lock")
     try:
         for part, altmap in parts:
             yield from unlink_zone(kernel, part, nid, links)
@@ -270,7 +278,7 @@ def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
         hotremove_memblock(kernel, pfns)
         kernel.iomem.release_adjustable(pfns)
     finally:
-        kernel.locks.drop("mem_hotplug")
+        kernel.locks.drop("mem_hotplug_lock")
     yield "remove_memory"
 
 
@@ -312,7 +320,7 @@ def offline_and_remove_memory(kernel: Kernel, pfns: PfnRange, unmovable: bool) -
     """
     if pfns.nr_pages <= 0 or not pfns.is_aligned(kernel.pages_per_block):
         raise KernelRefusal(errno.EINVAL)
-    kernel.locks.take("device_hotplug")
+    yield from kernel.locks.take("device_hotplug_lock")
     undo: list[tuple[int, OnlineType]] = []
     try:
         for block_id in kernel.blocks_in(pfns):
@@ -327,7 +335,7 @@ def offline_and_remove_memory(kernel: Kernel, pfns: PfnRange, unmovable: bool) -
             yield from online_again(kernel, block_id, online_type)
         raise
     finally:
-        kernel.locks.drop("device_hotplug")
+        kernel.locks.drop("device_hotplug_lock")
 
 
 def online_again(kernel: Kernel, block_id: int, online_type: OnlineType) -> Steps:

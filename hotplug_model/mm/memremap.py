@@ -93,7 +93,7 @@ def shared_with(kernel: Kernel, pfns: PfnRange) -> PfnRange:
 
 def add_device_pages(kernel: Kernel, pgmap: DevPagemap, pfns: PfnRange) -> Steps:
     """The part of pagemap_range() under mem_hotplug_lock."""
-    kernel.locks.take("mem_hotplug")
+    yield from kernel.locks.take("mem_hotplug_lock")
     try:
         yield from arch_add_memory(
             kernel, pfns, pgmap.nid, pgmap.memory_class, pgmap.altmap, pgmap
@@ -102,7 +102,7 @@ def add_device_pages(kernel: Kernel, pgmap: DevPagemap, pfns: PfnRange) -> Steps
             kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE, pgmap.altmap
         )
     finally:
-        kernel.locks.drop("mem_hotplug")
+        kernel.locks.drop("mem_hotplug_lock")
 
 
 def memunmap_pages(kernel: Kernel, pgmap_id: int) -> Steps:
@@ -146,7 +146,7 @@ def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     """
     pgmap = kernel.pgmaps[pgmap_id]
     pfns = pgmap.ranges[range_id]
-    kernel.locks.take("mem_hotplug")
+    yield from kernel.locks.take("mem_hotplug_lock")
     try:
         yield from remove_pfn_range_from_zone(kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE)
         private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
@@ -155,7 +155,7 @@ def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
         yield from arch_remove_memory(kernel, pfns, pgmap.memory_class, altmap)
     finally:
         kernel.ledger.cause = Cause.NONE
-        kernel.locks.drop("mem_hotplug")
+        kernel.locks.drop("mem_hotplug_lock")
     kernel.pfns.write(pfns, pgmap_array=NO_PGMAP)
     yield "pgmap_array_delete"
 

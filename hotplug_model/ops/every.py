@@ -13,7 +13,7 @@ from dataclasses import replace
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops.draw import Rare
 from hotplug_model.ops.faults import allocations
-from hotplug_model.ops.op import OPS, Op
+from hotplug_model.ops.op import OPS, Op, drawn_ops
 from hotplug_model.state.faults import Allocation, spell
 
 UNUSUAL = 1
@@ -97,4 +97,4 @@ def kinds_named(names: Sequence[str]) -> tuple[type[Op], ...]:
     :class:`UserError` for a name that is none.
     """
     wanted = {OPS[name] for name in names}
-    return tuple(cls for cls in OPS if not wanted or cls in wanted)
+    return tuple(cls for cls in drawn_ops().values() if not wanted or cls in wanted)

@@ -84,8 +84,16 @@ class MemremapPages(Op):
 
         Refuses with -EBUSY if the id is in use: a driver has its map once.
         """
-        if self.pgmap_id in kernel.pgmaps:
-            raise KernelRefusal(errno.EBUSY)
+        yield from kernel.locks.take(device_lock(self.pgmap_id))
+        try:
+            if self.pgmap_id in kernel.pgmaps:
+                raise KernelRefusal(errno.EBUSY)
+            yield from memremap.memremap_pages(kernel, self.pgmap_id, self.pgmap(kernel))
+        finally:
+            kernel.locks.drop(device_lock(self.pgmap_id))
+
+    def pgmap(self, kernel: Kernel) -> DevPagemap:
+        """What the driver hands over."""
         altmap = None
         if self.altmap and self.ranges:
             reserve, free = self.altmap
@@ -94,11 +102,18 @@ class MemremapPages(Op):
                 base_pfn=first.start_pfn, reserve=reserve, free=free, end_pfn=first.end_pfn
             )
         nid = self.nid if self.nid in kernel.nodes else 0
-        pgmap = DevPagemap(
+        return DevPagemap(
             ranges=self.ranges, type=TYPES[self.type], nid=nid, altmap=altmap,
             vmemmap_shift=self.vmemmap_shift,
         )  # fmt: skip
-        yield from memremap.memremap_pages(kernel, self.pgmap_id, pgmap)
+
+
+def device_lock(pgmap_id: int) -> str:
+    """The lock of the device that has the map: a driver is bound and unbound under it.
+
+    Source: driver_probe_device(), device_release_driver() in drivers/base/dd.c.
+    """
+    return f"device {pgmap_id} device_lock"
 
 
 def draw_altmap(kernel: Kernel, choose: Chooser, pfns: PfnRange) -> tuple[int, int]:
@@ -139,6 +154,10 @@ class MemunmapPages(Op):
 
         Refuses with -ENOENT without such a map.
         """
-        if self.pgmap_id not in kernel.pgmaps:
-            raise KernelRefusal(errno.ENOENT)
-        yield from memremap.memunmap_pages(kernel, self.pgmap_id)
+        yield from kernel.locks.take(device_lock(self.pgmap_id))
+        try:
+            if self.pgmap_id not in kernel.pgmaps:
+                raise KernelRefusal(errno.ENOENT)
+            yield from memremap.memunmap_pages(kernel, self.pgmap_id)
+        finally:
+            kernel.locks.drop(device_lock(self.pgmap_id))

@@ -34,7 +34,7 @@ OPS: Registry[type[Op]] = Registry("operation")
 class Op:
     """One request to the kernel, as plain data.
 
-    A subclass has fields of type int, bool, str, PfnRange, or tuples of these; what
+    A subclass has fields of type int, bool, str, PfnRange, Op, or tuples of these; what
     the text form, the drivers and the trace need follows from them. One with a
     ``__post_init__()`` of its own calls that of its base.
     """
@@ -110,6 +110,11 @@ class Op:
         return cls(**{n: _decode(wanted[n], v, f"{cls.op_name()}.{n}") for n, v in given.items()})
 
 
+def drawn_ops() -> dict[str, type[Op]]:
+    """Operations that can be drawn, by name; :class:`Interleave` only combines others."""
+    return {name: cls for name, cls in OPS.items() if "draw" in vars(cls)}
+
+
 @functools.cache
 def _spelled(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
@@ -126,7 +131,7 @@ def _encode(value: Any) -> Any:
         return [value.start_pfn, value.end_pfn]
     if isinstance(value, tuple):
         return [_encode(each) for each in value]
-    return value
+    return value.to_json() if isinstance(value, Op) else value
 
 
 def _decode(kind: Any, value: object, where: str) -> Any:
@@ -135,6 +140,8 @@ def _decode(kind: Any, value: object, where: str) -> Any:
         if value is None:
             return None
         kind = next(k for k in kind.__args__ if k is not types.NoneType)
+    if kind is Op:
+        return Op.from_json(value)
     if kind is PfnRange:
         numbers = _decode(tuple[int, ...], value, where)
         if len(numbers) != 2:

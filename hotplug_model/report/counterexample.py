@@ -235,7 +235,7 @@ def violated(story: Story, brief: bool) -> list[Text]:
             continue
         lines += paragraph(violation.message, "  ", 2)
         if violation.operation:
-            lines.append(line(f"  Broken by {violation.operation}."))
+            lines += paragraph(f"Broken by {violation.operation}.", "  ", 6)
         if violation.source:
             lines += paragraph(f"Source: {violation.source}", "  ", 3 if number == 0 else 1)
         if number == 0:

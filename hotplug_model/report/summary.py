@@ -12,7 +12,7 @@ from hotplug_model.defects import DEFECTS
 from hotplug_model.fates import known_pairs
 from hotplug_model.floor import measure, share_text
 from hotplug_model.invariants import SOMETIMES
-from hotplug_model.ops import OPS
+from hotplug_model.ops import drawn_ops
 from hotplug_model.report.lines import line, paragraph
 from hotplug_model.verdict import Report
 
@@ -52,9 +52,9 @@ def known_defects(coverage: Coverage, most: int | None = None) -> list[Text]:
 def coverage_table(report: Report) -> list[Text]:
     """What was tried: a row an operation, then how much of what there is was seen."""
     coverage = report.coverage
-    width = max(map(len, OPS.names()))
+    width = max(map(len, drawn_ops()))
     rows = [line(f"  {'operation':<{width}} {'drawn':>7} {'ok':>7}  refused", "bold")]
-    for name in OPS.names():
+    for name in drawn_ops():
         counts = coverage.outcomes.get(name, Counter())
         refused = [f"{err} {n}" for err, n in sorted(counts.items()) if err != "ok"]
         drawn = sum(counts.values())
@@ -101,7 +101,7 @@ def pairs(coverage: Coverage) -> str:
     """Pairs of operations and states reached, in a line."""
     reached = len(SOMETIMES) - len(coverage.missing())
     return (
-        f"{len(coverage.pairs)} of {len(OPS) ** 2} pairs of operations seen; "
+        f"{len(coverage.pairs)} of {len(drawn_ops()) ** 2} pairs of operations seen; "
         f"{reached} of {len(SOMETIMES)} sometimes properties reached"
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, unique
 from typing import NamedTuple, Self
 
 from hotplug_model.flags import MemmapOrigin
 from hotplug_model.pfn import PfnRange
 
 
+@unique
 class Law(IntEnum):
     """What was broken when a page changed hands."""
 
@@ -28,6 +29,8 @@ class Law(IntEnum):
     """A usage map that boot allocated was given to kfree()."""
     READ_OUT_OF_BOUNDS = 7
     """A look-up read behind the end, or before the start, of an array."""
+    CYCLE_OF_WAITS = 9
+    """Operations waited for one another in a circle."""
 
     REMOVED_AS_ANOTHER_CLASS = 8
     """Memory was removed as what it had not been added as."""
