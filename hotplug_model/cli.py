@@ -13,6 +13,7 @@ import sys
 import traceback
 from typing import IO, Any, NoReturn
 
+from hotplug_model.commands.interrupt import PatientInterrupt
 from hotplug_model.errors import UserError
 from hotplug_model.registry import unknown
 
@@ -24,6 +25,7 @@ LISTS = (
 COMMANDS = {
     "check": "check",
     "walk": "walk",
+    "explore": "explore",
     "replay": "replay",
     "show": "show",
     "bisect": "bisect",
@@ -74,7 +76,10 @@ def dispatch(argv: list[str]) -> int:
         args = parser.parse_args(argv)
     except SystemExit as exited:  # --help and --version
         return int(exited.code or 0)
-    module = importlib.import_module(f"hotplug_model.commands.{COMMANDS[args.command]}")
+    with PatientInterrupt() as interrupt:
+        # NumPy turns an interrupt while it is imported into an ImportError.
+        module = importlib.import_module(f"hotplug_model.commands.{COMMANDS[args.command]}")
+        interrupt.poll()
     return int(module.run(args))
 
 
@@ -88,6 +93,7 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_check(commands.add_parser("check", help="look for a counterexample", allow_abbrev=False))
     add_walk(commands.add_parser("walk", help="look for long, by chance", allow_abbrev=False))
+    add_explore(commands.add_parser("explore", help="try everything", allow_abbrev=False))
     for name, what in (
         ("replay", "say whether traces still break what they did"),
         ("show", "draw traces"),
@@ -175,12 +181,40 @@ def add_walk(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_explore(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``explore``."""
+    add_machines(parser)
+    parser.add_argument(
+        "--depth", type=depth, default=1, metavar="N|full",
+        help="operations one after the other; default: 1",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ops", type=names, default=(), metavar="OP,OP", help="default: every operation"
+    )
+    parser.add_argument(
+        "--unusual", type=unusual, default=1, metavar="N",
+        help="unusual choices an operation, at the most; default: 1",
+    )  # fmt: skip
+    parser.add_argument("--no-symmetry", action="store_true", help="numbering matters")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="keep the search here, and go on if it is there"
+    )
+    parser.add_argument(
+        "--workers", type=workers, default=1, metavar="N", help="processes; default: 1"
+    )
+
+
 def add_search(parser: argparse.ArgumentParser) -> None:
     """What ``check`` and ``walk`` both take."""
+    add_machines(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+
+def add_machines(parser: argparse.ArgumentParser) -> None:
+    """What to search on, and where what is found goes."""
     add_kernel(parser)
     parser.add_argument("--geometry", metavar="G", help="default: the change's, or tiny")
     parser.add_argument("--boot", metavar="FILE|NAME", help="default: every boot layout")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("--strict", action="store_true", help="known defects count")
     parser.add_argument("--faults", action="store_true", help="allocations fail, too")
     parser.add_argument(
@@ -276,6 +310,41 @@ def workers(text: str) -> int:
 
 
 workers.__name__ = "number of workers"
+
+
+def depth(text: str) -> int | None:
+    """A number of operations, None for all that there are; argparse says so if it is none."""
+    if text == "full":
+        return None
+    nr = int(text)
+    if not 0 <= nr < 1 << 30:
+        raise ValueError
+    return nr
+
+
+depth.__name__ = "depth, a number or full"
+
+
+def unusual(text: str) -> int:
+    """A number of unusual choices; argparse says so if it is none."""
+    nr = int(text)
+    if not 0 <= nr <= 64:
+        raise ValueError
+    return nr
+
+
+unusual.__name__ = "number of unusual choices"
+
+
+def names(text: str) -> tuple[str, ...]:
+    """What commas separate; argparse says so if it is nothing."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found):
+        raise ValueError
+    return found
+
+
+names.__name__ = "list of names"
 
 
 def complain(message: str) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from statistics import median
 
@@ -16,7 +14,8 @@ from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.minimise import minimise
 from hotplug_model.settings import PROFILES
 from hotplug_model.trace import Trace
-from hotplug_model.walk import RandomWalk, WalkRequest, blocked_interrupts, end_with_parent
+from hotplug_model.walk import RandomWalk, WalkRequest
+from hotplug_model.workers import blocked_interrupts, pool_of
 
 BUDGET = PROFILES["ci"].examples * PROFILES["ci"].steps
 """Operations that a hunt may take: as many as ``check --profile ci`` tries."""
@@ -99,12 +98,7 @@ def request_for(name: str, seed: int) -> WalkRequest:
 
 def hunts(names: list[str], nr_seeds: int, workers: int) -> Iterator[Hunted]:
     """Hunt each of *names* on seeds 0 to *nr_seeds* - 1, each hunt in some process."""
-    pool = ProcessPoolExecutor(
-        workers,
-        # Forking would copy threads' locks, and signal handlers.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=live_with_parent,
-    )
+    pool = pool_of(workers)
     try:
         with blocked_interrupts():
             pending: dict[str, list[Future[Hunt]]] = {
@@ -114,8 +108,3 @@ def hunts(names: list[str], nr_seeds: int, workers: int) -> Iterator[Hunted]:
             yield Hunted(change=name, hunts=tuple(future.result() for future in futures))
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def live_with_parent() -> None:
-    """Make this process end when the one that started it does."""
-    threading.Thread(target=end_with_parent, daemon=True).start()

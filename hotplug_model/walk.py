@@ -7,15 +7,10 @@ may be dealt out to processes.
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeAlias
@@ -29,6 +24,7 @@ from hotplug_model.ops import Op, drawn_ops
 from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.trace import Trace, broken
 from hotplug_model.verdict import Report, Request, conclude
+from hotplug_model.workers import blocked_interrupts, pool_of, wait_for
 
 STEPS = 100_000
 """Steps of a walk that is given neither steps nor seconds."""
@@ -38,7 +34,6 @@ MAX_SOUND = 1 << 19
 again. Then all are forgotten, which costs time, not correctness."""
 CHUNK = 10
 """Examples that a worker walks through at a time."""
-POLL_SECONDS = 0.1
 WORD = (1 << 64) - 1
 
 
@@ -238,13 +233,7 @@ def explore_in_processes(
         range(start, min(start + CHUNK, request.nr_examples))
         for start in range(0, request.nr_examples, CHUNK)
     )
-    pool = ProcessPoolExecutor(
-        request.workers,
-        # Forking would copy threads' locks, and signal handlers.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=start_worker,
-        initargs=named(request, deadline),
-    )
+    pool = pool_of(request.workers, start_walking, *named(request, deadline))
     pending: deque[Future[Walked]] = deque()
     try:
         with blocked_interrupts():
@@ -265,27 +254,6 @@ def explore_in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def wait_for(future: Future[Walked], meanwhile: Callable[[], None]) -> Walked:
-    """The result of *future*; calls *meanwhile* now and then."""
-    while True:
-        meanwhile()
-        with contextlib.suppress(TimeoutError):
-            return future.result(POLL_SECONDS)
-
-
-@contextlib.contextmanager
-def blocked_interrupts() -> Iterator[None]:
-    """Processes that start in here never see Ctrl-C: it is the first one's business.
-
-    They inherit the mask. The first one gets at the end what was pressed meanwhile.
-    """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
 Named: TypeAlias = tuple[WalkRequest, str | None, tuple[str, ...], tuple[str, ...], float]
 
 
@@ -301,25 +269,16 @@ WORKER: list[RandomWalk] = []
 """The walk of this process, if it is a worker."""
 
 
-def start_worker(
+def start_walking(
     request: WalkRequest,
     release: str | None,
     changes: tuple[str, ...],
     backports: tuple[str, ...],
     deadline: float,
 ) -> None:
-    """Make this process a worker, for as long as the first one lives."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    """What a worker does first."""
     variant = KernelVariant.named(release, changes, backports)
     WORKER[:] = [RandomWalk(request=replace(request, variant=variant), deadline=deadline)]
-
-
-def end_with_parent() -> None:
-    """A worker whose first process was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def walk_chunk(examples: range) -> Walked:

@@ -255,7 +255,7 @@ def test_known_defects_are_listed_and_do_not_count(capsys: pytest.CaptureFixture
     trace = on_mainline()
     report = Report(request=request_of(check_arguments()), coverage=Coverage())
     report.coverage.known.update(dict.fromkeys(DEFECTS.names(), 3))
-    show([*summary.known_defects(report.coverage, 1), summary.verdict(report)])
+    show([*summary.known_defects(report.coverage.known, 1), summary.verdict(report)])
     out = capsys.readouterr().out
     assert out.startswith(f"  known defect {DEFECTS.names()[0]} (3 times): ")
     assert f"... {len(DEFECTS) - 1} more known defects" in out

@@ -134,9 +134,9 @@ def test_states_of_different_machines_are_different() -> None:
 
 def test_a_state_is_remembered_once() -> None:
     visited = Visited()
-    assert visited.add(-1, 0, b"boot")
-    assert visited.add(0, 4, b"one")
-    assert not visited.add(0, 5, b"one")
+    assert visited.add(-1, 0, b"boot" * 4)
+    assert visited.add(0, 4, b"once" * 4)
+    assert not visited.add(0, 5, b"once" * 4)
     assert visited.path(1) == (0, 4)
 
 

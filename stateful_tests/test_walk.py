@@ -28,6 +28,7 @@ from hotplug_model.settings import Profile
 from hotplug_model.trace import Trace, replay
 from hotplug_model.verdict import Report
 from hotplug_model.walk import RandomWalk, SeededChooser, WalkRequest, walk
+from hotplug_model.workers import blocked_interrupts, wait_for
 from stateful_tests.kernels import boot
 from stateful_tests.test_cli_process import interrupted
 
@@ -282,7 +283,7 @@ def test_ctrl_c_while_workers_start_is_not_lost() -> None:
     # Tests that run in the background have it ignored.
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(KeyboardInterrupt), walking.blocked_interrupts():
+        with pytest.raises(KeyboardInterrupt), blocked_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, usual)
@@ -290,7 +291,7 @@ def test_ctrl_c_while_workers_start_is_not_lost() -> None:
 
 def test_workers_never_see_ctrl_c() -> None:
     code = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
-    with walking.blocked_interrupts():
+    with blocked_interrupts():
         worker = subprocess.Popen([sys.executable, "-c", code])
     assert worker.wait() == 0
 
@@ -314,7 +315,7 @@ def test_ctrl_c_while_minimising_says_where_the_trace_is(
 
 
 def test_what_workers_had_found_is_kept_on_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    wait: Callable[..., object] = walking.wait_for
+    wait: Callable[..., object] = wait_for
 
     def found_then_interrupted(*args: object) -> None:
         wait(*args)

@@ -10,19 +10,21 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from hotplug_model.boot import LAYOUTS, BootLayout
+from hotplug_model.changes import KernelVariant
 from hotplug_model.cli import complain
 from hotplug_model.commands.arguments import read_text
 from hotplug_model.commands.fresh import disagreement
 from hotplug_model.commands.interrupt import PatientInterrupt
 from hotplug_model.coverage import Coverage
 from hotplug_model.errors import UserError
+from hotplug_model.explore.explored import Explored
 from hotplug_model.geometry import Geometry
 from hotplug_model.report import summary
 from hotplug_model.report.counterexample import MAX_LINES, page
-from hotplug_model.report.lines import line, printable, show
+from hotplug_model.report.lines import Line, line, printable, show
 from hotplug_model.report.progress import CheckProgress
 from hotplug_model.trace import Trace
 from hotplug_model.trace_file import TraceFile
@@ -62,13 +64,14 @@ def conduct(
     report.interrupted |= interrupt.asked
     if kept.problem:
         complain(kept.problem)
-    written = write_json(args.json, report, kept)
+    trace_path = str(kept.path) if report.trace is not None and kept.path else None
+    written = write_json(args.json, summary.to_json(report, trace_path))
     draw(report, kept, sys.stderr if args.json == STDOUT else sys.stdout)
     code = exit_code(report)
     return 3 if code in (0, 4) and not written else code
 
 
-def confirm(report: Report) -> None:
+def confirm(report: Report | Explored) -> None:
     """A counterexample is one if fresh processes say so; else the verdict is flaky."""
     if report.trace is not None and (reason := disagreement(report.trace)):
         report.flaky, report.trace, report.violations = reason, None, []
@@ -103,7 +106,7 @@ def command_of(args: argparse.Namespace, *options: str) -> str:
     for name in args.change:
         words += ["--change", name]
     for option in ("release", "geometry", "boot", *options, "seed"):
-        value = getattr(args, option)
+        value = getattr(args, option, None)
         words += [] if value is None else [f"--{option}", str(value)]
     switches = [f"--{name}" for name in ("strict", "faults") if getattr(args, name, False)]
     return shlex.join([*words, *switches])
@@ -115,7 +118,7 @@ def draw(report: Report, kept: TraceFile, stream: IO[str]) -> None:
     lines = [summary.verdict(report)]
     if report.flaky:
         lines += [line(f"  flaky: {report.flaky}"), line("  please report this as a bug")]
-    lines += summary.known_defects(report.coverage, summary.MAX_DEFECTS if found else None)
+    lines += summary.known_defects(report.coverage.known, summary.MAX_DEFECTS if found else None)
     if found is None:
         table = summary.coverage_table(report)
         show([*lines, *table, *summary.failed_allocations(report)], stream)
@@ -123,8 +126,14 @@ def draw(report: Report, kept: TraceFile, stream: IO[str]) -> None:
             print(f"  unconfirmed counterexample: {printable(str(kept.path))}", file=stream)
         return
     lines += [line("  " + summary.pairs(report.coverage)), line()]
+    draw_page(lines, found, report.request.variant, kept, stream)
+
+
+def draw_page(
+    lines: list[Line], found: Trace, variant: KernelVariant, kept: TraceFile, stream: IO[str]
+) -> None:
+    """Print the counterexample below *lines*, and all of it if it could not be written."""
     path = None if kept.path is None or kept.problem else str(kept.path)
-    variant = report.request.variant
     show([*lines, *page(found, path, variant, MAX_LINES - len(lines))], stream)
     if path is None:
         print("\nThe trace, as it could not be written; save it and replay it:\n", file=stream)
@@ -140,12 +149,11 @@ def refuse_unwritable(path: str | None) -> None:
         raise UserError(f"cannot write JSON to {path}")
 
 
-def write_json(path: str | None, report: Report, kept: TraceFile) -> bool:
+def write_json(path: str | None, result: dict[str, Any]) -> bool:
     """Write the JSON where it is wanted; False if that failed."""
     if path is None:
         return True
-    trace_path = str(kept.path) if report.trace is not None and kept.path else None
-    text = json.dumps(summary.to_json(report, trace_path), indent=2) + "\n"
+    text = json.dumps(result, indent=2) + "\n"
     if path == STDOUT:
         sys.stdout.write(text)
         return True

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Iterable
-from typing import IO
+from typing import IO, TypeAlias
 
 from rich.console import Console
 from rich.text import Text
 
 WIDTH = 100
+Line: TypeAlias = Text
+"""For those who pass lines on without making any."""
 
 
 def line(text: str = "", style: str = "") -> Text:

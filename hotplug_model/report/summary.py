@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
+from hotplug_model.checker import Violation
 from hotplug_model.coverage import Coverage
 from hotplug_model.defects import DEFECTS
 from hotplug_model.fates import known_pairs
@@ -37,15 +38,15 @@ def verdict(report: Report) -> Text:
     )
 
 
-def known_defects(coverage: Coverage, most: int | None = None) -> list[Text]:
+def known_defects(known: Counter[str], most: int | None = None) -> list[Text]:
     """Known defects of mainline that showed; they do not count."""
-    met = coverage.known.most_common(most)
+    met = known.most_common(most)
     lines = [
         line(f"  known defect {name} ({times} times): {DEFECTS[name].doc.partition(chr(10))[0]}")
         for name, times in met
     ]
-    if len(coverage.known) > len(met):
-        lines.append(line(f"  ... {len(coverage.known) - len(met)} more known defects"))
+    if len(known) > len(met):
+        lines.append(line(f"  ... {len(known) - len(met)} more known defects"))
     return lines
 
 
@@ -115,22 +116,10 @@ def missing(coverage: Coverage) -> list[Text]:
 def to_json(report: Report, path: str | None) -> dict[str, Any]:
     """The result as plain JSON; *path* is where the trace was written."""
     request, coverage = report.request, report.coverage
-    violations = [
-        {
-            "invariant": v.invariant,
-            "pfns": [[pfns.start_pfn, pfns.end_pfn] for pfns in v.pfns],
-            "message": v.message,
-            "source": v.source,
-            "milestone": v.milestone,
-            "trace": path,
-        }
-        for v in report.violations
-    ]
-    known = [{"name": name, "times": nr} for name, nr in sorted(coverage.known.items())]
     return {
         "verdict": report.verdict,
-        "violations": violations,
-        "known_defects": known,
+        "violations": violations_json(report.violations, path),
+        "known_defects": known_json(coverage.known),
         "examples": coverage.examples,
         "steps": coverage.steps,
         "seconds": round(report.seconds, 3),
@@ -150,3 +139,23 @@ def measured(coverage: Coverage) -> dict[str, Any]:
         name: {"seen": each.seen, "of": each.of, "missed": list(each.missed)}
         for name, each in measure(coverage).items()
     }
+
+
+def violations_json(violations: list[Violation], path: str | None) -> list[dict[str, Any]]:
+    """What was violated; *path* is where the trace was written."""
+    return [
+        {
+            "invariant": v.invariant,
+            "pfns": [[pfns.start_pfn, pfns.end_pfn] for pfns in v.pfns],
+            "message": v.message,
+            "source": v.source,
+            "milestone": v.milestone,
+            "trace": path,
+        }
+        for v in violations
+    ]
+
+
+def known_json(known: Counter[str]) -> list[dict[str, Any]]:
+    """Known defects of mainline, and how often they showed."""
+    return [{"name": name, "times": nr} for name, nr in sorted(known.items())]

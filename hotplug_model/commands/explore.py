@@ -1,0 +1,118 @@
+"""``hotplug-model explore``: try everything, to a depth; the shortest counterexample."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from hotplug_model.cli import complain
+from hotplug_model.commands.arguments import settle
+from hotplug_model.commands.interrupt import PatientInterrupt
+from hotplug_model.commands.search import (
+    STDOUT,
+    command_of,
+    confirm,
+    draw_page,
+    layouts,
+    refuse_unwritable,
+    write_json,
+)
+from hotplug_model.explore import FULL, Exploration, Space
+from hotplug_model.explore.explored import Explored, explore
+from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.ops.every import kinds_named
+from hotplug_model.report import exploration as report
+from hotplug_model.report.lines import Line, line, show
+from hotplug_model.report.progress import ExploreProgress
+from hotplug_model.report.summary import MAX_DEFECTS, known_defects
+from hotplug_model.trace import Trace
+from hotplug_model.trace_file import TraceFile
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search, write the counterexample, then draw the report."""
+    space = space_of(args)
+    refuse_unwritable(args.json)
+    kept = TraceFile(Path(args.traces))
+    command = command_of(args, "unusual") + options_of(args)
+    progress = ExploreProgress()
+
+    def step(exploration: Exploration) -> None:
+        progress.step(exploration)
+        interrupt.poll()
+
+    def keep(trace: Trace) -> None:
+        kept.write(replace(trace, found={"command": command}))
+
+    with PatientInterrupt() as interrupt, progress:
+        explored = explore(
+            space,
+            FULL if args.depth is None else args.depth,
+            workers=args.workers,
+            checkpoint=Path(args.checkpoint) if args.checkpoint else None,
+            on_step=step,
+            on_found=keep,
+        )
+        confirm(explored)
+    explored.interrupted |= interrupt.asked
+    return conclude(args, explored, kept)
+
+
+def space_of(args: argparse.Namespace) -> Space:
+    """What the arguments ask for; :class:`UserError` if that cannot be."""
+    settle(args)
+    machines = tuple(
+        Trace(
+            geometry=args.geometry, boot=layout, release=args.release,
+            changes=tuple(args.change), strict=args.strict,
+        )
+        for layout in layouts(args.boot, GEOMETRIES[args.geometry]).values()
+    )  # fmt: skip
+    kinds = kinds_named(args.ops) if args.ops else ()
+    return Space(
+        machines=machines,
+        ops=tuple(kind.op_name() for kind in kinds),
+        unusual=args.unusual,
+        faults=args.faults,
+        symmetry=not args.no_symmetry,
+    )
+
+
+def options_of(args: argparse.Namespace) -> str:
+    """The rest of the command line that repeats the search."""
+    depth = "full" if args.depth is None else args.depth
+    ops = f" --ops {','.join(args.ops)}" if args.ops else ""
+    return f" --depth {depth}{ops}{' --no-symmetry' if args.no_symmetry else ''}"
+
+
+def conclude(args: argparse.Namespace, explored: Explored, kept: TraceFile) -> int:
+    """Say what came of it, in words and in a code."""
+    if kept.problem:
+        complain(kept.problem)
+    path = str(kept.path) if explored.trace is not None and kept.path else None
+    written = write_json(args.json, report.to_json(explored, path))
+    lines: list[Line] = []
+    if explored.interrupted and args.checkpoint:
+        lines = [line(f"  the same command goes on from {args.checkpoint}")]
+    draw(explored, lines, kept, sys.stderr if args.json == STDOUT else sys.stdout)
+    if explored.interrupted:
+        return 130
+    if explored.flaky:
+        return 3
+    if explored.trace is not None:
+        return 1
+    return 0 if written else 3
+
+
+def draw(explored: Explored, more: list[Line], kept: TraceFile, stream: IO[str]) -> None:
+    """Print the result; with a counterexample all of it fits on one page."""
+    found, known = explored.trace, explored.exploration.known
+    defects = known_defects(known, MAX_DEFECTS if found else None)
+    lines = [*report.verdict(explored), *more, *defects]
+    if found is None:
+        show(lines, stream)
+        return
+    draw_page([*lines, line()], found, found.variant(), kept, stream)

@@ -1,0 +1,98 @@
+"""An exhaustive search from its arguments to its result, with a checkpoint if wanted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hotplug_model.checker import Violation
+from hotplug_model.explore.expander import Expander, Expansion
+from hotplug_model.explore.exploration import Exploration
+from hotplug_model.explore.journal import Journal
+from hotplug_model.explore.processes import expanding_in
+from hotplug_model.explore.space import FULL, Space
+from hotplug_model.explore.visited import Visited
+from hotplug_model.trace import Trace, broken, replay
+
+
+@dataclass(slots=True, kw_only=True)
+class Explored:
+    """What came of a search."""
+
+    exploration: Exploration
+    seconds: float = 0.0
+    """Of this process; what a checkpoint brought along is not counted."""
+    trace: Trace | None = None
+    """A shortest counterexample."""
+    violations: list[Violation] = field(default_factory=list)
+    flaky: str | None = None
+    """In what way a counterexample did not repeat."""
+    interrupted: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """``held`` or ``violated``."""
+        return "held" if self.trace is None else "violated"
+
+
+def explore(
+    space: Space,
+    depth: int = FULL,
+    *,
+    workers: int = 1,
+    checkpoint: Path | None = None,
+    on_step: Callable[[Exploration], None] = lambda exploration: None,
+    on_found: Callable[[Trace], None] = lambda trace: None,
+) -> Explored:
+    """Search to *depth*, from where *checkpoint* ends if there is one.
+
+    *on_step* is called now and then; *on_found* gets the counterexample.
+    """
+    started = time.monotonic()
+    directory = checkpoint.absolute().parent if checkpoint else None
+    with closing(Journal(checkpoint, space)) if checkpoint else nullcontext() as journal:
+        explored = Explored(exploration=Exploration(space=space, visited=Visited(directory)))
+        try:
+            search(explored.exploration, depth, workers, journal, on_step)
+        except KeyboardInterrupt:
+            explored.interrupted = True
+    if explored.exploration.found is not None:
+        confirm(explored, explored.exploration.found, on_found)
+    explored.seconds = time.monotonic() - started
+    return explored
+
+
+def search(
+    exploration: Exploration,
+    depth: int,
+    workers: int,
+    journal: Journal | None,
+    on_step: Callable[[Exploration], None],
+) -> None:
+    """Take in what *journal* holds, then go on, and write all of it down."""
+    expander = Expander(exploration.space, lambda: on_step(exploration))
+    exploration.boot(expander)
+    for expansion in journal.read() if journal else ():
+        exploration.merge(expander, expansion)
+
+    def expanded(expansion: Expansion) -> None:
+        if journal is not None:
+            journal.write(expansion)
+        on_step(exploration)
+
+    with expanding_in(workers, exploration.space, lambda: on_step(exploration)) as expanding:
+        exploration.run(expander, depth, expanding, expanded)
+
+
+def confirm(explored: Explored, found: Trace, on_found: Callable[[Trace], None]) -> None:
+    """See that the counterexample repeats."""
+    index, violations = replay(found)
+    if index != len(found.events) - 1 or broken(violations) != found.violates:
+        explored.flaky = "the counterexample did not repeat when it was replayed"
+        return
+    title = f"{found.variant()}: {violations[0].message}"
+    explored.trace, explored.violations = replace(found, title=title), violations
+    on_found(explored.trace)

@@ -1,0 +1,92 @@
+"""What an exhaustive search has proven, in a few lines, and in JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.text import Text
+
+from hotplug_model.explore.explored import Explored
+from hotplug_model.explore.space import Space
+from hotplug_model.report.lines import line, paragraph
+from hotplug_model.report.summary import known_json, violations_json
+
+
+def verdict(explored: Explored) -> list[Text]:
+    """The result, and what exactly it holds for."""
+    space, words, style = explored.exploration.space, "HELD", "bold green"
+    if explored.trace is not None:
+        words, style = "VIOLATED", "bold red"
+    elif explored.flaky:
+        words, style = "FLAKY", "bold yellow"
+    if explored.interrupted:
+        words += " (interrupted)"
+    machine = space.machines[0]
+    return [
+        line(
+            f"{words}: {machine.variant()} at {machine.geometry}: {proven(explored)}, "
+            f"{explored.seconds:.1f} s",
+            style,
+        ),
+        line(f"  {counts(explored)}"),
+        *paragraph(tried(space), "  ", 4),
+        *([line(f"  flaky: {explored.flaky}")] if explored.flaky else []),
+    ]
+
+
+def proven(explored: Explored) -> str:
+    """How far the result reaches."""
+    exploration = explored.exploration
+    if explored.trace is not None:
+        nr = len(explored.trace.events)
+        return f"{nr} step{'' if nr == 1 else 's'}, shortest possible (searched)"
+    if exploration.complete:
+        return "complete"
+    return f"complete to depth {max(0, exploration.depth)}"
+
+
+def counts(explored: Explored) -> str:
+    """What was counted."""
+    exploration = explored.exploration
+    return (
+        f"{len(exploration.visited)} states, {exploration.transitions} transitions; "
+        f"{exploration.expanded} states in which everything was tried"
+    )
+
+
+def tried(space: Space) -> str:
+    """What was tried in each state."""
+    nr = len(space.machines)
+    layouts = f"{nr} boot layout{'' if nr == 1 else 's'}"
+    ops = ", ".join(space.ops) if space.ops else "every operation"
+    unusual = f"{space.unusual or 'no'} unusual choice{'' if space.unusual == 1 else 's'} each"
+    faults = ", and every single allocation failing" if space.faults else ""
+    symmetry = "" if space.symmetry else "; numbering matters"
+    return f"{layouts}: {ops}; at most {unusual}{faults}{symmetry}"
+
+
+def to_json(explored: Explored, path: str | None) -> dict[str, Any]:
+    """The result as plain JSON; *path* is where the trace was written."""
+    exploration = explored.exploration
+    space = exploration.space
+    return {
+        "verdict": explored.verdict,
+        "violations": violations_json(explored.violations, path),
+        "shortest": None if explored.trace is None else len(explored.trace.events),
+        "states": len(exploration.visited),
+        "expanded": exploration.expanded,
+        "transitions": exploration.transitions,
+        "depth": max(0, exploration.depth),
+        "complete": exploration.complete,
+        "known_defects": known_json(exploration.known),
+        "seconds": round(explored.seconds, 3),
+        "variant": str(space.machines[0].variant()),
+        "geometry": space.machines[0].geometry,
+        "boot_layouts": len(space.machines),
+        "ops": list(space.ops),
+        "unusual": space.unusual,
+        "faults": space.faults,
+        "symmetry": space.symmetry,
+        "flaky": explored.flaky,
+        "interrupted": explored.interrupted,
+    }
