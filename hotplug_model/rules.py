@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from hotplug_model.arrays import ExtentMask
     from hotplug_model.extents import Extents
-    from hotplug_model.flags import PageFlag, ZoneType
+    from hotplug_model.flags import MemoryClass, PageFlag, ZoneType
     from hotplug_model.kernel import Kernel
     from hotplug_model.pfn import PfnRange
     from hotplug_model.state.memblock import UnusedVmemmap
@@ -106,6 +106,12 @@ class KernelRules:
     """Whether x86 knows, when it frees, that base pages never came from an altmap."""
     arm64_frees_vmemmap: bool
     """Whether arm64 has a vmemmap_free()."""
+    memory_added_as: Callable[[MemoryClass], MemoryClass]
+    """As what arch_add_memory() is told to add memory that is something."""
+    memory_removed_as: Callable[[MemoryClass], MemoryClass]
+    """As what arch_remove_memory() is told to remove it."""
+    takes_unaddressable_memory: bool
+    """Whether architectures add memory that they shall not map."""
     arm64_unmaps_linear_map: bool
     """Whether arm64 unmaps what it removes, and what it failed to add."""
     arm64_maps_parts_by_base_pages: bool

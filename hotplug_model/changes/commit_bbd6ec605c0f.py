@@ -13,6 +13,7 @@ from hotplug_model.rules import KernelRules
     "arm64/mm: Enable memory hot remove",
     since=(5, 7),
     breaks=(
+        "the_linear_map_ends_with_its_memory",
         "unused_vmemmap_is_freed",
     ),
     geometry="tiny_arm64",

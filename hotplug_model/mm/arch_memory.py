@@ -53,16 +53,20 @@ def arch_add_memory(
     altmap: Altmap | None,
     pgmap: DevPagemap | None = None,
 ) -> Steps:
-    """Map *pfns*, if the caller says that the CPU can reach them, and make them valid.
+    """Map *pfns*, unless told that the CPU cannot reach them, and make them valid.
 
-    Refuses with what the architecture makes of a mapping that fails (-EFAULT on powerpc,
-    -ENOMEM on s390), and as add_pages(). Then arm64, powerpc and s390 unmap all of
+    Refuses with -EINVAL what it shall not map where it cannot do so, with what the
+    architecture makes of a mapping that fails (-EFAULT on powerpc, -ENOMEM on s390), and
+    as add_pages(). Then arm64, powerpc and s390 unmap all of
     *pfns*, whoever may live there; x86 unmaps nothing.
 
     Source: arch_add_memory(); pagemap_range() in mm/memremap.c, which calls add_pages()
     itself for device-private memory.
     """
-    if memory == MemoryClass.UNADDRESSABLE:
+    told = kernel.rules.memory_added_as(memory)
+    if told == MemoryClass.UNADDRESSABLE:
+        if not kernel.rules.takes_unaddressable_memory:
+            raise KernelRefusal(errno.EINVAL)
         yield from add_pages(kernel, pfns, nid, altmap, pgmap)
         return
     arch = ARCH_MEMORY[kernel.geometry.arch]
@@ -80,16 +84,22 @@ def arch_add_memory(
 def arch_remove_memory(
     kernel: Kernel, pfns: PfnRange, memory: MemoryClass, altmap: Altmap | None
 ) -> Steps:
-    """Take *pfns* out of their sections, then unmap them if the CPU can reach them.
+    """Take *pfns* out of their sections; then unmap them, unless told that nobody has.
 
     Source: arch_remove_memory(); pageunmap_range() in mm/memremap.c, which calls
     __remove_pages() itself for device-private memory.
     """
-    note_another_class(kernel, pfns, memory)
+    told = kernel.rules.memory_removed_as(memory)
+    note_another_class(kernel, pfns, told)
     yield from remove_pages(kernel, pfns, altmap)
-    if memory != MemoryClass.UNADDRESSABLE and unmaps(kernel):
+    if told != MemoryClass.UNADDRESSABLE and unmaps(kernel):
         kernel.pfns.write(pfns, linear_map=LinearMap.NONE)
         yield "arch_remove_linear_mapping"
+
+
+def as_it_is(memory: MemoryClass) -> MemoryClass:
+    """Mainline's callers tell the truth: System RAM, or what the map's type says."""
+    return memory
 
 
 def unmaps(kernel: Kernel) -> bool:

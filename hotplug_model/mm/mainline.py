@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.flags import PageFlag
+from hotplug_model.mm.arch_memory import as_it_is
 from hotplug_model.mm.base_memory import cached_block_zone
 from hotplug_model.mm.pfn_to_online_page import pfn_to_online_page
 from hotplug_model.mm.zones import resize_zone_range, shrink_zone_span
@@ -47,6 +48,9 @@ MAINLINE = KernelRules(
     vmemmap_marks_unpopulated="always",
     altmap_gives_huge_pages_only=True,
     arm64_frees_vmemmap=True,
+    memory_added_as=as_it_is,
+    memory_removed_as=as_it_is,
+    takes_unaddressable_memory=True,
     arm64_unmaps_linear_map=True,
     arm64_maps_parts_by_base_pages=True,
     unused_vmemmap=None,

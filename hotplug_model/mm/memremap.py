@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import MemoryType, RefState, ZoneType
+from hotplug_model.flags import MemoryClass, MemoryType, RefState, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.arch_memory import arch_add_memory, arch_remove_memory
 from hotplug_model.mm.memory_hotplug import end_altmap
@@ -149,7 +149,8 @@ def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     yield from kernel.locks.take("mem_hotplug_lock")
     try:
         yield from remove_pfn_range_from_zone(kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE)
-        private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
+        told = kernel.rules.memory_removed_as(pgmap.memory_class)
+        private = told == MemoryClass.UNADDRESSABLE
         kernel.ledger.cause = Cause.PRIVATE if private else Cause.NONE
         altmap = None if private else pgmap.altmap
         yield from arch_remove_memory(kernel, pfns, pgmap.memory_class, altmap)
