@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hotplug_model.checker import Outcome
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import Op, drawn_ops
+from hotplug_model.reachable import nr_possible_pairs
 from hotplug_model.sightings import Sightings
 
 
@@ -107,7 +108,7 @@ class Coverage:
                 if name in self.failed
             },
             "effective": self.effective,
-            "pairs": {"seen": len(self.pairs), "possible": len(drawn_ops()) ** 2},
+            "pairs": {"seen": len(self.pairs), "possible": nr_possible_pairs()},
             "sometimes": {name: name in self.reached for name in SOMETIMES.names()},
             "states": {
                 "distinct": self.states.distinct,

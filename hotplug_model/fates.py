@@ -92,6 +92,22 @@ FATES: dict[Fate, tuple[str, ...]] = {
     Fate("memremap_pages", Allocation.VMEMMAP_HUGE, ENOMEM, TORN): (POWERPC,),
     Fate("memremap_pages", Allocation.PAGE_TABLE, ENOMEM, STRAY): X86,
     Fate("memremap_pages", Allocation.PAGE_TABLE, ENOMEM, TORN): (ARM64, ARM64_64K),
+    Fate("virtio_mem_request", Allocation.RESOURCE, OK): EVERYWHERE,
+    Fate("virtio_mem_request", Allocation.USAGE, OK): EVERYWHERE,
+    Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK): EVERYWHERE,
+    Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK, KVFREE): EVERYWHERE,
+    Fate("virtio_mem_request", Allocation.VMEMMAP_HUGE, OK): (*X86, ARM64, POWERPC, S390),
+    Fate("virtio_mem_request", Allocation.PAGE_TABLE, OK): (ARM64_64K,),
+    Fate("virtio_mem_request", Allocation.MEMORY_BLOCK, OK): EVERYWHERE,
+    Fate("virtio_mem_request", Allocation.NOTIFIER, OK): EVERYWHERE,
+    Fate("virtio_mem_request", Allocation.MEMBLOCK_REGIONS, OK): (ARM64, ARM64_64K, POWERPC, S390),
+    Fate("virtio_mem_request", Allocation.VIRTQUEUE, OK): EVERYWHERE,
+    Fate("virtio_mem_request", Allocation.LINEAR_MAP, OK): (POWERPC, S390),
+    Fate("virtio_mem_request", Allocation.USAGE, OK, STRAY): X86,
+    Fate("virtio_mem_request", Allocation.USAGE, OK, TORN): UNMAPS,
+    Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK, STRAY): X86,
+    Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK, TORN): (ARM64_64K,),
+    Fate("virtio_mem_request", Allocation.PAGE_TABLE, OK, TORN): (ARM64_64K,),
 }
 """Each with the geometries where it is seen."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from hotplug_model.coverage import Coverage
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import drawn_ops
-from hotplug_model.reachable import MILESTONES, REFUSALS
+from hotplug_model.reachable import IMPOSSIBLE_PAIRS, MILESTONES, REFUSALS
 from hotplug_model.settings import Floor
 
 
@@ -27,7 +27,8 @@ class Measured:
 
 def measure(coverage: Coverage) -> dict[str, Measured]:
     """Every kind of coverage that a floor may ask for, by the floor's name for it."""
-    wanted_pairs = [(first, second) for first in drawn_ops() for second in drawn_ops()]
+    pairs = [(first, second) for first in drawn_ops() for second in drawn_ops()]
+    wanted_pairs = [pair for pair in pairs if pair not in IMPOSSIBLE_PAIRS]
     passed = set().union(*coverage.milestones.values())
     refusals = [(name, err) for name, errs in REFUSALS.items() for err in errs]
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -32,6 +33,7 @@ from hotplug_model.state.memblock import Memblock
 from hotplug_model.state.memory_block import MemoryBlock
 from hotplug_model.state.pfn_table import PfnTable
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
+from hotplug_model.state.virtio_mem import VirtioMem
 from hotplug_model.state.vmemmap import Vmemmap
 from hotplug_model.state.zone import Nodes, Zone
 
@@ -45,6 +47,15 @@ BOOT_SECTION = (
     | SectionFlag.USAGE
     | SectionFlag.BOOT_USAGE
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What the core calls of the driver that lends memory; functions of mm/."""
+
+    online_page: Callable[[Kernel, PfnRange], None] | None = None
+    """``online_page_callback``; None for generic_online_page()."""
+    memory_notifier: Callable[[Kernel, NotifierAction, PfnRange], None] | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +80,10 @@ class Kernel:
     ledger: Ledger = field(default_factory=Ledger)
     faults: Faults = field(default_factory=Faults)
     """Which allocation of the operation in flight fails."""
+    lender: VirtioMem | None = None
+    """The driver through which a hypervisor lends memory, with its device."""
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    """Those of the lender."""
     nr_memmap_pages: int = 0
     """``nr_memmap_pages`` of /proc/vmstat: pages of memmap, whether or not shared. A
     statistic that nothing depends on, so it is no part of the fingerprint."""
@@ -123,6 +138,8 @@ class Kernel:
             list(self.notified),
             self.ledger.copy(),
             Faults(),
+            self.lender.copy() if self.lender is not None else None,
+            self.callbacks,
             self.nr_memmap_pages,
             self.nr_memmap_boot_pages,
             self.memblock.copy(),
@@ -140,6 +157,7 @@ class Kernel:
         for pgmap_id, pgmap in sorted(self.pgmaps.items()):
             numbers += (pgmap_id, *pgmap.numbers())
         numbers += self.iomem.numbers()
+        numbers += self.lender.numbers() if self.lender is not None else []
         unused = self.rules.unused_vmemmap
         if unused is not None and unused.uses_marks:
             numbers += self.memblock.numbers(stale=not unused.helpers.stops_at_cnt)

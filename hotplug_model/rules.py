@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Steps: TypeAlias = Generator[str, None, None]
 """An operation on its way: yields the name of each milestone it has passed."""
+PartSteps: TypeAlias = Generator[str, None, int]
+"""A part of one that returns how many of something it did, or what is left to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,11 @@ class KernelRules:
     """``reserved`` or ``online`` (seed 000)."""
     ioremap_check_ram: str
     """``reserved`` or ``online`` (seed 000)."""
+    offline_skips_page_offline: bool
+    """Whether offlining takes off managed_pages only what is not PageOffline; else whoever
+    keeps such pages adds them beforehand."""
+    virtio_mem_sub_block_is_max_order: bool
+    """Whether virtio-mem's sub-blocks are the allocator's largest chunks, not pageblocks."""
     idle_device_private_ref: int
     """Reference count of a device-private or coherent page right after init."""
     early_memmap_kept: bool

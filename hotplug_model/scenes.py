@@ -14,6 +14,7 @@ from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
 from hotplug_model.ops.memory_hotplug import AddMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
+from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
 from hotplug_model.page_state import PageState
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
@@ -65,6 +66,9 @@ def device(pfns: PfnRange, kind: str = "generic", altmap: tuple[int, ...] = ()) 
 ADD = AddMemory(0, SECTION, 0)
 ONLINE = OnlineMemoryBlock(2, "online")
 OFFLINE = OfflineMemoryBlock(2, unmovable=False)
+PART = SIZES.pageblock_nr_pages
+LEND = (VirtioMemProbe(SECTION, 0, PART, force_bbm=False), VirtioMemRequest(2 * PART), ONLINE)
+"""A block of which a hypervisor lends a half."""
 SCENES = (
     Scene(name="boot", shows=PageState.BOOT_HOLE),
     Scene(name="boot memory", shows=PageState.BOOT_RESERVED, boot="boot-reserved"),
@@ -77,6 +81,8 @@ SCENES = (
         name="memmap on memory", shows=PageState.SELF_HOSTED, boot="memmap-on-memory",
         ops=(AddMemory(0, SECTION, MHP_MEMMAP_ON_MEMORY), ONLINE),
     ),
+    Scene(name="not plugged", shows=PageState.FAKE_OFFLINE, ops=LEND),
+    Scene(name="unplugged", shows=PageState.FAKE_OFFLINE, ops=(*LEND, VirtioMemRequest(PART))),
     Scene(name="added", shows=PageState.OFFLINE_POISONED, ops=(ADD,)),
     Scene(name="added, no poison", shows=PageState.NEVER_ONLINED, boot="stale", ops=(ADD,)),
     Scene(

@@ -127,7 +127,8 @@ def held_by_node(kernel: Kernel, nid: int) -> bytes:
     maps = sorted(pgmap.ranges for pgmap in kernel.pgmaps.values() if pgmap.nid == nid)
     rows = kernel.pfns.start_pfn[kernel.pfns.column("nid") == nid].tolist()
     numbers = kernel.nodes.node_cells[nid].tolist(), kernel.nodes.zone_cells[nid].tolist()
-    return repr((blocks, maps, rows, numbers)).encode()
+    lends = kernel.lender is not None and kernel.lender.nid == nid
+    return repr((blocks, maps, rows, numbers, lends)).encode()
 
 
 def equal_nodes(kernel: Kernel) -> list[int]:
@@ -239,6 +240,8 @@ def renumber_nodes(kernel: Kernel, new: Mapping[int, int]) -> None:
         block.nid = new.get(block.nid, block.nid)
     for pgmap in kernel.pgmaps.values():
         pgmap.nid = new.get(pgmap.nid, pgmap.nid)
+    if kernel.lender is not None:
+        kernel.lender.nid = new.get(kernel.lender.nid, kernel.lender.nid)
 
 
 def replace_numbers(column: Any, new: Mapping[int, int]) -> None:

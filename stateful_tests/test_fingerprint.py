@@ -21,6 +21,7 @@ from hotplug_model.state.ledger import Cause, Law, Ledger
 from hotplug_model.state.memory_block import MemoryBlock
 from hotplug_model.state.pfn_table import COLUMNS
 from hotplug_model.state.resource import Resource
+from hotplug_model.state.virtio_mem import VirtioMem
 from hotplug_model.state.vmemmap import Vmemmap
 from stateful_tests.kernels import (
     HOLE,
@@ -37,7 +38,7 @@ from stateful_tests.kernels import (
 )
 
 Change: TypeAlias = Callable[[Kernel], object]
-Holder: TypeAlias = MemoryBlock | DevPagemap | Altmap
+Holder: TypeAlias = MemoryBlock | DevPagemap | Altmap | VirtioMem
 
 NOT_PART = {
     "geometry": "shared by all states of a machine",
@@ -47,6 +48,7 @@ NOT_PART = {
     "faults": "what is to fail is told to every operation afresh, and counted from 0",
     "nr_memmap_pages": "a statistic that no operation reads",
     "nr_memmap_boot_pages": "a statistic that no operation reads",
+    "callbacks": "follow from the lender",
     "memblock": "no operation of mainline reads more of it than iomem says, too",
 }
 NOT_PART_OF_THE_LEDGER = {
@@ -67,7 +69,15 @@ def rich() -> Kernel:
     )
     assert do(kernel, *ops) is None
     kernel.ledger.breach(Law.FREED_IN_USE, D)
+    kernel.lender = VirtioMem(
+        region=D, nid=0, block_pages=8, part_pages=2, states={3: 3}, plugged={3: 5}
+    )
     return kernel
+
+
+def lender(kernel: Kernel) -> VirtioMem:
+    assert kernel.lender is not None
+    return kernel.lender
 
 
 def altmap(holder: MemoryBlock | DevPagemap) -> Altmap:
@@ -83,6 +93,7 @@ def holders(kernel: Kernel) -> dict[str, Holder]:
         "block.altmap": altmap(block),
         "pgmap": pgmap,
         "pgmap.altmap": altmap(pgmap),
+        "lender": lender(kernel),
     }
 
 
@@ -90,6 +101,10 @@ def other(value: object) -> object:
     """A value of a field that is not *value*."""
     if isinstance(value, tuple):
         return (*value, pages(0, 2))
+    if isinstance(value, PfnRange):
+        return pages(value.start_pfn, value.end_pfn + 8)
+    if isinstance(value, dict):
+        return {key: each ^ 2 for key, each in value.items()}
     return value + 1 if isinstance(value, int) else None
 
 
@@ -159,6 +174,9 @@ CHANGES: dict[str, Change] = {
     "blocks' ids": lambda k: k.blocks.update({9: k.blocks.pop(2)}),
     "pgmaps": lambda k: k.pgmaps.pop(1),
     "pgmaps' ids": lambda k: k.pgmaps.update({2: k.pgmaps.pop(1)}),
+    "lender": lambda k: setattr(k, "lender", None),
+    "a block of the lender": lambda k: lender(k).states.update({2: 0}),
+    "a bit of the lender": lambda k: lender(k).plugged.update({3: 4}),
     "iomem": lambda k: k.iomem.request(Resource("driver", D)),
     "nodes": add_one("node_cells", 0, 0),
     "pfns": write_other("refcount"),

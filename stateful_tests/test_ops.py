@@ -18,6 +18,7 @@ from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
+from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.pfn import PfnRange
 from stateful_tests.kernels import (
     HOLE,
@@ -36,6 +37,7 @@ from stateful_tests.kernels import (
 )
 
 PAGE = pages(0, 1)
+PROBE = VirtioMemProbe(C, 0, 2, False)
 WORKS: dict[str, tuple[tuple[Op, ...], Op]] = {
     "add_memory": ((), add(C)),
     "remove_memory": ((add(C),), remove(C)),
@@ -50,6 +52,9 @@ WORKS: dict[str, tuple[tuple[Op, ...], Op]] = {
     "request_mem_region": ((), RequestMemRegion(C)),
     "release_mem_region": ((RequestMemRegion(C),), ReleaseMemRegion(C)),
     "interleave": ((), Interleave((add(C), device(HOLE)), ((0, 3), (1, 2)))),
+    "virtio_mem_probe": ((), PROBE),
+    "virtio_mem_request": ((PROBE,), VirtioMemRequest(4)),
+    "virtio_mem_remove": ((PROBE,), VirtioMemRemove()),
 }
 REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     "add_memory": ((add(C),), add(C), errno.EEXIST),
@@ -65,6 +70,9 @@ REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     "unpin_pages": ((), UnpinPages(PAGE), errno.EINVAL),
     "request_mem_region": ((add(C),), RequestMemRegion(C), errno.EBUSY),
     "release_mem_region": ((), ReleaseMemRegion(C), errno.ENOENT),
+    "virtio_mem_probe": ((PROBE,), VirtioMemProbe(D, 0, 2, False), errno.EINVAL),
+    "virtio_mem_request": ((), VirtioMemRequest(4), errno.ENODEV),
+    "virtio_mem_remove": ((), VirtioMemRemove(), errno.ENODEV),
 }  # fmt: skip
 NEVER_REFUSED = {"veto_memory_notifier", "interleave"}
 
@@ -193,6 +201,8 @@ MISTAKES: dict[str, tuple[object, str]] = {
     "an altmap of one number": (wrong("memremap_pages", altmap=[1]), "altmap"),
     "a negative altmap": (wrong("memremap_pages", altmap=[-1, 2]), "altmap"),
     "a map's id too large": (wrong("memremap_pages", pgmap_id=64), "0 to 63"),
+    "no size": (wrong("virtio_mem_probe", device_block_pages=0), "must be positive"),
+    "a negative size": (wrong("virtio_mem_request", requested_pages=-1), "must not be negative"),
     "an empty range to map": (wrong("memremap_pages", ranges=[[8, 8]]), "empty or negative"),
     "one context": (wrong("interleave", contexts=[add(C).to_json()]), "2 to 8 operations"),
     "a context that is none": (wrong("interleave", contexts=[7, 7]), "an event must be"),

@@ -14,7 +14,7 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.scenes import SCENES
 from stateful_tests.kernels import HOLE, B, C, add, boot, busy, device, do, offline, online, pages
 
-UNSEEN = {PageState.FAKE_OFFLINE, PageState.HWPOISON}
+UNSEEN = {PageState.HWPOISON}
 """States for which the scenes have no operation yet."""
 
 

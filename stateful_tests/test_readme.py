@@ -139,7 +139,7 @@ def test_the_patch_is_caught(tmp_path: Path) -> None:
     result = run_example(tmp_path, "hotplug_model", *words)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "applied  my_patch:trust_early_sections: pfn_to_online_page() does not" in result.stdout
-    assert "violates walkers_" in result.stdout
+    assert re.search("violates (walkers_|refusals_leave_the_machine_alone)", result.stdout)
 
 
 def test_marking_the_rest_is_not_enough(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.ops import OPS, Op
 from hotplug_model.ops.every import every_op, kinds_named
 from hotplug_model.ops.memremap import MemremapPages
+from hotplug_model.ops.virtio_mem import VirtioMemProbe
 from hotplug_model.symmetry import (
     BLIND_TO_PLACE,
     Renumbering,
@@ -116,6 +117,14 @@ def test_nodes_without_boot_memory_are_numbered_by_what_they_hold() -> None:
     assert do(one, add(C, nid=1), add(D, nid=2), online(3, "online_movable")) is None
     assert do(other, add(C, nid=2), add(D, nid=1), online(3, "online_movable")) is None
     assert do(third, add(C, nid=0), add(D, nid=1), online(3, "online_movable")) is None
+    assert one.fingerprint() != other.fingerprint()
+    assert canonical(one) == canonical(other) != canonical(third)
+
+
+def test_a_node_is_also_known_by_who_lends_it_memory() -> None:
+    one, other, third = boot(NODES), boot(NODES), boot(NODES)
+    for kernel, nid in ((one, 1), (other, 2), (third, 0)):
+        assert do(kernel, VirtioMemProbe(C, nid, 2, False)) is None
     assert one.fingerprint() != other.fingerprint()
     assert canonical(one) == canonical(other) != canonical(third)
 

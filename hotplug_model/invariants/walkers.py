@@ -11,6 +11,7 @@ from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState, PageContent
 from hotplug_model.invariants.invariant import always
 from hotplug_model.walkers import WALKERS, Scan, Walker
+from hotplug_model.walkers.walker import page_offline
 
 MEM_ONLINE, MEM_GOING_OFFLINE = int(BlockState.MEM_ONLINE), int(BlockState.MEM_GOING_OFFLINE)
 UNINITIALISED = (int(PageContent.ZEROED), int(PageContent.GARBAGE), int(PageContent.UNUSED))
@@ -122,11 +123,15 @@ def walkers_miss_no_online_page(x: Extents) -> ExtentMask:
     """A pfn walker that must see all online pages misses one.
 
     Blocks on their way online or offline are exempt: their sections say online while
-    their zone does not count them yet, or any more.
+    their zone does not count them yet, or any more. So are pages that a walker reads and
+    finds to be PageOffline: what is ballooned or unplugged holds nothing, and reading its
+    memory may even fault, so /proc/kcore shows zeros and hibernation does not save it.
 
-    Source: pfn_to_online_page(), online_pages(), offline_pages(), mm/memory_hotplug.c.
+    Source: pfn_to_online_page(), online_pages(), offline_pages(), mm/memory_hotplug.c;
+    read_kcore_iter(), fs/proc/kcore.c; saveable_page(), kernel/power/snapshot.c.
     """
-    complete = [walker.takes(x) for walker in WALKERS if walker.complete]
+    holds_nothing = page_offline(x)
+    complete = [w.takes(x) | w.reads(x) & holds_nothing for w in WALKERS if w.complete]
     settled = x.is_online_ram & (x.block == BlockState.MEM_ONLINE)
     rows: ExtentMask = settled & ~np.logical_and.reduce(complete)
     return rows

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+import numpy as np
+
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import NotifierAction, PageFlag, SectionFlag, ZoneType
 from hotplug_model.kernel import Kernel
@@ -39,6 +41,8 @@ def memory_notify(kernel: Kernel, action: NotifierAction, pfns: PfnRange) -> Non
         flags = kernel.pfns.within(pfns, "section_flags")
         if (flags & SectionFlag.IS_EARLY).any():
             raise KernelRefusal(errno.EPERM)
+    if kernel.callbacks.memory_notifier is not None:
+        kernel.callbacks.memory_notifier(kernel, action, pfns)
     if action in kernel.vetoes:
         raise KernelRefusal(errno.EPERM)
 
@@ -60,7 +64,8 @@ def online_pages(kernel: Kernel, pfns: PfnRange, nid: int, zone_type: ZoneType) 
         raise
     yield "MEM_GOING_ONLINE"
     # Chunks go to the allocator before the section says online: see online_pages_range().
-    generic_online_page(kernel, pfns)
+    online_page = kernel.callbacks.online_page or generic_online_page
+    online_page(kernel, pfns)
     yield "generic_online_page"
     online_mem_sections(kernel, pfns)
     yield "online_mem_sections"
@@ -74,21 +79,18 @@ def offline_pages(
 ) -> Steps:
     """Take *pfns* out of the buddy allocator and out of their zone.
 
-    Refuses with -EBUSY if a page cannot be isolated (*unmovable*, or a page held in a
-    kernel zone), with a notifier's errno, and with -EINTR where the kernel would try
-    until a signal comes: a page that is held in ZONE_MOVABLE.
+    Refuses with -EBUSY if a page cannot be isolated (*unmovable*, or has_unmovable_pages())
+    and with what its notifiers and scan_movable_pages() refuse with.
 
     Source: offline_pages().
     """
-    held = bool((kernel.pfns.within(pfns, "refcount") > 0).any())
-    if unmovable or (held and zone_type != ZoneType.ZONE_MOVABLE):
+    if unmovable or has_unmovable_pages(kernel, pfns, zone_type):
         raise KernelRefusal(errno.EBUSY)
     yield "start_isolate_page_range"
     try:
         memory_notify(kernel, NotifierAction.MEM_GOING_OFFLINE, pfns)
         yield "MEM_GOING_OFFLINE"
-        if held:
-            raise KernelRefusal(errno.EINTR)
+        scan_movable_pages(kernel, pfns)
     except KernelRefusal:
         memory_notify(kernel, NotifierAction.MEM_CANCEL_OFFLINE, pfns)
         raise
@@ -96,13 +98,40 @@ def offline_pages(
     if kernel.rules.offlining_reserves:
         kernel.pfns.set_bits(pfns, "page_flags", PageFlag.PG_reserved)
     yield "offline_mem_sections"
-    offline_isolated_pages(kernel, pfns)
-    adjust_managed_page_count(kernel, pfns.start_pfn, -pfns.nr_pages)
+    managed = offline_isolated_pages(kernel, pfns)
+    adjust_managed_page_count(kernel, pfns.start_pfn, -managed)
     adjust_present_page_count(kernel, nid, zone_type, -pfns.nr_pages)
     yield "adjust_present_page_count"
     memory_notify(kernel, NotifierAction.MEM_OFFLINE, pfns)
     if kernel.rules.remove_pfn_range_from_zone_at_offline:
         yield from remove_pfn_range_from_zone(kernel, pfns, nid, zone_type)
+
+
+def has_unmovable_pages(kernel: Kernel, pfns: PfnRange, zone_type: ZoneType) -> bool:
+    """Whether a page of *pfns* can never be moved: reserved, or held in a kernel zone.
+    PageOffline pages are left to whoever marked them.
+
+    Source: has_unmovable_pages() with MEMORY_OFFLINE, mm/page_isolation.c.
+    """
+    flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
+    held = (refs > 0) & (flags & PageFlag.PG_offline == 0)
+    if zone_type == ZoneType.ZONE_MOVABLE:
+        held[:] = False
+    return bool(((flags & PageFlag.PG_reserved != 0) | held).any())
+
+
+def scan_movable_pages(kernel: Kernel, pfns: PfnRange) -> None:
+    """What offlining would wait for. Refuses with -EBUSY at a PageOffline page that its
+    owner has not let go of, with -EINTR where the kernel tries until a signal comes: at a
+    page that is held. What comes first counts.
+
+    Source: scan_movable_pages(), do_migrate_range().
+    """
+    flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
+    held = np.flatnonzero(refs > 0)
+    if len(held):
+        offline = flags[held[0]] & PageFlag.PG_offline
+        raise KernelRefusal(errno.EBUSY if offline else errno.EINTR)
 
 
 def mhp_init_memmap_on_memory(

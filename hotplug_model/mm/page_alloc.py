@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
+from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import PageContent, PageFlag, SectionFlag, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.vmemmap_can_optimize import vmemmap_can_optimize
@@ -133,9 +135,34 @@ def adjust_managed_page_count(kernel: Kernel, pfn: int, count: int) -> None:
     kernel.zone(nid, zone).managed_pages += count
 
 
-def offline_isolated_pages(kernel: Kernel, pfns: PfnRange) -> None:
-    """Take *pfns* out of the buddy allocator for good.
+def alloc_contig_range(kernel: Kernel, pfns: PfnRange) -> None:
+    """Allocate the very pages of *pfns*. Refuses with -EBUSY if one is not to be had.
 
-    Source: __offline_isolated_pages().
+    # Simplified: what is in use by an allocation that can be moved counts as free.
+
+    Source: alloc_contig_range().
     """
+    flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
+    if (flags != PageFlag.MANAGED).any() or refs.any():
+        raise KernelRefusal(errno.EBUSY)
+    kernel.pfns.write(pfns, refcount=1)
+
+
+def free_contig_range(kernel: Kernel, pfns: PfnRange) -> None:
+    """Give pages back that alloc_contig_range() took.
+
+    Source: free_contig_range().
+    """
+    kernel.pfns.write(pfns, page_flags=PageFlag.MANAGED, refcount=0)
+
+
+def offline_isolated_pages(kernel: Kernel, pfns: PfnRange) -> int:
+    """Take *pfns* out of the buddy allocator for good; how many of them it had managed, as
+    far as the kernel can tell.
+
+    Source: __offline_isolated_pages(); commit 503b158fc30f's series (in v6.11).
+    """
+    flags = kernel.pfns.within(pfns, "page_flags")
+    skipped = kernel.pfns.lengths(pfns)[(flags & PageFlag.PG_offline) != 0].sum()
     kernel.pfns.clear_bits(pfns, "page_flags", PageFlag.MANAGED)
+    return pfns.nr_pages - (int(skipped) if kernel.rules.offline_skips_page_offline else 0)

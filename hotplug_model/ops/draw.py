@@ -11,6 +11,7 @@ from hotplug_model.ops.op import Chooser
 from hotplug_model.pfn import PfnRange, merge_ranges
 
 T = TypeVar("T")
+NOTHING = PfnRange(0, 0)
 
 
 def pick(choose: Chooser, items: Sequence[T]) -> T:
@@ -41,6 +42,15 @@ def window_blocks(kernel: Kernel) -> list[int]:
     ]
 
 
+def unlent_blocks(kernel: Kernel) -> list[int]:
+    """window_blocks() without those of a hypervisor that lends memory: no DIMM lies there,
+    and nobody but its driver removes them."""
+    if kernel.lender is None:
+        return window_blocks(kernel)
+    region = kernel.lender.region
+    return [b for b in window_blocks(kernel) if not region.overlaps(kernel.block_pfns(b))]
+
+
 def blocks_in_state(kernel: Kernel, state: BlockState) -> list[int]:
     """Ids of the existing blocks in *state*."""
     return [block_id for block_id, block in sorted(kernel.blocks.items()) if block.state == state]
@@ -50,7 +60,7 @@ def empty_blocks(kernel: Kernel) -> list[int]:
     """Ids of blocks in the window that hold nothing and that nobody has claimed."""
     return [
         block_id
-        for block_id in window_blocks(kernel)
+        for block_id in unlent_blocks(kernel)
         if not kernel.pfns.within(kernel.block_pfns(block_id), "subsection").any()
         and not kernel.iomem.is_claimed(kernel.block_pfns(block_id))
     ]
@@ -80,7 +90,8 @@ def free_ranges(kernel: Kernel) -> list[PfnRange]:
     free = x.where(~x.subsection)
     window = merge_ranges(kernel.layout.window)
     parts = (part.intersection(pfns) for pfns in window for part in free)
-    return [part for part in parts if part.nr_pages > 0]
+    lent = kernel.lender.region if kernel.lender is not None else NOTHING
+    return [part for part in parts if part.nr_pages > 0 and not part.overlaps(lent)]
 
 
 def subsections(kernel: Kernel, choose: Chooser, pfns: PfnRange) -> PfnRange:

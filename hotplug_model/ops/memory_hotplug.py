@@ -15,7 +15,7 @@ from hotplug_model.ops.draw import (
     may_go_offline,
     pick,
     rarely,
-    window_blocks,
+    unlent_blocks,
 )
 from hotplug_model.ops.op import Chooser, Op
 from hotplug_model.pfn import PfnRange
@@ -36,7 +36,7 @@ class AddMemory(Op):
         """Mostly empty blocks; sometimes taken, misaligned, empty or impossible ones."""
         empty = empty_blocks(kernel)
         taken = not empty or rarely(choose)
-        known = window_blocks(kernel) if taken else empty
+        known = unlent_blocks(kernel) if taken else empty
         pfns = block_range(kernel, choose, pick(choose, known), known)
         nid = choose.index(kernel.layout.nodes)
         flags = 0
@@ -67,7 +67,7 @@ def draw_removal(kernel: Kernel, choose: Chooser, wanted: list[int]) -> PfnRange
     A caller removes what was added in one piece, or what is not there: remove_memory()
     trusts it not to name device memory, nor two regions at once.
     """
-    known = [b for b in window_blocks(kernel) if one_piece(kernel, kernel.block_pfns(b))]
+    known = [b for b in unlent_blocks(kernel) if one_piece(kernel, kernel.block_pfns(b))]
     existing = [b for b in known if b in kernel.blocks]
     pool = [b for b in wanted if b in known] or existing
     if not pool or rarely(choose):
@@ -140,10 +140,10 @@ class OfflineAndRemoveMemory(Op):
 
 def may_remove(kernel: Kernel) -> bool:
     """Whether the window has a block that may be removed."""
-    return any(one_piece(kernel, kernel.block_pfns(b)) for b in window_blocks(kernel))
+    return any(one_piece(kernel, kernel.block_pfns(b)) for b in unlent_blocks(kernel))
 
 
 def removable(kernel: Kernel) -> list[int]:
     """Offline blocks in the window."""
-    inside = set(window_blocks(kernel))
+    inside = set(unlent_blocks(kernel))
     return [b for b in blocks_in_state(kernel, BlockState.MEM_OFFLINE) if b in inside]

@@ -15,6 +15,7 @@ from hotplug_model.flags import (
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.base_memory import valid_zones_show
 from hotplug_model.pfn import PfnRange, merge_ranges
+from hotplug_model.recorded.pages import compare_kpage, compare_raw_pages, parts
 from hotplug_model.recorded.recording import Recording, Step, iomem
 from hotplug_model.recorded.tally import Tally
 from hotplug_model.recorded.translate import DRIVER_PGMAP
@@ -36,12 +37,16 @@ def compare_step(kernel: Kernel, recording: Recording, step: Step, tally: Tally)
     """Compare everything that was recorded behind *step*."""
     for label, rows in step.windows.items():
         compare_runs(kernel, recording, label, rows, tally)
+        compare_raw_pages(
+            kernel, recording.kernel_key, label, recording.columns, rows, recording.stride, tally
+        )
     state = step.state
     for row in state.get("zones", ()):
-        compare_zone(kernel, row, tally)
+        compare_zone(kernel, recording, row, tally)
     if "blocks" in state:
         compare_blocks(kernel, state["blocks"], tally)
     for label, seen in state.get("ranges", {}).items():
+        compare_kpage(kernel, label, seen, tally)
         for row in seen["sections"]:
             compare_section(kernel, label, row, tally)
     ranges = state.get("ranges", {})
@@ -66,23 +71,12 @@ def compare_runs(
     predicted = {name: column.tolist() for name, column in predictions(kernel).items()}
     names = [name for name in recording.columns[2:] if name in predicted]
     index = {name: recording.columns.index(name) for name in names}
-    starts = x.start_pfn.tolist()
-    window = PfnRange(rows[0][0], rows[-1][0] + rows[-1][1])
-    cuts = sorted({*(r[0] for r in rows), *(s for s in starts if s in window)})
-    run = 0
-    for start, end in zip(cuts, [*cuts[1:], window.end_pfn], strict=True):
-        pfn = -(-start // recording.stride) * recording.stride
-        while run + 1 < len(rows) and rows[run + 1][0] <= pfn:
-            run += 1
-        if pfn >= end:
-            continue
-        row = int(np.searchsorted(x.start_pfn, pfn, "right")) - 1
-        defined = predicted["defined"][row]
+    for extent, row, pfns in parts(x, rows, recording.stride):
+        defined = predicted["defined"][extent]
         for name in names:
             if name in ("zone", "nid") and not defined:
                 continue
-            seen = rows[run][index[name]]
-            tally.compare(name, f"{label} {PfnRange(pfn, end)}", seen, predicted[name][row])
+            tally.compare(name, f"{label} {pfns}", row[index[name]], predicted[name][extent])
 
 
 def predictions(kernel: Kernel) -> dict[str, np.ndarray[Any, Any]]:
@@ -109,8 +103,10 @@ def predictions(kernel: Kernel) -> dict[str, np.ndarray[Any, Any]]:
     }
 
 
-def compare_zone(kernel: Kernel, row: dict[str, Any], tally: Tally) -> None:
-    """Compare the span and the present pages of a zone or a node."""
+def compare_zone(
+    kernel: Kernel, recording: Recording, row: dict[str, Any], tally: Tally
+) -> None:
+    """Compare the span and the present pages of a zone or a node, and what a zone manages."""
     node = kernel.nodes[row["nid"]]
     if "zone" in row:
         zone = node.zones[row["zone"]]
@@ -118,6 +114,9 @@ def compare_zone(kernel: Kernel, row: dict[str, Any], tally: Tally) -> None:
     else:
         model = (node.node_start_pfn, node.node_spanned_pages, node.node_present_pages)
     where = f"node {row['nid']} {row.get('name', '')}"
+    if "zone" in row:
+        kept = recording.reserved.get((row["nid"], row["zone"]), 0)
+        tally.compare("managed", where, row["managed"], zone.managed_pages - kept)
     for name, value in zip(("start", "spanned", "present"), model, strict=True):
         tally.compare(name, where, row[name], value)
 

@@ -42,7 +42,7 @@ def conform(path: Path) -> Conformance:
     variant = kernel_of(recording.kernel_key)
     kernel = Kernel.boot(recording.geometry, variant.rules(), recording.boot)
     result = Conformance(name=recording.name, kernel=str(variant))
-    translator = Translator()
+    translator = Translator(recording.device_block_pages)
     for index, step in enumerate(recording.steps):
         tally = Tally()
         crashed = advance(kernel, translator, step, tally)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 INCOMPARABLE: dict[str, str] = {
     "runs.nosec": "whether the section root is allocated; the model has no roots",
-    "runs.flags": "dynamic page flags; PG_reserved and PageOffline are judged by the "
-    "audit of PG_reserved, a later part",
-    "runs.ref": "dynamic for online pages; device pages follow with device memory types",
-    "runs.mapcount": "dynamic",
-    "runs.page_pgmap": "shares its bytes with the lru list; follows with device memory types",
-    "zones.managed": "boot reservations of the allocator are not recorded",
+    "runs.flags": "of a page that is online: what its user does with it. Of any other one, "
+    "also of ZONE_DEVICE, every bit is compared, but where compound pages may have been: "
+    "there the zone and the node",
+    "runs.ref": "likewise",
+    "runs.mapcount": "likewise; the page type PageOffline is part of it",
+    "runs.page_pgmap": "shares its bytes with the lru list",
+    "zones.managed at boot": "an input: what boot kept of a zone's pages is counted at the first "
+    "step; how the number changes must follow",
     "zones.contiguous": "a cache that walkers skip tests by; not modelled",
     "blocks.removable": "constant 1 since 5.4",
     "blocks.phys_device": "constant 0 on x86",
@@ -20,8 +22,11 @@ INCOMPARABLE: dict[str, str] = {
     "becomes part of the boot layout; every other one, in whatever step, must follow from it",
     "vmemmap.buddy page": "which of its pages the buddy allocator gives is chance: it must be "
     "online kernel memory that nothing else claims, as many pages, shared alike",
-    "state.kpageflags": "user space's view of dynamic flags; a later part",
-    "state.kpagecount": "dynamic",
+    "state.kpageflags": "what the user of a page does with it; NOPAGE, HWPOISON, OFFLINE and, "
+    "of memory added later, RESERVED are compared, and every bit of a page that the "
+    "allocator does not have",
+    "state.kpagecount": "how often a page is mapped that the allocator gave away; of any other "
+    "page it must be 0",
     "state.block_size": "an input: it becomes part of the boot layout",
     "notifier.64": "MEM_PREPARE_ONLINE (6.8 and later) carries no state that is modelled",
     "notifier.128": "MEM_FINISH_OFFLINE (6.8 and later) carries no state that is modelled",

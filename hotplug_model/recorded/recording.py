@@ -22,6 +22,10 @@ from hotplug_model.state.resource import SYSTEM_RAM
 MAX_BYTES = 256 << 20
 FUZZ_STRIDE = 64
 MIB_PAGES = 256
+DEVICE_BLOCK_PAGES = 512
+"""The emulator's own choice on x86-64: a huge page."""
+VIRTIO = re.compile(r"virtio\d+")
+"""What a virtio-mem driver calls the region that it claims."""
 LOW_RAM = (PfnRange(1, 0x9F), PfnRange(0x100, 0x7FFE0))
 """What the emulator's firmware reports below 2 GiB."""
 
@@ -51,6 +55,10 @@ class Recording:
     stride: int
     """Distance of the pfns that were looked at."""
     boot: BootLayout
+    device_block_pages: int = DEVICE_BLOCK_PAGES
+    """What a virtio-mem device of the machine maps at a time."""
+    reserved: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Pages that boot kept, by node and zone: an input, as RAM itself is."""
     steps: list[Step] = field(default_factory=list)
 
     @property
@@ -95,7 +103,8 @@ def load_scenario(name: str, raw: dict[str, Any]) -> Recording:
     geometry = GEOMETRIES["x86_64"]
     regions = list(iomem(first["iomem"]))
     ram = tuple((pfns, 0) for label, pfns in regions if label == SYSTEM_RAM)
-    rest = tuple((label, pfns) for label, pfns in regions if label != SYSTEM_RAM)
+    drivers = [label for label, _ in regions if VIRTIO.fullmatch(label)]
+    rest = tuple((n, pfns) for n, pfns in regions if n not in (SYSTEM_RAM, *drivers))
     size = int(str(first["block_size"]), 16) >> geometry.section_size_bits
     windows = [PfnRange(s, s + n) for s, n in raw["ranges"].values()]
     rows = [row for seen in first["ranges"].values() for row in seen["vmemmap"]]
@@ -105,8 +114,22 @@ def load_scenario(name: str, raw: dict[str, Any]) -> Recording:
     )
     steps = [scenario_step(step) for step in raw["steps"]]
     return Recording(
-        name=name, kernel_key=key, columns=raw["run_columns"], stride=1, boot=boot, steps=steps
-    )
+        name=name, kernel_key=key, columns=raw["run_columns"], stride=1, boot=boot, steps=steps,
+        device_block_pages=device_block_pages(str(raw.get("description", ""))),
+        reserved={
+            (z["nid"], z["zone"]): z["present"] - z["managed"]
+            for z in first["zones"]
+            if "zone" in z
+        },
+    )  # fmt: skip
+
+
+def device_block_pages(description: str) -> int:
+    """The block size of a virtio-mem device, which is a property of the machine."""
+    found = re.search(r"virtio-mem.*block-size (\d+)([KMG])", description)
+    if found is None:
+        return DEVICE_BLOCK_PAGES
+    return int(found[1]) << {"K": 10, "M": 20, "G": 30}[found[2]] >> 12
 
 
 def memmap_start(geometry: Geometry, ram: list[PfnRange], rows: list[list[Any]]) -> int | None:
@@ -218,9 +241,11 @@ def boot_layout(
 
 
 def iomem(lines: list[str]) -> Iterator[tuple[str, PfnRange]]:
-    """Top-level regions of /proc/iomem that hold whole pages."""
+    """Top-level regions of /proc/iomem that hold whole pages, and System RAM that a driver
+    added below one of its own."""
     for line in lines:
-        found = re.match(r"([0-9a-f]+)-([0-9a-f]+) : (.*)", line)
+        top = re.sub(r"^ +(.* : System RAM) \(\w+\)$", r"\1", line)
+        found = re.match(r"([0-9a-f]+)-([0-9a-f]+) : (.*)", top)
         if found:
             start, end = int(found[1], 16), int(found[2], 16) + 1
             pfns = PfnRange(-(-start >> 12), end >> 12)

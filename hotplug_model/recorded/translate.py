@@ -27,8 +27,9 @@ from hotplug_model.ops.memory_hotplug import AddMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
+from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
 from hotplug_model.pfn import PfnRange
-from hotplug_model.recorded.recording import MIB_PAGES, Step, iomem
+from hotplug_model.recorded.recording import MIB_PAGES, VIRTIO, Step, iomem
 from hotplug_model.rules import Steps
 from hotplug_model.state.resource import SYSTEM_RAM
 
@@ -47,11 +48,12 @@ Request: TypeAlias = Callable[[Kernel], Steps]
 class Translator:
     """Turns the steps of one recording into requests, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, device_block_pages: int) -> None:
         self.dimms: dict[str, PfnRange] = {}
         self.pmem: PfnRange | None = None
+        self.device_block_pages = device_block_pages
         self.built_in = False
-        """Whether the pmem drivers are part of the kernel, so that no module file exists."""
+        """Whether the drivers are part of the kernel, so that no module file exists."""
 
     def requests(self, step: Step, kernel: Kernel) -> list[Request]:
         """The requests of *step*; the last one's errno is what the step answered."""
@@ -61,26 +63,41 @@ class Translator:
         if verb == "boot":
             self.pmem = next(iter(kernel.iomem.named("Persistent Memory (legacy)")), None)
             self.built_in = any("namespace" in line for line in step.state.get("iomem", ()))
-            return [self._map_pmem(0, 0)] if self.built_in else []
+            lender = list(self._probe_virtio_mem(step))
+            self.built_in |= bool(lender)
+            return [self._map_pmem(0, 0), *lender] if self.built_in else []
         if verb.startswith("mod:"):
             return self._module(step, str(step.args["cmd"]).split())
         if verb in ("online", "offline"):
             return [block_request(step, rest.split())]
         if verb == "wr":
             return [lambda kernel: self._write(kernel, rest)]
-        if verb == "insmod" and self.built_in:
-            return [refuse(errno.ENOENT)]
         if verb == "insmod":
-            return [self._map_pmem(0, 0)] if "nd_pmem" in rest else []
+            return self._insmod(step, rest)
         if verb == "note:pinned":
             pfn = int(step.args["pfn"])
             return [PinPages(PfnRange(pfn, pfn + 1)).steps]
+        if verb.startswith("qmp:"):
+            return self._qmp(step, verb)
+        if verb == "sh":
+            return self._shell(str(step.args["cmd"]), step)
+        raise UserError(f"step {step.op!r} has no translation")
+
+    def _insmod(self, step: Step, path: str) -> list[Request]:
+        if self.built_in:
+            return [refuse(errno.ENOENT)]
+        if "virtio_mem" in path:
+            return list(self._probe_virtio_mem(step))
+        return [self._map_pmem(0, 0)] if "nd_pmem" in path else []
+
+    def _qmp(self, step: Step, verb: str) -> list[Request]:
+        """What is asked of the emulator."""
         if verb == "qmp:device_add":
             return self._device_add(step)
         if verb == "qmp:device_del":
             return self._device_del(step)
-        if verb == "sh":
-            return self._shell(str(step.args["cmd"]), step)
+        if verb == "qmp:qom-set":
+            return [self._request_virtio_mem(step)]
         if verb == "qmp:object-del":
             return []
         raise UserError(f"step {step.op!r} has no translation")
@@ -214,6 +231,19 @@ class Translator:
         self.dimms[dimm] = pfns
         for block_id in put_online:
             yield from base_memory.device_online(kernel, block_id)
+
+    # virtio-mem
+
+    def _probe_virtio_mem(self, step: Step) -> Iterator[Request]:
+        """The region is what the machine has; the driver claims all of it."""
+        for name, pfns in iomem(step.state.get("iomem", ())):
+            if VIRTIO.fullmatch(name):
+                yield VirtioMemProbe(pfns, 0, self.device_block_pages, False).steps
+
+    def _request_virtio_mem(self, step: Step) -> Request:
+        if step.args.get("property") != "requested-size":
+            raise UserError(f"property {str(step.args.get('property'))[:40]!r} has no translation")
+        return VirtioMemRequest(number(step.args["value"]) >> 12).steps
 
     # Shell commands
 

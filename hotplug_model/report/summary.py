@@ -14,6 +14,7 @@ from hotplug_model.fates import known_pairs
 from hotplug_model.floor import measure, share_text
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import drawn_ops
+from hotplug_model.reachable import nr_possible_pairs
 from hotplug_model.report.lines import line, paragraph
 from hotplug_model.verdict import Report
 
@@ -102,7 +103,7 @@ def pairs(coverage: Coverage) -> str:
     """Pairs of operations and states reached, in a line."""
     reached = len(SOMETIMES) - len(coverage.missing())
     return (
-        f"{len(coverage.pairs)} of {len(drawn_ops()) ** 2} pairs of operations seen; "
+        f"{len(coverage.pairs)} of {nr_possible_pairs()} pairs of operations seen; "
         f"{reached} of {len(SOMETIMES)} sometimes properties reached"
     )
 

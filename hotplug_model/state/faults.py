@@ -36,6 +36,8 @@ class Allocation(Enum):
     """The counters of a map's reference."""
     LINEAR_MAP = "linear_map"
     """Page tables of the linear map, where an architecture may fail to map."""
+    VIRTQUEUE = "virtqueue"
+    """Room for a request to the hypervisor."""
     MEMBLOCK_REGIONS = "memblock_regions"
     """Room for one more region of ``memblock.memory``."""
 

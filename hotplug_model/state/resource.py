@@ -52,6 +52,11 @@ class Resource:
                 return True
         return False
 
+    def release_resource(self, pfns: PfnRange) -> None:
+        """``release_resource()``: remove the region below this one that is exactly *pfns*
+        and not busy."""
+        self.children = [c for c in self.children if c.busy or c.pfns != pfns]
+
     def release_adjustable(self, pfns: PfnRange) -> bool:
         """``release_mem_region_adjustable()``: cut *pfns* out of the region holding it."""
         for child in self.children:
