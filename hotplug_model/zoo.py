@@ -23,7 +23,7 @@ PARTS: dict[str, str] = {
     "static keys": "static keys and their counts",
     "device init": "a rule for when device pages are initialised, other than mainline's",
     "device pageblocks": "migrate types of ZONE_DEVICE pageblocks",
-    "kmem": "the dax/kmem driver: probe, removal, its resources and their names",
+    "kmem": "the resources of the dax/kmem driver and their names",
     "drivers": "the virtio-mem and hv_balloon drivers as operations",
     "arch pfn_valid": "an architecture's own pfn_valid() that denies device memory",
     "block zone": "somebody who relies on the zone that a memory block says it is in",

@@ -2,8 +2,7 @@
 
     python -m stateful_tests.compact SOURCE [TARGET]
 
-The scenario that the model cannot replay (nvdimm as System RAM) is left out. The same input
-gives the same bytes.
+The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from hotplug_model.recorded.pages import (
 )
 
 RECORDINGS = Path(__file__).parent / "recordings"
-NOT_REPLAYED = ("c_",)
 UNUSED = ("console_warnings", "boot_s")
 UNUSED_OF_STEP = ("us", "events", "rc")
 COUNTERS = ("nr_memmap_pages", "nr_memmap_boot_pages")
@@ -80,7 +78,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("source", type=Path, help="directory of full recordings")
     parser.add_argument("target", type=Path, nargs="?", default=RECORDINGS)
     args = parser.parse_args(arguments)
-    paths = [p for p in sorted(args.source.glob("*.gz")) if not p.name.startswith(NOT_REPLAYED)]
+    paths = sorted(args.source.glob("*.gz"))
     size = 0
     for path in paths:
         content = packed(compact(json.loads(gzip.decompress(path.read_bytes()))))

@@ -57,7 +57,8 @@ def test_the_model_agrees_with_a_recorded_kernel(path: Path) -> None:
 def test_every_required_scenario_is_recorded_on_all_four_kernels() -> None:
     names = {path.name for path in RECORDINGS}
     scenarios = (
-        "a_dimm", "a2_dimm_eject", "b_e820_collision", "f_errors", "h3", "h6", "h10", "h12",
+        "a_dimm", "a2_dimm_eject", "b_e820_collision", "c_nvdimm_kmem", "f_errors", "h3", "h6",
+        "h7", "h10", "h12",
     )  # fmt: skip
     kernels = ("5.10", "6.1", "6.12", "6.1debug")
     assert {f"{s}_{k}.json.gz" for s in scenarios for k in kernels} <= names
@@ -114,6 +115,22 @@ def test_every_column_is_compared_or_listed_with_its_reason(tmp_path: Path) -> N
         row = recording["steps"][11]["state"]["ranges"]["A"]["runs"][2]
         row[recording["run_columns"].index(name)] += 1
         assert conform(written(tmp_path, recording)).mismatches == 1, name
+
+
+@pytest.mark.parametrize("name", ["ref", "page_pgmap"])
+def test_counts_and_maps_of_device_pages_are_compared(name: str, tmp_path: Path) -> None:
+    """Of the head and the tails of a compound page, and of what holds the memmap."""
+    recording = raw(DIRECTORY / "c_nvdimm_kmem_6.1.json.gz")
+    column = recording["run_columns"].index(name)
+    rows = recording["steps"][7]["state"]["ranges"]["nv"]["runs"]
+    # The reserve of the altmap is nobody's, and behind the namespace there is nothing.
+    for number in (1, 2, 3):
+        rows[number][column] += 1
+    rows[0][column] += 1
+    result = conform(written(tmp_path, recording))
+    assert result.mismatches == 3
+    assert result.first.startswith("step 7")
+    assert f"{name} at nv" in result.first
 
 
 def test_every_part_of_a_state_is_compared_or_listed() -> None:

@@ -15,16 +15,16 @@ from hotplug_model.flags import (
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.base_memory import valid_zones_show
 from hotplug_model.pfn import PfnRange, merge_ranges
+from hotplug_model.recorded.device_pages import DRIVER_RECORDED, compare_device_pages
 from hotplug_model.recorded.pages import compare_kpage, compare_raw_pages, parts
+from hotplug_model.recorded.pmem import DRIVER_PGMAP
 from hotplug_model.recorded.recording import Recording, Step, iomem
 from hotplug_model.recorded.tally import Tally
-from hotplug_model.recorded.translate import DRIVER_PGMAP
 from hotplug_model.recorded.vmemmap import compare_vmemmap, compare_vmstat
 from hotplug_model.state.resource import SYSTEM_RAM
 
 POISON_ZONE, POISON_NID = 7, 63
 """What page_zonenum() and page_to_nid() make of a poisoned struct page on x86-64."""
-DRIVER_RECORDED = 99
 MODELLED_NOTIFIERS = frozenset(
     int(a)
     for a in NotifierAction
@@ -40,6 +40,7 @@ def compare_step(kernel: Kernel, recording: Recording, step: Step, tally: Tally)
         compare_raw_pages(
             kernel, recording.kernel_key, label, recording.columns, rows, recording.stride, tally
         )
+        compare_device_pages(kernel, recording, label, rows, tally)
     state = step.state
     for row in state.get("zones", ()):
         compare_zone(kernel, recording, row, tally)
@@ -54,7 +55,9 @@ def compare_step(kernel: Kernel, recording: Recording, step: Step, tally: Tally)
         compare_vmemmap(kernel, {name: seen["vmemmap"] for name, seen in ranges.items()}, tally)
     compare_vmstat(kernel, state.get("vmstat", {}), tally)
     if "iomem" in state:
-        ram = merge_ranges(r for name, r in iomem(state["iomem"]) if name == SYSTEM_RAM)
+        lines = [text.strip() for text in state["iomem"]]
+        # What a driver manages lies inside of the region of its device.
+        ram = merge_ranges(r for name, r in iomem(lines) if name.startswith(SYSTEM_RAM))
         model = kernel.iomem.merged(SYSTEM_RAM)
         tally.compare("System RAM in iomem", "", list(map(str, ram)), list(map(str, model)))
     if "notifier_events" in state:

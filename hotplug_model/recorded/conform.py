@@ -10,7 +10,7 @@ from hotplug_model import steps
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.kernel import Kernel
 from hotplug_model.recorded.compare import compare_step
-from hotplug_model.recorded.kernels import kernel_of
+from hotplug_model.recorded.kernels import DEBUG_BUILDS, kernel_of
 from hotplug_model.recorded.recording import Recording, Step, load
 from hotplug_model.recorded.tally import Mismatch, Tally
 from hotplug_model.recorded.translate import RegionRefused, Translator
@@ -42,7 +42,8 @@ def conform(path: Path) -> Conformance:
     variant = kernel_of(recording.kernel_key)
     kernel = Kernel.boot(recording.geometry, variant.rules(), recording.boot)
     result = Conformance(name=recording.name, kernel=str(variant))
-    translator = Translator(recording.device_block_pages)
+    has_kmem = recording.kernel_key not in DEBUG_BUILDS
+    translator = Translator(recording.device_block_pages, has_kmem)
     for index, step in enumerate(recording.steps):
         tally = Tally()
         crashed = advance(kernel, translator, step, tally)

@@ -9,10 +9,10 @@ INCOMPARABLE: dict[str, str] = {
     "runs.nosec": "whether the section root is allocated; the model has no roots",
     "runs.flags": "of a page that is online: what its user does with it. Of any other one, "
     "also of ZONE_DEVICE, every bit is compared, but where compound pages may have been: "
-    "there the zone and the node",
+    "there the zone and the node, and of the head and the tails of one that is there the count",
     "runs.ref": "likewise",
     "runs.mapcount": "likewise; the page type PageOffline is part of it",
-    "runs.page_pgmap": "shares its bytes with the lru list",
+    "runs.page_pgmap": "of pages that are no device's: there its bytes are the lru list's",
     "zones.managed at boot": "an input: what boot kept of a zone's pages is counted at the first "
     "step; how the number changes must follow",
     "zones.contiguous": "a cache that walkers skip tests by; not modelled",

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import TypeAlias
+from collections.abc import Iterator
 
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, BlockState, NotifierAction, OnlineType
@@ -29,28 +27,21 @@ from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
 from hotplug_model.pfn import PfnRange
+from hotplug_model.recorded.pmem import Pmem, Request, map_device, swallow
 from hotplug_model.recorded.recording import MIB_PAGES, VIRTIO, Step, iomem
 from hotplug_model.rules import Steps
 from hotplug_model.state.resource import SYSTEM_RAM
 
-DRIVER_PGMAP = 63
-"""The id of the map that a driver of the kernel made; recorded as 99."""
 TYPES = {"generic": "generic", "fsdax": "fs_dax", "p2p": "pci_p2pdma", "private": "private",
          "coherent": "coherent"}  # fmt: skip
-INFO_BLOCK_PAGES = 2
-"""SZ_8K in front of the memmap of a pmem namespace."""
-NAMESPACE_ALIGN = 512
-"""memremap_compat_align() and the namespaces' own alignment: 2 MiB."""
-
-Request: TypeAlias = Callable[[Kernel], Steps]
 
 
 class Translator:
     """Turns the steps of one recording into requests, in order."""
 
-    def __init__(self, device_block_pages: int) -> None:
+    def __init__(self, device_block_pages: int, has_kmem: bool) -> None:
         self.dimms: dict[str, PfnRange] = {}
-        self.pmem: PfnRange | None = None
+        self.pmem = Pmem(has_kmem=has_kmem)
         self.device_block_pages = device_block_pages
         self.built_in = False
         """Whether the drivers are part of the kernel, so that no module file exists."""
@@ -61,11 +52,11 @@ class Translator:
             return list(self._fuzz(step, step.op))
         verb, _, rest = step.op.partition(" ")
         if verb == "boot":
-            self.pmem = next(iter(kernel.iomem.named("Persistent Memory (legacy)")), None)
+            self.pmem = Pmem.of(kernel, self.pmem.has_kmem)
             self.built_in = any("namespace" in line for line in step.state.get("iomem", ()))
             lender = list(self._probe_virtio_mem(step))
             self.built_in |= bool(lender)
-            return [self._map_pmem(0, 0), *lender] if self.built_in else []
+            return [*self.pmem.bind_raw(), *lender] if self.built_in else []
         if verb.startswith("mod:"):
             return self._module(step, str(step.args["cmd"]).split())
         if verb in ("online", "offline"):
@@ -88,7 +79,7 @@ class Translator:
             return [refuse(errno.ENOENT)]
         if "virtio_mem" in path:
             return list(self._probe_virtio_mem(step))
-        return [self._map_pmem(0, 0)] if "nd_pmem" in path else []
+        return self.pmem.bind_raw() if "nd_pmem" in path else []
 
     def _qmp(self, step: Step, verb: str) -> list[Request]:
         """What is asked of the emulator."""
@@ -252,40 +243,12 @@ class Translator:
         if offline:
             # `timeout -s INT`: the signal that offlining waits for.
             return [swallow(OfflineMemoryBlock(int(offline[1]), False).steps)]
-        if "ndctl create-namespace" in command:
-            return self._create_namespace(command)
-        if "ndctl disable-namespace" in command:
-            return [swallow(MemunmapPages(DRIVER_PGMAP).steps)]
-        if re.match(r"ndctl list|dmesg", command):
+        done = self.pmem.command(command)
+        if done is not None:
+            return done
+        if command.startswith("dmesg"):
             return []
         raise UserError(f"shell command {command[:50]!r} has no translation")
-
-    def _create_namespace(self, command: str) -> list[Request]:
-        """nd_pfn_init(): where the data of a pmem namespace starts, and its altmap.
-
-        Source: drivers/nvdimm/pfn_devs.c.
-        """
-        mode = re.search(r" -m (\w+) -M (\w+)", command)
-        if self.pmem is None or mode is None:
-            raise UserError(f"shell command {command[:50]!r} has no translation here")
-        devdax, on_device = mode[1] == "devdax", mode[2] == "dev"
-        altmap_pages = 0
-        if on_device:
-            memmap = (self.pmem.nr_pages - INFO_BLOCK_PAGES) * 64 >> 12
-            start = self.pmem.start_pfn + INFO_BLOCK_PAGES + memmap + 1
-            data = -(-start // NAMESPACE_ALIGN) * NAMESPACE_ALIGN
-            altmap_pages = data - self.pmem.start_pfn - INFO_BLOCK_PAGES
-        unmap = swallow(MemunmapPages(DRIVER_PGMAP).steps)
-        return [unmap, self._map_pmem(altmap_pages, 1 if devdax else 0)]
-
-    def _map_pmem(self, altmap_pages: int, devdax: int) -> Request:
-        """Device DAX maps compound pages of its alignment: dev_dax_probe()."""
-        if self.pmem is None:
-            return lambda kernel: iter_nothing()
-        altmap = (INFO_BLOCK_PAGES, altmap_pages) if altmap_pages else ()
-        kind = "generic" if devdax else "fs_dax"
-        shift = NAMESPACE_ALIGN.bit_length() - 1 if devdax else 0
-        return map_device(MemremapPages(DRIVER_PGMAP, (self.pmem,), kind, 0, altmap, shift))
 
 
 def module_map(args: list[str]) -> MemremapPages:
@@ -297,43 +260,12 @@ def module_map(args: list[str]) -> MemremapPages:
     return MemremapPages(int(args[0]), (region,), TYPES[args[3]], 0, altmap, shift)
 
 
-def map_device(op: MemremapPages) -> Request:
-    """*op*, with compound pages if the kernel has them.
-
-    They came in v5.17 (commit 4917f55b4ef9's series), their deduplication in v5.19; no
-    release between these was recorded.
-    """
-
-    def steps(kernel: Kernel) -> Steps:
-        known = op if kernel.rules.vmemmap_dedup else replace(op, vmemmap_shift=0)
-        yield from known.steps(kernel)
-
-    return steps
-
-
-def iter_nothing() -> Steps:
-    """No steps at all."""
-    yield from ()
-
-
 def refuse(err: int) -> Request:
     """A request that is refused without effect."""
 
     def steps(kernel: Kernel) -> Steps:
         yield from ()
         raise KernelRefusal(err)
-
-    return steps
-
-
-def swallow(request: Request) -> Request:
-    """*request* as a shell runs it: its errno is not recorded."""
-
-    def steps(kernel: Kernel) -> Steps:
-        try:
-            yield from request(kernel)
-        except KernelRefusal:
-            return
 
     return steps
 

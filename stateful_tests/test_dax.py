@@ -1,0 +1,159 @@
+"""Device memory as System RAM, and the namespaces of persistent memory."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+
+from hotplug_model import steps
+from hotplug_model.errors import UserError
+from hotplug_model.flags import BlockState
+from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm.dax_kmem import dax_kmem_range, dev_dax_kmem_probe, dev_dax_kmem_remove
+from hotplug_model.mm.mainline import MAINLINE
+from hotplug_model.pfn import PfnRange
+from hotplug_model.recorded.pmem import DRIVER_PGMAP, LEGACY, NFIT, Pmem
+from hotplug_model.state.resource import SYSTEM_RAM
+from stateful_tests.kernels import D, boot, do, layout, online, pages, settle
+
+ODD = pages(18, 32)
+"""Most of C and all of D: one whole memory block."""
+PMEM = PfnRange(0x108000, 0x118000)
+"""Two sections of x86-64."""
+
+
+def errno_of(kernel: Kernel, request: steps.Steps) -> int | None:
+    refusal = steps.run(request)
+    settle(kernel)
+    return None if refusal is None else refusal.errno
+
+
+def test_whole_memory_blocks_become_ram_and_the_rest_is_lost() -> None:
+    kernel = boot()
+    assert dax_kmem_range(kernel, ODD) == D
+    assert errno_of(kernel, dev_dax_kmem_probe(kernel, ODD, 0)) is None
+    assert kernel.iomem.system_ram(ODD) == D.nr_pages
+    assert kernel.blocks[3].state == BlockState.MEM_OFFLINE
+    assert 2 not in kernel.blocks
+
+
+def test_a_device_that_fills_no_block_is_refused_and_nothing_changes() -> None:
+    kernel = boot()
+    before = kernel.fingerprint()
+    assert errno_of(kernel, dev_dax_kmem_probe(kernel, pages(18, 30), 0)) == errno.EINVAL
+    assert kernel.fingerprint() == before
+
+
+def test_ram_of_a_device_goes_as_it_came() -> None:
+    kernel = boot()
+    before = kernel.fingerprint()
+    assert errno_of(kernel, dev_dax_kmem_probe(kernel, ODD, 0)) is None
+    assert errno_of(kernel, dev_dax_kmem_remove(kernel, ODD)) is None
+    assert kernel.fingerprint() == before
+
+
+def test_ram_that_is_online_stays() -> None:
+    kernel = boot()
+    steps.run(dev_dax_kmem_probe(kernel, ODD, 0))
+    assert do(kernel, online(3)) is None
+    assert errno_of(kernel, dev_dax_kmem_remove(kernel, ODD)) == errno.EBUSY
+    assert kernel.iomem.named(SYSTEM_RAM)[-1] == D
+
+
+# Namespaces
+
+
+def machine(name: str = NFIT) -> Kernel:
+    """x86-64 with a region of persistent memory."""
+    made = replace(layout("collision", "x86_64"), firmware=((name, PMEM),))
+    return Kernel.boot(GEOMETRIES["x86_64"], MAINLINE, made)
+
+
+def run(kernel: Kernel, pmem: Pmem, *commands: str) -> None:
+    for command in commands:
+        for request in pmem.command(command) or []:
+            assert steps.run(request(kernel)) is None
+
+
+FREE = "ndctl destroy-namespace -f namespace0.0; ndctl disable-namespace namespace0.0"
+MODES = {
+    "devdax -M mem": ("MEMORY_DEVICE_GENERIC", 9, None),
+    "devdax -M dev": ("MEMORY_DEVICE_GENERIC", 9, (2, 1534)),
+    "fsdax -M mem": ("MEMORY_DEVICE_FS_DAX", 0, None),
+    "fsdax -M dev": ("MEMORY_DEVICE_FS_DAX", 0, (2, 1534)),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_namespace_is_a_map_of_its_mode(mode: str) -> None:
+    kernel = machine()
+    pmem = Pmem.of(kernel, has_kmem=True)
+    run(kernel, pmem, FREE, f"ndctl create-namespace -m {mode} -r region0")
+    pgmap = kernel.pgmaps[DRIVER_PGMAP]
+    altmap = (pgmap.altmap.reserve, pgmap.altmap.free) if pgmap.altmap else None
+    assert (pgmap.type.name, pgmap.vmemmap_shift, altmap) == MODES[mode]
+    assert pgmap.ranges == (PMEM,)
+
+
+def test_a_raw_namespace_has_struct_pages_on_e820_memory_only() -> None:
+    assert [len(Pmem.of(machine(name), True).bind_raw()) for name in (LEGACY, NFIT)] == [1, 0]
+
+
+def test_a_full_region_has_no_room_for_another_namespace() -> None:
+    kernel = machine()
+    pmem = Pmem.of(kernel, has_kmem=True)
+    run(kernel, pmem, "ndctl create-namespace -m devdax -M mem -r region0")
+    assert kernel.pgmaps == {}
+    run(kernel, pmem, "ndctl create-namespace -e namespace0.0 -m devdax -M mem")
+    assert list(kernel.pgmaps) == [DRIVER_PGMAP]
+
+
+def test_a_dax_device_becomes_ram_and_a_dax_device_again() -> None:
+    kernel = machine()
+    pmem = Pmem.of(kernel, has_kmem=True)
+    run(kernel, pmem, FREE, "ndctl create-namespace -m devdax -M dev -r region0")
+    mapped = kernel.pfns.copy()
+    run(kernel, pmem, "daxctl reconfigure-device --mode=system-ram dax0.0")
+    assert kernel.pgmaps == {}
+    assert kernel.iomem.system_ram(PMEM) == kernel.pages_per_block
+    run(kernel, pmem, "daxctl reconfigure-device --mode=devdax dax0.0")
+    kernel.pfns.merge()
+    mapped.merge()
+    assert kernel.pfns.fingerprint() == mapped.fingerprint()
+
+
+def test_only_force_takes_online_ram_back() -> None:
+    kernel = machine()
+    pmem = Pmem.of(kernel, has_kmem=True)
+    run(kernel, pmem, FREE, "ndctl create-namespace -m devdax -M dev -r region0")
+    run(kernel, pmem, "daxctl reconfigure-device --mode=system-ram dax0.0")
+    (block_id,) = kernel.blocks_in(PMEM)
+    assert do(kernel, online(block_id, "online_movable")) is None
+    run(kernel, pmem, "daxctl reconfigure-device --mode=devdax dax0.0")
+    assert kernel.blocks[block_id].state == BlockState.MEM_ONLINE
+    run(kernel, pmem, "daxctl reconfigure-device --mode=devdax -f dax0.0")
+    assert block_id not in kernel.blocks
+    assert list(kernel.pgmaps) == [DRIVER_PGMAP]
+
+
+def test_without_kmem_the_device_is_unbound_for_good() -> None:
+    kernel = machine()
+    pmem = Pmem.of(kernel, has_kmem=False)
+    run(kernel, pmem, FREE, "ndctl create-namespace -m devdax -M mem -r region0")
+    for mode in ("system-ram", "devdax -f"):
+        run(kernel, pmem, f"daxctl reconfigure-device --mode={mode} dax0.0")
+        assert kernel.pgmaps == {}
+        assert kernel.blocks_in(PMEM) == []
+
+
+def test_there_is_no_namespace_without_a_region() -> None:
+    kernel = boot()
+    pmem = Pmem.of(kernel, has_kmem=True)
+    with pytest.raises(UserError, match="no translation here"):
+        pmem.command("ndctl create-namespace -m devdax -M mem")
+    with pytest.raises(UserError, match="no dax device"):
+        pmem.command("daxctl reconfigure-device --mode=system-ram dax0.0")
+    assert pmem.command("true") is None
