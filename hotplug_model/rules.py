@@ -34,8 +34,8 @@ class KernelRules:
     """Where it asks the subsection bit: ``always``, on the ``slow_path`` only, ``never``."""
     online_checks_arch_pfn_valid: bool
     """Whether it asks pfn_valid() where an architecture knows holes in a zone."""
-    walkers_check_online: bool
-    """Whether pfn walkers ask pfn_to_online_page() rather than pfn_valid()."""
+    asks_pfn_valid: frozenset[str]
+    """Kernel functions that ask pfn_valid() where mainline asks pfn_to_online_page()."""
     section_taint_zone_device: bool
     """Whether an unaligned ZONE_DEVICE range taints the sections of its ends."""
     memremap_shares_sections: bool

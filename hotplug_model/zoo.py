@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 PARTS: dict[str, str] = {
     "in flight": "a second operation, or a walker that looks now and uses later",
-    "one walker": "a rule for a single walker; only all of them together can trust pfn_valid()",
     "encoded memmap": "the value of section_mem_map: encoded pointer, early node number, flags",
     "section roots": "mem_section roots, and sparse_index_init() failing or finding one",
     "upper tables": "page tables above PTEs, and one set of them for each mm",
@@ -80,14 +79,14 @@ WALKING = (
     shown(16, "pfn_to_online_page() ignores the subsection.", "9f9b02e5b346"),
     shown(17, "Device memory in an online section counts as online.", "1f90a3477df3"),
     shown(18, "The taint alone, without the subsection.", "seed001-taint-only"),
-    lacking(19, "one walker", "/proc/kpage* read any valid pfn."),
-    lacking(20, "one walker", "memory_failure() takes any valid pfn."),
-    lacking(22, "one walker", "page_owner reads any valid pfn."),
-    lacking(23, "one walker", "Soft offlining takes any valid pfn."),
+    shown(19, "/proc/kpage* read any valid pfn.", "aad5f69bc161"),
+    shown(20, "memory_failure() takes any valid pfn.", "96c804a6ae8c"),
+    shown(22, "page_owner reads any valid pfn.", "a26ee565b6cd"),
+    shown(23, "Soft offlining takes any valid pfn.", "641fe2e9387a"),
     lacking(24, "page_ext", "page_ext is freed under its lockless readers."),
     lacking(25, "kcore", "/proc/kcore reads RAM that is offline or broken."),
     lacking(26, "page references", "KVM takes PG_reserved to mean that nobody counts."),
-    lacking(27, "one walker", "Of a pageblock only the ends are asked, and by pfn_valid()."),
+    shown(27, "Of a pageblock only the ends are asked, and by pfn_valid().", "2d070eab2e82"),
     lacking(28, "arch pfn_valid", "arm64 says that device memory has no struct page."),
 )
 ZONES = (

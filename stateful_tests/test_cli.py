@@ -32,7 +32,7 @@ from dataclasses import replace
 
 def forgets(rules):
     \"\"\"Walkers do not ask.\"\"\"
-    return replace(rules, walkers_check_online=False)
+    return replace(rules, asks_pfn_valid={"memory_failure"})
 
 def fails(rules):
     raise RuntimeError("two\\nlines")

@@ -85,7 +85,8 @@ from dataclasses import replace
 
 def moody(rules):
     \"\"\"Walkers do not ask, in one process.\"\"\"
-    return replace(rules, walkers_check_online=os.getpid() != {pid})
+    asking = frozenset(["memory_failure"]) if os.getpid() == {pid} else frozenset()
+    return replace(rules, asks_pfn_valid=asking)
 """
 
 

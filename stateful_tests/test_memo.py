@@ -25,14 +25,14 @@ from hotplug_model.state.ledger import Law
 from hotplug_model.state.pfn_table import COLUMNS
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
 from hotplug_model.walkers.walker import in_zone_span, visits
-from stateful_tests.kernels import boot, hold, walk
+from stateful_tests.kernels import EVERY_FUNCTION, boot, hold, walk
 
 RULES: dict[str, KernelRules] = {
     "mainline": MAINLINE,
     "no taint": KernelVariant.named(None, ("1f90a3477df3",)).rules(),
     "no subsection": KernelVariant.named(None, ("9f9b02e5b346",)).rules(),
     "v5.4": KernelVariant.named("5.4", ()).rules(),
-    "pfn_valid": replace(MAINLINE, walkers_check_online=False, shrink_asks_online=False),
+    "pfn_valid": replace(MAINLINE, asks_pfn_valid=EVERY_FUNCTION, shrink_asks_online=False),
     "holes go offline": replace(
         MAINLINE,
         offline_rejects_holes=False,

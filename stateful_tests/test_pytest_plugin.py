@@ -125,7 +125,7 @@ def test_a_trace_that_cannot_be_written_is_in_the_failure(tmp_path: Path) -> Non
 def test_a_change_of_ones_own_is_named_in_the_replay_command(tmp_path: Path) -> None:
     own = (
         "from dataclasses import replace\n"
-        "def forgets(rules):\n    return replace(rules, walkers_check_online=False)\n"
+        "def forgets(rules):\n    return replace(rules, asks_pfn_valid={'memory_failure'})\n"
     )
     (tmp_path / "own_rules.py").write_text(own)
     machine = MACHINE.replace("1f90a3477df3", "own_rules:forgets")

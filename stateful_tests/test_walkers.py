@@ -13,6 +13,7 @@ import pytest
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.boot import LAYOUTS
+from hotplug_model.changes import CHANGES
 from hotplug_model.checker import Checker
 from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState, PageContent, PageFlag, ZoneType
@@ -33,10 +34,12 @@ from hotplug_model.walkers.walker import (
     pages_of_zones,
     visits,
 )
-from stateful_tests.kernels import add, device, offline, online
+from stateful_tests.kernels import EVERY_FUNCTION, add, device, offline, online
 
 UNOWNED = tuple(set(PageContent) - {PageContent.NONE, PageContent.INITIALISED})
 
+ANY = "any"
+"""A function that asks as mainline does."""
 every_walker = pytest.mark.parametrize("walker", WALKERS, ids=lambda walker: walker.name)
 complete_walker = pytest.mark.parametrize(
     "walker", [walker for walker in WALKERS if walker.complete], ids=lambda walker: walker.name
@@ -146,7 +149,7 @@ def test_every_walker_says_what_it_does_and_where_the_kernel_says_so(walker: Wal
 BROKEN: dict[str, KernelRules] = {
     "no taint": replace(MAINLINE, section_taint_zone_device=False),
     "no subsection": replace(MAINLINE, online_checks_subsection="never"),
-    "pfn_valid": replace(MAINLINE, walkers_check_online=False),
+    "pfn_valid": replace(MAINLINE, asks_pfn_valid=EVERY_FUNCTION),
     "pfn_valid when zones shrink": replace(MAINLINE, shrink_asks_online=False),
     "holes go offline": replace(
         MAINLINE, offline_rejects_holes=False, online_checks_subsection="never"
@@ -154,6 +157,9 @@ BROKEN: dict[str, KernelRules] = {
 }
 
 
+ONCE_WRONG = {
+    name for change in CHANGES for name in change.rewrite(MAINLINE).asks_pfn_valid
+}
 LIAR = replace(
     MAINLINE, pfn_to_online_page=lambda x: x.mapped, offline_rejects_holes=False
 )
@@ -182,6 +188,13 @@ def test_every_walker_can_be_made_to_see_a_wrong_page(walker: Walker) -> None:
     assert broken_for(walker)
 
 
+@pytest.mark.parametrize("function", sorted(ONCE_WRONG))
+def test_each_function_that_was_fixed_is_wrong_alone(function: str) -> None:
+    rules = replace(MAINLINE, asks_pfn_valid=frozenset({function}))
+    views = shared_sections(rules)
+    assert any(wrong(x, walker).any() for x in views for walker in WALKERS)
+
+
 @every_walker
 def test_a_walker_that_asks_online_can_be_lied_to(walker: Walker) -> None:
     assert any(wrong(x, walker).any() for x in shared_sections(LIAR))
@@ -204,7 +217,7 @@ def test_a_complete_walker_misses_what_pfn_to_online_page_denies(walker: Walker)
 def test_the_zone_test_stops_walkers_at_device_pages(name: str) -> None:
     x = seen("tiny", BROKEN["no taint"], mapped=True)
     walker = WALKERS["saveable_page" if name == "pages_of_zones" else name]
-    takes = pages_of_zones(x) if name == "pages_of_zones" else walker.takes(x)
+    takes = pages_of_zones(x, ANY) if name == "pages_of_zones" else walker.takes(x)
     assert (walker.reads(x) & x.is_zone_device).any()
     assert not (takes & x.is_zone_device).any()
 
@@ -408,15 +421,15 @@ def twin_test_pages_isolated(m: Machine) -> Iterator[int]:
 
 
 TWINS: dict[str, tuple[Callable[[Extents], ExtentMask], Loop]] = {
-    "every_pfn": (every_pfn, twin_every_pfn),
+    "every_pfn": (lambda x: every_pfn(x, ANY), twin_every_pfn),
     "every_nth_pfn": (
-        lambda x: every_nth_pfn(x, x.geometry.pages_per_section), twin_every_nth_pfn,
+        lambda x: every_nth_pfn(x, x.geometry.pages_per_section, ANY), twin_every_nth_pfn,
     ),
     "first_pfn_decides": (
-        lambda x: first_pfn_decides(x, x.geometry.pages_per_section), twin_first_pfn_decides,
+        lambda x: first_pfn_decides(x, x.geometry.pages_per_section, ANY), twin_first_pfn_decides,
     ),
-    "every_pfn_of_zones": (every_pfn_of_zones, twin_every_pfn_of_zones),
-    "pages_of_zones": (pages_of_zones, twin_pages_of_zones),
+    "every_pfn_of_zones": (lambda x: every_pfn_of_zones(x, ANY), twin_every_pfn_of_zones),
+    "pages_of_zones": (lambda x: pages_of_zones(x, ANY), twin_pages_of_zones),
     "find_smallest_section_pfn": (
         WALKERS["find_smallest_section_pfn"].reads, twin_find_smallest,
     ),

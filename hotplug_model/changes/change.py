@@ -51,10 +51,11 @@ class Change:
 
     @property
     def rules(self) -> frozenset[str]:
-        """Names of the rules it touches."""
+        """Names of the rules it touches; functions that ask pfn_valid() each stand alone."""
         changed = self.rewrite(MAINLINE)
-        names = (rule.name for rule in fields(KernelRules))
-        return frozenset(n for n in names if getattr(changed, n) != getattr(MAINLINE, n))
+        names = {rule.name for rule in fields(KernelRules)} - {"asks_pfn_valid"}
+        touched = {n for n in names if getattr(changed, n) != getattr(MAINLINE, n)}
+        return frozenset(touched) | {f"{each}()" for each in changed.asks_pfn_valid}
 
     @property
     def doc(self) -> str:

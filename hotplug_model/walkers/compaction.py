@@ -47,7 +47,7 @@ def resettable(x: Extents) -> ExtentMask:
     """Pageblocks that are looked through for a page to move or to move to."""
 
     def compute() -> ExtentMask:
-        blocks, asked = pageblocks(x), every_pfn(x)
+        blocks, asked = pageblocks(x), every_pfn(x, "__reset_isolation_pfn")
         # The scan from below comes with the first pfn, the one from above with the last,
         # and stays there unless the first is online.
         whole = asked[blocks.first] & (blocks.first_links | blocks.last_links)
@@ -72,7 +72,7 @@ def __reset_isolation_pfn(x: Extents) -> ExtentMask:
     """
 
     def compute() -> ExtentMask:
-        blocks, asked = pageblocks(x), every_pfn(x)
+        blocks, asked = pageblocks(x), every_pfn(x, "__reset_isolation_pfn")
         at_start = asked[blocks.first] & (blocks.first == blocks.row)
         at_end = asked[blocks.last] & (blocks.last == blocks.row)
         return blocks.rows(at_start | at_end) | resettable(x)

@@ -9,7 +9,7 @@ from hotplug_model.walkers.walker import every_pfn, page_is_held, walker
 
 def held(x: Extents) -> ExtentMask:
     """Pages of which a reference could be taken."""
-    return every_pfn(x) & page_is_held(x)
+    return every_pfn(x, "damon_get_folio") & page_is_held(x)
 
 
 @walker("mm/damon/ops-common.c", believes="a page on an LRU list", takes=held)
@@ -20,4 +20,4 @@ def damon_get_folio(x: Extents) -> ExtentMask:
 
     Source: damon_get_folio(), damon_get_page() up to 6.1.
     """
-    return every_pfn(x)
+    return every_pfn(x, "damon_get_folio")

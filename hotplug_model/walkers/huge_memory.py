@@ -14,7 +14,7 @@ from hotplug_model.walkers.walker import (
 
 def held(x: Extents) -> ExtentMask:
     """Pages of the zone of which a reference could be taken."""
-    return pages_of_zones(x) & page_is_held(x)
+    return pages_of_zones(x, "split_huge_pages_all") & page_is_held(x)
 
 
 @walker("mm/huge_memory.c", believes="a huge page of the zone, if it is a head", takes=held)
@@ -26,4 +26,4 @@ def split_huge_pages_all(x: Extents) -> ExtentMask:
 
     Source: split_huge_pages_all().
     """
-    return every_pfn_of_zones(x)
+    return every_pfn_of_zones(x, "split_huge_pages_all")

@@ -14,7 +14,7 @@ from hotplug_model.walkers.walker import (
 
 def in_use(x: Extents) -> ExtentMask:
     """Pages of the zone with a count."""
-    return pages_of_zones(x) & page_is_held(x)
+    return pages_of_zones(x, "kmemleak_scan") & page_is_held(x)
 
 
 @walker(
@@ -28,4 +28,4 @@ def kmemleak_scan(x: Extents) -> ExtentMask:
 
     Source: kmemleak_scan(), which holds get_online_mems() meanwhile.
     """
-    return every_pfn_of_zones(x)
+    return every_pfn_of_zones(x, "kmemleak_scan")

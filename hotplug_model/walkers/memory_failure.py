@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.walkers.walker import every_pfn, page_reserved, walker
+from hotplug_model.walkers.walker import asks_pfn_valid, every_pfn, page_reserved, walker
 
 
 @walker("mm/memory-failure.c", believes="a page of System RAM, no device page")
 def memory_failure(x: Extents) -> ExtentMask:
     """Marks a broken page, wherever the hardware found it.
 
-    A pfn that is not online is tried as device memory next, and refused else.
+    A pfn that is not online is tried as device memory next, and refused else. Where it
+    asks pfn_valid() instead, device memory comes first.
 
     Source: memory_failure(); commit 96c804a6ae8c (in v5.4).
     """
-    return every_pfn(x)
+    rows = every_pfn(x, "memory_failure")
+    return rows & (x.dev_pagemap < 0) if asks_pfn_valid(x, "memory_failure") else rows
 
 
 def unpoisonable(x: Extents) -> ExtentMask:
     """Pages that are not reserved and that at most one user holds."""
-    return every_pfn(x) & ~page_reserved(x) & (x.refcount <= 1)
+    return every_pfn(x, "unpoison_memory") & ~page_reserved(x) & (x.refcount <= 1)
 
 
 @walker("mm/memory-failure.c", believes="a page of System RAM", takes=unpoisonable)
@@ -31,13 +33,24 @@ def unpoison_memory(x: Extents) -> ExtentMask:
 
     Source: unpoison_memory().
     """
-    return every_pfn(x)
+    return every_pfn(x, "unpoison_memory")
 
 
-@walker("mm/memory-failure.c", believes="a page of System RAM, no device page")
+def no_device_page(x: Extents) -> ExtentMask:
+    """Pages that are replaced; where pfn_valid() is asked, device pages are not."""
+    rows = soft_offline_page(x)
+    return rows & ~x.is_zone_device if asks_pfn_valid(x, "soft_offline_page") else rows
+
+
+@walker(
+    "mm/memory-failure.c",
+    believes="a page of System RAM, no device page",
+    takes=no_device_page,
+)
 def soft_offline_page(x: Extents) -> ExtentMask:
     """Replaces a page, which the caller names, before it breaks.
 
-    Source: soft_offline_page().
+    Source: soft_offline_page(); commit 641fe2e9387a (in v5.4) for soft_offline_page_store().
     """
-    return x.remember("soft_offline_page", lambda: x.pfn_valid & every_pfn(x))
+    rows = every_pfn(x, "soft_offline_page")
+    return x.remember("soft_offline_page", lambda: x.pfn_valid & rows)

@@ -65,7 +65,8 @@ def find_biggest_section_pfn(x: Extents) -> ExtentMask:
 
 def movable_or_kernel(x: Extents) -> ExtentMask:
     """Whole sections that are counted for a zone by their first page."""
-    return in_hotplugged_block(x) & first_pfn_decides(x, x.geometry.pages_per_section)
+    sections = first_pfn_decides(x, x.geometry.pages_per_section, "auto_movable_zone_for_pfn")
+    return in_hotplugged_block(x) & sections
 
 
 @walker(
@@ -81,7 +82,8 @@ def auto_movable_zone_for_pfn(x: Extents) -> ExtentMask:
 
     Source: auto_movable_zone_for_pfn().
     """
-    return in_hotplugged_block(x) & every_nth_pfn(x, x.geometry.pages_per_section)
+    firsts = every_nth_pfn(x, x.geometry.pages_per_section, "auto_movable_zone_for_pfn")
+    return in_hotplugged_block(x) & firsts
 
 
 @walker("mm/memory_hotplug.c", believes="a page whose zone is that of its memory block")
@@ -90,5 +92,6 @@ def try_offline_memory_block(x: Extents) -> ExtentMask:
 
     Source: try_offline_memory_block().
     """
-    rows: ExtentMask = every_nth_pfn(x, x.kernel.pages_per_block) & (x.block != BlockState.NONE)
+    first = every_nth_pfn(x, x.kernel.pages_per_block, "try_offline_memory_block")
+    rows: ExtentMask = first & (x.block != BlockState.NONE)
     return rows

@@ -22,7 +22,7 @@ def whole_pageblocks(x: Extents) -> ExtentMask:
 
     def compute() -> ExtentMask:
         blocks = pageblocks(x)
-        begins = every_pfn(x)[blocks.first] & blocks.first_links
+        begins = every_pfn(x, "__pageblock_pfn_to_page")[blocks.first] & blocks.first_links
         return blocks.rows(begins & x.pfn_valid[blocks.last] & blocks.last_links)
 
     return x.remember("whole_pageblocks", compute)
@@ -45,14 +45,14 @@ def __pageblock_pfn_to_page(x: Extents) -> ExtentMask:
         blocks = pageblocks(x)
         looks_at_last = blocks.first_links & x.pfn_valid[blocks.last]
         read = (blocks.first == blocks.row) | ((blocks.last == blocks.row) & looks_at_last)
-        return blocks.rows(every_pfn(x)[blocks.first] & read)
+        return blocks.rows(every_pfn(x, "__pageblock_pfn_to_page")[blocks.first] & read)
 
     return x.remember("__pageblock_pfn_to_page", compute)
 
 
 def unreserved(x: Extents) -> ExtentMask:
     """Pages of the zone that are not reserved."""
-    return pages_of_zones(x) & ~page_reserved(x)
+    return pages_of_zones(x, "pfn_range_valid_contig") & ~page_reserved(x)
 
 
 @walker(
@@ -68,4 +68,4 @@ def pfn_range_valid_contig(x: Extents) -> ExtentMask:
 
     Source: pfn_range_valid_contig().
     """
-    return every_pfn_of_zones(x)
+    return every_pfn_of_zones(x, "pfn_range_valid_contig")

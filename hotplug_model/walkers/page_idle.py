@@ -9,7 +9,7 @@ from hotplug_model.walkers.walker import every_pfn, page_is_held, walker
 
 def held(x: Extents) -> ExtentMask:
     """Pages of which a reference could be taken."""
-    return every_pfn(x) & page_is_held(x)
+    return every_pfn(x, "page_idle_get_folio") & page_is_held(x)
 
 
 @walker("mm/page_idle.c", believes="a page on an LRU list", takes=held)
@@ -20,4 +20,4 @@ def page_idle_get_folio(x: Extents) -> ExtentMask:
 
     Source: page_idle_get_folio(), page_idle_get_page() up to 6.1.
     """
-    return every_pfn(x)
+    return every_pfn(x, "page_idle_get_folio")

@@ -22,6 +22,8 @@ from hotplug_model.walkers.walker import (
     walker,
 )
 
+FIRST = "__first_valid_page"
+
 
 def offline_ranges(x: Extents) -> Iterator[PfnRange]:
     """Ranges that offline_pages() would isolate: blocks of one zone, without holes.
@@ -54,7 +56,7 @@ def parts_in_ranges(x: Extents) -> tuple[Pfns, Pfns]:
 def online_before(x: Extents, low: Pfns) -> ExtentMask:
     """Whether an online page precedes each row in the pageblock of *low*."""
     size = x.geometry.pageblock_nr_pages
-    behind = np.maximum.accumulate(np.where(every_pfn(x), x.end_pfn, 0))
+    behind = np.maximum.accumulate(np.where(every_pfn(x, FIRST), x.end_pfn, 0))
     before: ExtentMask = np.append(0, behind[:-1]) > low // size * size
     return before
 
@@ -77,7 +79,7 @@ def start_isolate_page_range(x: Extents) -> ExtentMask:
         low, high = parts_in_ranges(x)
         size = x.geometry.pageblock_nr_pages
         leads = ~online_before(x, low) | (-(-low // size) * size < high)
-        return in_some(leads & (low < high)) & every_pfn(x)
+        return in_some(leads & (low < high)) & every_pfn(x, FIRST)
 
     return x.remember("start_isolate_page_range", compute)
 
@@ -124,7 +126,7 @@ def has_unmovable_pages(x: Extents) -> ExtentMask:
 
     def compute() -> ExtentMask:
         low, high = parts_in_ranges(x)
-        read = every_pfn(x) | online_before(x, low)
+        read = every_pfn(x, FIRST) | online_before(x, low)
         return in_some(read & (low < high)) & pfn_valid_within(x)
 
     return x.remember("has_unmovable_pages", compute)
@@ -179,6 +181,6 @@ def isolate_single_pageblock(x: Extents) -> ExtentMask:
         across = np.array([pfn for pfn in edges if 0 <= pfn < beyond], np.int64)
         rows = np.zeros(len(x.start_pfn), bool)
         rows[x.row_of(across)] = True
-        return rows & every_pfn(x)
+        return rows & every_pfn(x, "isolate_single_pageblock")
 
     return x.remember("isolate_single_pageblock", compute)

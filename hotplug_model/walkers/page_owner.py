@@ -29,11 +29,12 @@ def pagetypeinfo_showmixedcount_print(x: Extents) -> ExtentMask:
     the largest order, and so may leave more pageblocks out. Who allocated a page is not
     modelled, so every held page counts.
 
-    Source: pagetypeinfo_showmixedcount_print(); commit 2d070eab2e82 (in v4.13).
+    Source: pagetypeinfo_showmixedcount_print(); commit a26ee565b6cd (in v5.4).
     """
 
     def compute() -> ExtentMask:
         blocks = pageblocks(x)
-        return blocks.rows(every_pfn(x)[blocks.first]) & pfn_valid_within(x)
+        asked = every_pfn(x, "pagetypeinfo_showmixedcount_print")
+        return blocks.rows(asked[blocks.first]) & pfn_valid_within(x)
 
     return x.remember("pagetypeinfo_showmixedcount_print", compute)

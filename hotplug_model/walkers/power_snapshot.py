@@ -15,7 +15,7 @@ from hotplug_model.walkers.walker import (
 
 def saved(x: Extents) -> ExtentMask:
     """Pages of the zone that are not PageOffline."""
-    return pages_of_zones(x) & x.pfn_valid & ~page_offline(x)
+    return pages_of_zones(x, "saveable_page") & x.pfn_valid & ~page_offline(x)
 
 
 def copied(x: Extents) -> ExtentMask:
@@ -38,4 +38,4 @@ def saveable_page(x: Extents) -> ExtentMask:
 
     Source: saveable_page(), count_data_pages(), copy_data_pages().
     """
-    return every_pfn_of_zones(x)
+    return every_pfn_of_zones(x, "saveable_page")

@@ -37,6 +37,6 @@ def read_kcore_iter(x: Extents) -> ExtentMask:
         listed = np.zeros(len(x.start_pfn), bool)
         for ram in x.kernel.iomem.merged(SYSTEM_RAM):
             listed |= (x.start_pfn < ram.end_pfn) & (x.end_pfn > ram.start_pfn)
-        return listed & every_pfn(x)
+        return listed & every_pfn(x, "read_kcore_iter")
 
     return x.remember("read_kcore_iter", compute)

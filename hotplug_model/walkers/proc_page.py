@@ -13,7 +13,7 @@ def kpageflags_read(x: Extents) -> ExtentMask:
 
     Source: kpageflags_read(); commit aad5f69bc161 (in v5.4).
     """
-    return every_pfn(x)
+    return every_pfn(x, "kpageflags_read")
 
 
 @walker("fs/proc/page.c", believes="an online page that may be mapped", complete=True)
@@ -22,7 +22,7 @@ def kpagecount_read(x: Extents) -> ExtentMask:
 
     Source: kpagecount_read(); commit aad5f69bc161 (in v5.4).
     """
-    return every_pfn(x)
+    return every_pfn(x, "kpagecount_read")
 
 
 @walker("fs/proc/page.c", believes="an online page that a memcg may own", complete=True)
@@ -31,4 +31,4 @@ def kpagecgroup_read(x: Extents) -> ExtentMask:
 
     Source: kpagecgroup_read(); commit aad5f69bc161 (in v5.4).
     """
-    return every_pfn(x)
+    return every_pfn(x, "kpagecgroup_read")

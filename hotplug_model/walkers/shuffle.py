@@ -36,5 +36,5 @@ def shuffle_valid_page(x: Extents) -> ExtentMask:
     """
     return x.remember(
         "shuffle_valid_page",
-        lambda: visits(x, x.geometry.max_order_nr_pages, 0) & every_pfn(x),
+        lambda: visits(x, x.geometry.max_order_nr_pages, 0) & every_pfn(x, "shuffle_valid_page"),
     )

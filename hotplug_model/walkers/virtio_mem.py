@@ -11,20 +11,22 @@ from hotplug_model.walkers.walker import (
     walker,
 )
 
+BIG_BLOCKS = "virtio_mem_bbm"
+"""Its three walkers of big blocks."""
 # Simplified: there is no virtio-mem device here; all memory that was added after boot
 # counts as plugged by one.
 
 
 def first_pages(x: Extents) -> ExtentMask:
     """Online pages that are the first of a section that was added after boot."""
-    rows = in_hotplugged_block(x) & every_nth_pfn(x, x.geometry.pages_per_section)
-    return x.remember("virtio_mem_first_pages", lambda: rows)
+    rows = every_nth_pfn(x, x.geometry.pages_per_section, BIG_BLOCKS)
+    return x.remember("virtio_mem_first_pages", lambda: in_hotplugged_block(x) & rows)
 
 
 def whole_sections(x: Extents) -> ExtentMask:
     """Sections added after boot whose first page is online."""
-    rows = in_hotplugged_block(x) & first_pfn_decides(x, x.geometry.pages_per_section)
-    return x.remember("virtio_mem_whole_sections", lambda: rows)
+    rows = first_pfn_decides(x, x.geometry.pages_per_section, BIG_BLOCKS)
+    return x.remember("virtio_mem_whole_sections", lambda: in_hotplugged_block(x) & rows)
 
 
 @walker("drivers/virtio/virtio_mem.c", believes="a section that is not offline")

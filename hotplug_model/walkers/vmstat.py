@@ -18,7 +18,8 @@ def pagetypeinfo_showblockcount_print(x: Extents) -> ExtentMask:
 
     Source: pagetypeinfo_showblockcount_print(); commit 2d070eab2e82 (in v4.13).
     """
+    asked = every_pfn(x, "pagetypeinfo_showblockcount_print")
     return x.remember(
         "pagetypeinfo_showblockcount_print",
-        lambda: visits(x, x.geometry.pageblock_nr_pages) & every_pfn(x),
+        lambda: visits(x, x.geometry.pageblock_nr_pages) & asked,
     )

@@ -91,17 +91,22 @@ def walker(
 # Ways to walk that several walkers share. A row counts as soon as one of its pfns does.
 
 
-def every_pfn(x: Extents) -> ExtentMask:
-    """Ask pfn_to_online_page() for each pfn; pfn_valid() before commit 2d070eab2e82."""
-    return x.online_page if x.kernel.rules.walkers_check_online else x.pfn_valid
+def asks_pfn_valid(x: Extents, function: str) -> bool:
+    """Whether a kernel function asks pfn_valid() where mainline asks whether pfns are online."""
+    return function in x.kernel.rules.asks_pfn_valid
 
 
-def every_nth_pfn(x: Extents, nr_pages: int) -> ExtentMask:
+def every_pfn(x: Extents, function: str) -> ExtentMask:
+    """Pfns of which kernel *function*, asking pfn_to_online_page() for each, gets a page."""
+    return x.pfn_valid if asks_pfn_valid(x, function) else x.online_page
+
+
+def every_nth_pfn(x: Extents, nr_pages: int, function: str) -> ExtentMask:
     """Ask every_pfn() for each multiple of *nr_pages*, and read no other page."""
-    return every_pfn(x) & x.holds_multiple_of(nr_pages)
+    return every_pfn(x, function) & x.holds_multiple_of(nr_pages)
 
 
-def first_pfn_decides(x: Extents, nr_pages: int) -> ExtentMask:
+def first_pfn_decides(x: Extents, nr_pages: int, function: str) -> ExtentMask:
     """Rows in aligned blocks of *nr_pages* of whose first pfn alone every_pfn() is asked.
 
     ```
@@ -111,19 +116,21 @@ def first_pfn_decides(x: Extents, nr_pages: int) -> ExtentMask:
     read       yes       yes     no
     ```
     """
-    asked = every_pfn(x)
+    asked = every_pfn(x, function)
     first = x.start_pfn // nr_pages * nr_pages
-    return every_nth_pfn(x, nr_pages) | asked[x.row_of(first)]
+    return every_nth_pfn(x, nr_pages, function) | asked[x.row_of(first)]
 
 
-def every_pfn_of_zones(x: Extents) -> ExtentMask:
+def every_pfn_of_zones(x: Extents, function: str) -> ExtentMask:
     """every_pfn() in the spans of populated zones."""
-    return x.remember("every_pfn_of_zones", lambda: every_pfn(x) & in_zone_span(x))
+    key = f"every_pfn_of_zones {asks_pfn_valid(x, function)}"
+    return x.remember(key, lambda: every_pfn(x, function) & in_zone_span(x))
 
 
-def pages_of_zones(x: Extents) -> ExtentMask:
+def pages_of_zones(x: Extents, function: str) -> ExtentMask:
     """Those of every_pfn_of_zones() whose page links to the zone being walked."""
-    return x.remember("pages_of_zones", lambda: every_pfn(x) & page_zone_is_walked(x))
+    key = f"pages_of_zones {asks_pfn_valid(x, function)}"
+    return x.remember(key, lambda: every_pfn(x, function) & page_zone_is_walked(x))
 
 
 @dataclass(frozen=True, slots=True)
