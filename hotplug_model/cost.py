@@ -28,6 +28,9 @@ PAGE_TABLES = "PAGE_TABLES"
 MERGE_AT = ("sparse_init_one_section", "depopulate_section_memmap")
 """Milestones once a section. Without merging there a table of 3 TiB grows a run for each."""
 
+INITIALISED_AT = ("memmap_init_range", "constructor")
+"""Milestones behind which struct pages of a device are initialised under the lock."""
+
 Pages = Counter[str]
 """Pages by where they came from, pages of PTEs apart."""
 
@@ -46,6 +49,17 @@ class CostRequest:
     """The memory holds its own memmap, where it can."""
 
 
+@dataclass(slots=True)
+class Initialised:
+    """How many struct pages of device memory were initialised, and when."""
+
+    locked: int = 0
+    """While mem_hotplug_lock was held."""
+    unlocked: int = 0
+    twice: int = 0
+    """Of the latter, those that had been initialised under the lock already."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What was counted. All pages are base pages."""
@@ -60,6 +74,8 @@ class Cost:
     breaches: Counter[str]
     """In how many places each law of the ledger was broken; what a law was broken for is
     counted as freed, whoever got it."""
+    initialised: Initialised
+    """By the first add of a device; System RAM is initialised when it goes online."""
     refused: str
     """Why the last cycle could not add the range; empty if it could."""
 
@@ -77,21 +93,23 @@ def cost(request: CostRequest) -> Cost:
     there, back = operations(request, kernel, pfns)
     needed: Pages = Counter()
     left: list[Pages] = []
-    refused = ""
+    refused, initialised = "", None
     for cycle in range(request.cycles):
-        refusal = carry_out(kernel, there)
+        visits = Initialised()
+        refusal = carry_out(kernel, there, visits)
+        initialised = initialised or visits
         if refusal is not None and cycle == 0:
             raise UserError(f"cost: the kernel refuses to add {pfns}: {refusal}")
         if refusal is not None:
             refused = f"cycle {cycle + 1}: {refusal}"
             break
         needed = needed or difference(in_use(kernel), boot)
-        carry_out(kernel, back)
+        carry_out(kernel, back, Initialised())
         left.append(difference(in_use(kernel), boot))
     breaches = Counter(entry.law.name for entry in kernel.ledger.breaches)
     return Cost(
         pfns=pfns, needed=needed, left=left, unmapped=nr_unmapped(kernel), breaches=breaches,
-        refused=refused,
+        initialised=initialised or Initialised(), refused=refused,
     )  # fmt: skip
 
 
@@ -139,17 +157,38 @@ def operations(request: CostRequest, kernel: Kernel, pfns: PfnRange) -> tuple[Op
     return AddMemory(0, pfns, flags), RemoveMemory(pfns)
 
 
-def carry_out(kernel: Kernel, op: Op) -> KernelRefusal | None:
-    """Run *op* without anybody looking; the refusal, if any."""
+def carry_out(kernel: Kernel, op: Op, visits: Initialised) -> KernelRefusal | None:
+    """Run *op* without anybody looking, and count its *visits*; the refusal, if any."""
+    before = nr_with_a_map(kernel), 0
 
     def at(milestone: str) -> None:
+        nonlocal before
         if milestone in MERGE_AT:
             merge(kernel)
+        elif milestone in INITIALISED_AT and kernel.locks.mem_hotplug:
+            visits.locked = nr_device_pages(kernel)
+        elif milestone == "memmap_init_zone_device":
+            before = nr_with_a_map(kernel), nr_device_pages(kernel)
+        elif milestone == "memmap_init_zone_device_done":
+            visits.unlocked = nr_with_a_map(kernel) - before[0]
+            visits.twice = visits.unlocked - (nr_device_pages(kernel) - before[1])
 
     kernel.notified.clear()
     refusal = steps.run(op.steps(kernel), at)
     merge(kernel)
     return refusal
+
+
+def nr_device_pages(kernel: Kernel) -> int:
+    """Initialised struct pages of ZONE_DEVICE."""
+    x = kernel.extents()
+    return int(x.nr_pages[x.is_zone_device].sum())
+
+
+def nr_with_a_map(kernel: Kernel) -> int:
+    """Those of them that point to their map: all but what holds the memmap."""
+    x = kernel.extents()
+    return int(x.nr_pages[x.is_zone_device & (x.page_pgmap >= 0)].sum())
 
 
 def merge(kernel: Kernel) -> None:

@@ -113,6 +113,10 @@ class KernelRules:
     """Whether x86 knows, when it frees, that base pages never came from an altmap."""
     arm64_frees_vmemmap: bool
     """Whether arm64 has a vmemmap_free()."""
+    zone_device_init: str
+    """When struct pages of ZONE_DEVICE are initialised: ``deferred`` until mem_hotplug_lock is
+    dropped, ``under_lock`` (and visited again for their map), or by a ``constructor`` that
+    the altmap brings; without an altmap that is as under the lock."""
     memory_added_as: Callable[[MemoryClass], MemoryClass]
     """As what arch_add_memory() is told to add memory that is something."""
     memory_removed_as: Callable[[MemoryClass], MemoryClass]

@@ -20,7 +20,7 @@ PARTS: dict[str, str] = {
     "page references": "references on single ZONE_DEVICE pages, and who drops them when",
     "pgmap release": "a rule for the order of a pgmap's kill, wait and exit, and a wait that lasts",
     "static keys": "static keys and their counts",
-    "device init": "a rule for when device pages are initialised, other than mainline's",
+    "device init": "a law on how long a valid device page may wait: mainline defers it on purpose",
     "device pageblocks": "migrate types of ZONE_DEVICE pageblocks",
     "kmem": "the resources of the dax/kmem driver and their names",
     "drivers": "the virtio-mem and hv_balloon drivers as operations",

@@ -220,3 +220,38 @@ def test_sizes_are_read_as_people_write_them(text: str, nr_bytes: int) -> None:
 )  # fmt: skip
 def test_sizes_are_written_in_the_largest_unit_that_fits(nr_bytes: int, text: str) -> None:
     assert size(nr_bytes) == text
+
+
+DEFERRED, LOCKED, CONSTRUCTED = (), ("966cf44f637e",), ("seed002-constructor",)
+PMEM, MEMMAP = 1 << 18, 1 << 12
+"""Pages of 1 GiB, and of its memmap."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "altmap", "visits"),
+    [
+        (DEFERRED, False, (0, PMEM, 0)),
+        (DEFERRED, True, (MEMMAP, PMEM - MEMMAP, 0)),
+        (LOCKED, False, (PMEM, PMEM, PMEM)),
+        (LOCKED, True, (PMEM, PMEM - MEMMAP, PMEM - MEMMAP)),
+        (CONSTRUCTED, False, (PMEM, PMEM, PMEM)),
+        (CONSTRUCTED, True, (PMEM, 0, 0)),
+    ],
+)
+def test_device_pages_are_written_under_the_lock_and_twice_as_the_kernel_does(
+    changes: tuple[str, ...], altmap: bool, visits: tuple[int, int, int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = [word for change in changes for word in ("--change", change)]
+    words += ["--altmap"] * altmap
+    found = as_json(capsys, "--add", "1G", "--device", *words)["initialised"]
+    assert (found["locked"], found["unlocked"], found["twice"]) == visits
+    line = f"  writes {visits[0]:,} struct pages while mem_hotplug_lock is held, "
+    line += f"{visits[1]:,} without it, {visits[2]:,} of them twice"
+    assert line in printed(capsys, "--add", "1G", "--device", *words)
+
+
+def test_ram_is_not_initialised_before_it_is_online(capsys: pytest.CaptureFixture[str]) -> None:
+    found = as_json(capsys, "--add", "1G")["initialised"]
+    assert set(found.values()) == {0}
+    assert not any("mem_hotplug_lock" in line for line in printed(capsys, "--add", "1G"))

@@ -285,3 +285,17 @@ def test_the_span_of_zone_device_never_shrinks() -> None:
 def test_every_range_of_a_map_goes() -> None:
     kernel = machine(device(pages(16, 18), pages(26, 28)), GONE)
     assert kernel.pfns.fingerprint() == boot().pfns.fingerprint()
+
+
+@pytest.mark.parametrize("altmap", [(), (1, 11)])
+@pytest.mark.parametrize("when", ["under_lock", "constructor"])
+def test_when_device_pages_are_initialised_makes_no_difference_in_the_end(
+    when: str, altmap: tuple[int, ...]
+) -> None:
+    for kind in ("generic", "private"):
+        ends = []
+        for rule in (when, "deferred"):
+            kernel = boot("stale", rules=replace(MAINLINE, zone_device_init=rule))
+            assert do(kernel, device(pages(16, 32), kind=kind, altmap=altmap)) is None
+            ends.append(kernel.fingerprint())
+        assert ends[0] == ends[1]

@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from hotplug_model.changes import KernelVariant
@@ -89,7 +89,17 @@ def lines(name: str, request: CostRequest, found: Cost) -> list[str]:
         f"  needs {size(total)} of vmemmap, {total / request.size_bytes:.2%}: "
         + composed(found.needed, page),
         *left(found, page),
+        *(initialised(found) if request.device else []),
         *books(found),
+    ]
+
+
+def initialised(found: Cost) -> list[str]:
+    """Under which lock the struct pages of a device are written, and how often."""
+    visits = found.initialised
+    return [
+        f"  writes {visits.locked:,} struct pages while mem_hotplug_lock is held, "
+        f"{visits.unlocked:,} without it, {visits.twice:,} of them twice",
     ]
 
 
@@ -154,6 +164,7 @@ def as_json(name: str, request: CostRequest, found: Cost) -> dict[str, Any]:
         "start_bytes": found.pfns.start_pfn * page,
         "needed_bytes": needed * page,
         "needed_bytes_by_origin": by_origin(found.needed, page),
+        "initialised": asdict(found.initialised),
         "cycles": len(found.left),
         "leaked_bytes": leaked * page,
         "leaked_bytes_by_origin": by_origin(found.leaked, page),

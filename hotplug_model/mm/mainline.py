@@ -50,6 +50,7 @@ MAINLINE = KernelRules(
     vmemmap_marks_unpopulated="always",
     altmap_gives_huge_pages_only=True,
     arm64_frees_vmemmap=True,
+    zone_device_init="deferred",
     memory_added_as=as_it_is,
     memory_removed_as=as_it_is,
     takes_unaddressable_memory=True,

@@ -9,7 +9,11 @@ from hotplug_model.flags import MemoryClass, MemoryType, RefState, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.arch_memory import arch_add_memory, arch_remove_memory
 from hotplug_model.mm.memory_hotplug import end_altmap
-from hotplug_model.mm.page_alloc import memmap_init_zone_device
+from hotplug_model.mm.page_alloc import (
+    init_device_pages,
+    memmap_init_zone_device,
+    runs_constructor,
+)
 from hotplug_model.mm.zones import move_pfn_range_to_zone, remove_pfn_range_from_zone
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
@@ -71,7 +75,7 @@ def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     try:
         if not kernel.geometry.all_pfns.contains(pfns):
             raise KernelRefusal(errno.EINVAL)
-        yield from add_device_pages(kernel, pgmap, pfns)
+        yield from add_device_pages(kernel, pgmap_id, range_id)
         pgmap.nr_added = range_id + 1
     except KernelRefusal:
         kernel.pfns.write(pfns, pgmap_array=NO_PGMAP)
@@ -91,8 +95,10 @@ def shared_with(kernel: Kernel, pfns: PfnRange) -> PfnRange:
     return PfnRange(pfns.start_pfn // size * size, -(-pfns.end_pfn // size) * size)
 
 
-def add_device_pages(kernel: Kernel, pgmap: DevPagemap, pfns: PfnRange) -> Steps:
+def add_device_pages(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     """The part of pagemap_range() under mem_hotplug_lock."""
+    pgmap = kernel.pgmaps[pgmap_id]
+    pfns = pgmap.ranges[range_id]
     yield from kernel.locks.take("mem_hotplug_lock")
     try:
         yield from arch_add_memory(
@@ -101,6 +107,9 @@ def add_device_pages(kernel: Kernel, pgmap: DevPagemap, pfns: PfnRange) -> Steps
         yield from move_pfn_range_to_zone(
             kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE, pgmap.altmap
         )
+        if runs_constructor(kernel, pgmap):
+            init_device_pages(kernel, pgmap_id, range_id)
+            yield "constructor"
     finally:
         kernel.locks.drop("mem_hotplug_lock")
 

@@ -52,13 +52,7 @@ def memmap_init_range(
     commit 503b158fc30f (in v6.11) for what marks System RAM.
     """
     if zone == ZoneType.ZONE_DEVICE:
-        if altmap is None:
-            return
-        first = pfns.start_pfn
-        if first == altmap.base_pfn:
-            first += altmap.reserve
-        end = min(pfns.end_pfn, altmap.base_pfn + altmap.offset)
-        pfns = PfnRange(first, end)
+        pfns = initialised_under_lock(kernel, pfns, altmap)
     device = zone == ZoneType.ZONE_DEVICE
     kernel.pfns.write(
         pfns,
@@ -71,13 +65,37 @@ def memmap_init_range(
     )
 
 
+def initialised_under_lock(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) -> PfnRange:
+    """The pages of a ZONE_DEVICE range that memmap_init_range() initialises; maybe none."""
+    rule = kernel.rules.zone_device_init
+    whole = rule == "under_lock" or (rule == "constructor" and altmap is None)
+    if altmap is None:
+        return pfns if whole else PfnRange(pfns.start_pfn, pfns.start_pfn)
+    first = pfns.start_pfn
+    if first == altmap.base_pfn:
+        first += altmap.reserve
+    end = pfns.end_pfn if whole else min(pfns.end_pfn, altmap.base_pfn + altmap.offset)
+    return PfnRange(first, end)
+
+
+def runs_constructor(kernel: Kernel, pgmap: DevPagemap) -> bool:
+    """Whether the altmap of *pgmap* brings a constructor, so that nothing is left to defer."""
+    return kernel.rules.zone_device_init == "constructor" and pgmap.altmap is not None
+
+
 def memmap_init_zone_device(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     """Initialise the data pages of a device range, without any lock.
 
     Source: memmap_init_zone_device().
     """
-    pgmap = kernel.pgmaps[pgmap_id]
     yield "memmap_init_zone_device"
+    if not runs_constructor(kernel, kernel.pgmaps[pgmap_id]):
+        init_device_pages(kernel, pgmap_id, range_id)
+
+
+def init_device_pages(kernel: Kernel, pgmap_id: int, range_id: int) -> None:
+    """Write the struct pages of the data of a device range, with their map."""
+    pgmap = kernel.pgmaps[pgmap_id]
     for pfns in pages_to_initialise(kernel, pgmap, range_id):
         kernel.pfns.write(
             pfns,
