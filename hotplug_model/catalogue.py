@@ -213,11 +213,22 @@ def zoo() -> Table:
     return Table(heading=("row", "expressed by", "what the faulty code does"), rows=rows)
 
 
+def kills() -> Table:
+    """Which changes each invariant notices, alone and beside others."""
+    rows = []
+    for name in INVARIANTS.names():
+        noticed = [change for change in CHANGES if name in change.breaks]
+        alone = ", ".join(code(c.name) for c in noticed if len(c.breaks) == 1)
+        beside = ", ".join(code(c.name) for c in noticed if len(c.breaks) > 1)
+        rows.append((code(name), alone or "nothing", beside or "nothing"))
+    return Table(heading=("invariant", "alone notices", "notices beside others"), rows=rows)
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     make.__name__: make
     for make in (
         ops, walkers, invariants, changes, releases, geometries, boots, defects, sometimes,
-        incomparable, fates, zoo,
+        incomparable, fates, zoo, kills,
     )
 }  # fmt: skip
 
