@@ -9,6 +9,7 @@ import pytest
 from hotplug_model import hunt as hunting
 from hotplug_model.__main__ import main
 from hotplug_model.changes import CHANGES
+from hotplug_model.commands.zoo import zoo_row
 from hotplug_model.hunt import BUDGET, Hunted, hunt, hunts, quarry
 from hotplug_model.trace import broken, replay
 
@@ -97,3 +98,10 @@ def test_zoo_refuses_a_change_that_breaks_nothing(capsys: pytest.CaptureFixture[
     (harmless,) = [change for change in CHANGES if not change.breaks][:1]
     assert main(["zoo", "--change", harmless.name]) == 2
     assert "is no bug" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [(EASY, "17"), ("2d070eab2e82", "14, 27"), ("2fac4afa0e2e", "-")]
+)
+def test_a_change_names_every_row_that_it_stands_for(name: str, rows: str) -> None:
+    assert zoo_row(name) == rows

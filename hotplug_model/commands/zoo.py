@@ -16,7 +16,7 @@ from hotplug_model.markdown import Row, Table, code, markdown
 from hotplug_model.zoo import ROWS
 
 HEADING = ("change", "row", "in", "found", "steps", "events", "seconds", "violates")
-WIDTHS = (30, 4, 14, 7, 8, 7, 8, 0)
+WIDTHS = (30, 6, 14, 7, 8, 7, 8, 0)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,8 +77,8 @@ def row_of(each: Hunted) -> Row:
 
 
 def zoo_row(name: str) -> str:
-    """The row of the zoo that a change belongs to, if any."""
-    return next((str(row.number) for row in ROWS if name in row.changes), "-")
+    """The rows of the zoo that a change belongs to, if any."""
+    return ", ".join(str(row.number) for row in ROWS if name in row.changes) or "-"
 
 
 def verdict(done: list[Hunted]) -> str:
