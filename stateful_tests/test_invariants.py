@@ -34,6 +34,7 @@ from hotplug_model.mm.zones import adjust_present_page_count, set_span
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.ledger import Law
 from hotplug_model.state.resource import Resource
+from hotplug_model.state.virtio_mem import VirtioMem
 from stateful_tests.kernels import HOLE, A, B, C, D, boot, busy, device, do, pages, walk
 
 every_invariant = pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda each: each.name)
@@ -94,6 +95,13 @@ def hosts_in_ram(kernel: Kernel) -> None:
     offset = -pages.start_pfn
     kernel.vmemmap.write(pages, origin=MemmapOrigin.SELF_HOSTED, offset=offset)
     kernel.ledger.freed(MemmapOrigin.BUDDY, pages.nr_pages)
+
+
+def lends_all_but_the_last_part(kernel: Kernel) -> None:
+    """D turns out to be lent by a hypervisor, but for its last sub-block."""
+    kernel.lender = VirtioMem(
+        region=D, nid=0, block_pages=8, part_pages=2, states={3: 7}, plugged={3: 0b0111}
+    )
 
 
 def two_devices() -> Kernel:
@@ -192,6 +200,10 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "node_spans_shrink": lambda: corrupt(
         lambda k: setattr(k.nodes[0], "node_spanned_pages", 16), pages(0, 16), of=boot
     ),
+    "offline_pages_are_not_in_the_buddy_allocator": lambda: corrupt(
+        write(pages(24, 26), page_flags=PageFlag.MANAGED | PageFlag.PG_offline), pages(24, 26)
+    ),
+    "unplugged_memory_is_not_in_use": lambda: corrupt(lends_all_but_the_last_part, pages(30, 32)),
     "present_pages_add_up": lambda: corrupt(
         lambda k: adjust_present_page_count(k, 0, ZoneType.ZONE_NORMAL, 1), pages(2, 12)
     ),

@@ -316,3 +316,10 @@ def test_pages_that_stay_managed_when_unplugged_are_noticed(
     monkeypatch.setattr(virtio_mem, "adjust_managed_page_count", lambda *args: None)
     found = {violation.invariant for violation in checker.apply(request(6)).violations}
     assert "managed_pages_add_up" in found
+
+
+def test_a_driver_that_is_not_asked_what_goes_online_is_noticed() -> None:
+    checker = Checker(plugged(4))
+    checker.kernel.callbacks = replace(checker.kernel.callbacks, online_page=None)
+    (found,) = checker.apply(online(2)).violations
+    assert (found.invariant, found.pfns) == ("unplugged_memory_is_not_in_use", (pages(20, 24),))

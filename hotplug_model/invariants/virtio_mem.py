@@ -1,0 +1,40 @@
+"""What is ballooned, or not plugged at all, is nobody's to use."""
+
+from __future__ import annotations
+
+from hotplug_model.arrays import ExtentMask
+from hotplug_model.extents import Extents
+from hotplug_model.flags import PageFlag
+from hotplug_model.invariants.invariant import always, law
+from hotplug_model.pfn import PfnRange, merge_ranges
+
+
+@always()
+def offline_pages_are_not_in_the_buddy_allocator(x: Extents) -> ExtentMask:
+    """A page is PageOffline, and yet the buddy allocator has it.
+
+    Source: virtio_mem_fake_offline(), generic_online_page(); __offline_isolated_pages(),
+    which stops with a BUG_ON() at such a page.
+    """
+    rows: ExtentMask = x.initialised & x.is_managed & (x.page_flags & PageFlag.PG_offline != 0)
+    return rows
+
+
+@law()
+def unplugged_memory_is_not_in_use(x: Extents) -> list[PfnRange]:
+    """The buddy allocator has memory that the hypervisor does not lend.
+
+    Source: virtio_mem_online_page_cb(), virtio_mem_sbm_unplug_sb_online(),
+    virtio_mem_bbm_offline_remove_and_unplug_bb().
+    """
+    vm = x.kernel.lender
+    if vm is None:
+        return []
+    used = x.where(x.initialised & x.is_managed)
+    wrong = (
+        part
+        for block in sorted(vm.states)
+        for part in vm.unplugged_parts(block)
+        if any(pfns.overlaps(part) for pfns in used)
+    )
+    return list(merge_ranges(wrong))
