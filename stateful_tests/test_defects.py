@@ -344,3 +344,21 @@ def test_a_block_that_comes_online_after_all_was_not_left_offline() -> None:
         before = checker.kernel.blocks[2].left_offline if 2 in checker.kernel.blocks else False
         checker.apply(op)
     assert (before, checker.kernel.blocks[2].left_offline) == (True, False)
+
+
+def test_memmap_that_a_failed_add_left_in_an_altmap_may_become_system_ram() -> None:
+    ops = (
+        device(pages(22, 32), altmap=(1, 4)),
+        add(pages(24, 32)),
+        online(3),
+    )
+    found = outcome(ops, layout("holes-in-zone", "tiny_s390"), "tiny_s390")
+    assert (found.refusal, found.violations) == (None, [])
+    known = {(v.invariant, v.defect) for v in found.known}
+    assert ("self_hosted_memmap_is_nobodys_memory", "add-pages-does-not-unwind") in known
+
+
+def test_memmap_of_a_device_that_lives_excuses_nothing() -> None:
+    checker = Checker(boot("holes-in-zone", "tiny_s390"))
+    checker.apply(device(pages(22, 24), altmap=(1, 1)))
+    assert not DEFECTS["add-pages-does-not-unwind"].rows(checker.kernel.extents()).any()

@@ -20,6 +20,7 @@ from hotplug_model.flags import (
     SectionFlag,
     ZoneType,
 )
+from hotplug_model.pfn import PfnRange
 from hotplug_model.state.ledger import Cause, Law
 from hotplug_model.state.resource import SYSTEM_RAM
 
@@ -86,6 +87,7 @@ def valid_before_it_is_mapped(x: Extents) -> ExtentMask:
     "walkers_miss_no_online_page",
     "walkers_take_no_uninitialised_page",
     "altmaps_account_for_what_they_gave",
+    "self_hosted_memmap_is_nobodys_memory",
     quiescent=True,
     causes=(Cause.UNFINISHED,),
 )
@@ -95,12 +97,25 @@ def add_pages_does_not_unwind(x: Extents) -> ExtentMask:
     __add_pages() returns the error of the failing section; neither it nor pagemap_range()
     nor add_memory_resource() removes those before it. They stay valid, belong to nobody,
     and every later add there fails with -EEXIST; in an online section that was never
-    tainted they count as online for good.
+    tainted they count as online for good. Where an altmap holds their memmap, the driver
+    thinks its memory free: added as System RAM, it is given to the buddy allocator.
 
     Source: __add_pages() in mm/memory_hotplug.c; pagemap_range() in mm/memremap.c
     (recorded on 5.10, 6.1 and 6.12: ``h3``).
     """
-    return in_orphan_section(x, orphans(x)) | blamed_on(x, Cause.UNFINISHED)
+    left = in_orphan_section(x, orphans(x))
+    return left | hold_the_memmap_of(x, left) | blamed_on(x, Cause.UNFINISHED)
+
+
+def hold_the_memmap_of(x: Extents, rows: ExtentMask) -> ExtentMask:
+    """Rows whose pages an altmap gave for the memmap of *rows*."""
+    held = np.zeros(len(rows), bool)
+    for pfns in x.where(rows):
+        for pages, columns in x.kernel.vmemmap.runs_of(x.geometry.memmap_of(pfns)):
+            if columns["origin"] >= MemmapOrigin.ALTMAP:
+                offset = columns["offset"]
+                held |= touched_by(x, PfnRange(pages.start_pfn + offset, pages.end_pfn + offset))
+    return held
 
 
 @known_defect(
