@@ -1,4 +1,4 @@
-"""Making a counterexample shorter under one fixed violation."""
+"""Making a counterexample shorter under one fixed violation, by delta debugging."""
 
 from __future__ import annotations
 
@@ -6,45 +6,74 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
+from hotplug_model.bug import Trials, bug_of
 from hotplug_model.ops import Op
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.state.faults import parse, spell
-from hotplug_model.trace import Trace, breaks_the_same, replay
+from hotplug_model.trace import Trace, replay
 
 
 def minimise(trace: Trace) -> Trace:
-    """Drop every event whose absence still breaks the same invariants, and only at the end.
+    """Drop every event whose absence still shows the same bug, and only at the end.
 
-    A shorter trace of another bug is not accepted. Events are dropped from the end to
-    the front, over and over until nothing more goes: later ones need earlier ones. Of
-    allocations that fail likewise those go that need not, and others fail earlier. Of
-    operations that were interleaved one may do, or fewer or earlier switches.
+    A shorter trace of another bug is not accepted. First go events that left the machine
+    as it was, then halves of the rest, quarters and so on, from the end to the front, for
+    later events need earlier ones; at last single ones, over and over until nothing more
+    goes. Of allocations that fail likewise those go that need not, and others fail
+    earlier. Of operations that were interleaved one may do, or fewer or earlier switches.
+
+    Source: Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing Input (IEEE
+    TSE 28, 2002).
     """
-    index, _ = replay(trace)
+    index, violations = replay(trace)
     if index is None:
         return trace
     trace = replace(trace, events=trace.events[: index + 1])
-    while simpler := drop_one(trace) or simplify_one(trace):
+    trials = Trials(trace, bug_of(violations))
+    trace = trials.with_events(trace, effective(trials, trace)) or trace
+    size = len(trace.events) // 2
+    while size > 1:
+        trace = drop(trials, trace, size)
+        size //= 2
+    while simpler := drop_one(trials, trace) or simplify_one(trials, trace):
         trace = simpler
     return trace
 
 
-def drop_one(trace: Trace) -> Trace | None:
+def effective(trials: Trials, trace: Trace) -> tuple[Op, ...]:
+    """The last event, and all others that did not leave the machine as it was."""
+    checker = trials.machine()
+    states = [checker.now(), *(checker.apply(event).state for event in trace.events[:-1])]
+    # The last event was not carried out: it has no state behind it.
+    steps = zip(trace.events, pairwise(states), strict=False)
+    return (*(event for event, (a, b) in steps if a != b), *trace.events[-1:])
+
+
+def drop(trials: Trials, trace: Trace, size: int) -> Trace:
+    """*trace* without those of its parts of *size* events that it can do without."""
+    for start in reversed(range(0, len(trace.events) - 1, size)):
+        # The last event always stays.
+        end = min(start + size, len(trace.events) - 1)
+        events = trace.events[:start] + trace.events[end:]
+        trace = trials.with_events(trace, events) or trace
+    return trace
+
+
+def drop_one(trials: Trials, trace: Trace) -> Trace | None:
     """*trace* without the last event that it can do without; None if it needs all."""
     for index in reversed(range(len(trace.events) - 1)):
-        shorter = replace(trace, events=trace.events[:index] + trace.events[index + 1 :])
-        if breaks_the_same(shorter):
+        events = trace.events[:index] + trace.events[index + 1 :]
+        if shorter := trials.with_events(trace, events):
             return shorter
     return None
 
 
-def simplify_one(trace: Trace) -> Trace | None:
+def simplify_one(trials: Trials, trace: Trace) -> Trace | None:
     """*trace* with one event made simpler; None if each must be as it is."""
     for index, event in reversed(list(enumerate(trace.events))):
         for simpler in simpler_events(event):
             events = (*trace.events[:index], simpler, *trace.events[index + 1 :])
-            shorter = replace(trace, events=events)
-            if breaks_the_same(shorter):
+            if shorter := trials.with_events(trace, events):
                 return shorter
     return None
 

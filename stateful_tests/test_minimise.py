@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from hotplug_model.bug import Trials, bug_of
 from hotplug_model.minimise import drop_one, minimise, simpler_schedules
+from hotplug_model.ops import Op
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memremap import MemunmapPages
@@ -47,10 +50,32 @@ def test_a_trace_that_breaks_nothing_is_left_alone() -> None:
 
 def test_a_shorter_trace_of_another_bug_is_not_accepted() -> None:
     one = recorded(replace(collision(), events=(device(HOLE),)))
-    two_bugs = replace(one, events=(VetoMemoryNotifier(True, False), device(HOLE)))
-    other = replace(two_bugs, violates=("present_pages_add_up",))
-    assert drop_one(other) is None
-    assert drop_one(two_bugs) == one
+    two = replace(one, events=(VetoMemoryNotifier(True, False), device(HOLE)))
+    bug = bug_of(replay(two)[1])
+    assert drop_one(Trials(two, bug), two) == one
+    assert drop_one(Trials(two, bug | {("present_pages_add_up", "")}), two) is None
+
+
+def test_another_known_defect_is_another_bug() -> None:
+    one = recorded(replace(collision(), changes=(), strict=True, events=(device(HOLE),)))
+    bug = bug_of(replay(one)[1])
+    assert "" not in {defect for _, defect in bug}
+    assert Trials(one, bug).show(one.events)
+    assert not Trials(one, frozenset((name, "") for name, _ in bug)).show(one.events)
+
+
+def test_few_trials_do_for_two_hundred_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    show = Trials.show
+
+    def counted(trials: Trials, events: Sequence[Op]) -> bool:
+        tried.append(len(events))
+        return show(trials, events)
+
+    monkeypatch.setattr(Trials, "show", counted)
+    assert minimise(collision(nr_before=200)) == collision()
+    assert len(tried) < 20
+    assert sum(tried) < 400
 
 
 def test_a_shorter_trace_that_breaks_earlier_is_not_accepted() -> None:

@@ -83,7 +83,7 @@ def inside(names: set[str], *packages: str) -> set[str]:
 DRIVERS = (
     "machine", "check", "cli", "commands", "report", "pytest_plugin", "explore", "symmetry",
     "minimise", "trace", "trace_json", "trace_file", "recorded", "coverage", "verdict", "walk",
-    "bisect", "fates", "cost", "audit", "scenes", "hunt", "floor", "settings", "sightings",
+    "bisect", "bug", "fates", "cost", "audit", "scenes", "hunt", "floor", "settings", "sightings",
     "workers", "reachable", "__main__",
 )  # fmt: skip
 FORBIDDEN: dict[str, tuple[str, ...]] = {

@@ -1,0 +1,51 @@
+"""What makes two counterexamples ones of the same bug, and trying events for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from hotplug_model.checker import Checker, Violation
+from hotplug_model.ops import Op
+from hotplug_model.trace import Trace
+
+Bug: TypeAlias = frozenset[tuple[str, str]]
+"""Invariants that are broken, each with the known defect of mainline that it is an
+instance of, or ""."""
+
+
+def bug_of(violations: Sequence[Violation]) -> Bug:
+    """The bug that *violations* are."""
+    return frozenset((each.invariant, each.defect or "") for each in violations)
+
+
+class Trials:
+    """Tries other events on the machine of a trace: do they show the same bug?
+
+    The machine is booted once, and what was found sound is remembered.
+    """
+
+    def __init__(self, trace: Trace, bug: Bug) -> None:
+        self.trace = trace
+        self.bug = bug
+        self._sound: set[bytes] = set()
+        self._booted = trace.machine().kernel
+
+    def machine(self) -> Checker:
+        """The machine right after boot."""
+        return Checker(self._booted.snapshot(), self.trace.strict, self._sound)
+
+    def show(self, events: Sequence[Op]) -> bool:
+        """Whether the last of *events* shows the bug, and none before shows any."""
+        checker = self.machine()
+        found = checker.boot()
+        for event in events:
+            if found:
+                return False
+            found = checker.apply(event).violations
+        return bug_of(found) == self.bug
+
+    def with_events(self, trace: Trace, events: Sequence[Op]) -> Trace | None:
+        """*trace* with other *events*, if they show the bug."""
+        return replace(trace, events=tuple(events)) if self.show(events) else None
