@@ -332,7 +332,7 @@ def test_a_state_that_was_never_reached_is_exit_4_of_a_whole_run_only(
     [
         ("[tool.hotplug-model]\nprofile = 1", "no key 'profile'; did you mean profiles?"),
         ("[tool.hotplug-model.profiles.ci]\nexample = 1", "did you mean examples"),
-        ("[tool.hotplug-model.profiles.ci.floor]\npair = 1", "did you mean pairs,"),
+        ("[tool.hotplug-model.profiles.ci.floor]\npair = 1", "did you mean pairs?"),
         ("[tool.hotplug-model.profiles.ci.floor]\npairs = 2", "expected a share from 0 to 1"),
         ("[tool.hotplug-model.profiles.ci]\nsteps = 0", "expected a positive number, found 0"),
         ("[tool.hotplug-model.profiles]\nci = 3", "expected a table, found 3"),

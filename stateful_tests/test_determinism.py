@@ -18,7 +18,7 @@ from stateful_tests.traces import COLLISION, collision
 ROOT = Path(__file__).parent.parent
 WALK = ("walk", "--steps", "100", "--seed", "3")
 CHECK = ("check", "--boot", "collision", "--profile", "tried", "--seed", "3")
-PROFILE = "[tool.hotplug-model.profiles.tried]\nexamples = 5\nsteps = 20\n"
+PROFILE = "[tool.hotplug-model.profiles.tried]\nexamples = 15\nsteps = 20\n"
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,12 @@ from hotplug_model.errors import KernelRefusal
 from hotplug_model.floor import measure, shortfalls
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.ops import drawn_ops
-from hotplug_model.reachable import IMPOSSIBLE_PAIRS, MILESTONES, REFUSALS
+from hotplug_model.reachable import (
+    IMPOSSIBLE_PAIRS,
+    MILESTONES,
+    MILESTONES_OF_CHANGES,
+    REFUSALS,
+)
 from hotplug_model.settings import NO_FLOOR, PROFILES, Floor
 from hotplug_model.walk import WalkRequest, walk
 from stateful_tests.kernels import C, add
@@ -36,7 +41,8 @@ def walked() -> Coverage:
 def test_every_milestone_of_the_source_is_listed() -> None:
     sources = [path.read_text() for part in ("mm", "ops") for path in (PACKAGE / part).glob("*.py")]
     named = set(re.findall(r'yield "(\w+)"', "".join(sources)))
-    assert sorted(named) == list(MILESTONES)
+    assert sorted(MILESTONES) == list(MILESTONES)
+    assert named == {*MILESTONES, *MILESTONES_OF_CHANGES}
 
 
 def test_nothing_is_refused_that_is_not_listed(walked: Coverage) -> None:
