@@ -14,6 +14,7 @@ import traceback
 from typing import IO, Any, NoReturn
 
 from hotplug_model.commands.interrupt import PatientInterrupt
+from hotplug_model.commands.race_arguments import add_race
 from hotplug_model.errors import UserError
 from hotplug_model.registry import unknown
 
@@ -29,6 +30,7 @@ COMMANDS = {
     "replay": "replay",
     "show": "show",
     "bisect": "bisect",
+    "race": "race",
     "list": "list",
     "conform": "conform",
     "cost": "cost",
@@ -120,7 +122,19 @@ def make_parser() -> Parser:
     add_audit(audit)
     what = "hunt every bug that is known, each on mainline with that bug alone"
     add_zoo(commands.add_parser("zoo", help=what, description=what, allow_abbrev=False))
+    what = "say which operations are safe to run at once"
+    race = commands.add_parser("race", help=what, description=what, allow_abbrev=False)
+    add_kernel(race)
+    add_race(race)
+    add_workers(race)
     return parser
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """How many processes; all the cores there are unless something is said."""
+    parser.add_argument(
+        "--workers", type=workers, metavar="N", help="processes; default: one a core"
+    )
 
 
 def add_zoo(parser: argparse.ArgumentParser) -> None:
@@ -132,9 +146,7 @@ def add_zoo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=seeds, default=1, metavar="N", help="hunts for each; default: 1"
     )
-    parser.add_argument(
-        "--workers", type=workers, metavar="N", help="processes; default: one a core"
-    )
+    add_workers(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as JSON, with every hunt")
     form.add_argument("--markdown", action="store_true", help="as a Markdown table")

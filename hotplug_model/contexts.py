@@ -7,6 +7,7 @@ passes its turn; if all that are left do so, nobody will ever go on.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ Turn: TypeAlias = tuple[int, ...]
 """A context's number, and how many milestones it passes before another goes on."""
 RETURNS = "returns"
 """The milestone behind a context's last one: its operation has succeeded."""
+WAITS = "waits for "
+"""What begins the milestone at which an operation cannot go on. It does not count."""
 DEADLOCK = "deadlock"
 """The milestone at which everybody waits."""
 
@@ -43,6 +46,8 @@ class Context:
     done: bool = False
     passed: int = 0
     """How many milestones it is past."""
+    at: str = ""
+    """The last of them."""
     waits: bool = False
     """Whether it could not go on when it was last asked to."""
 
@@ -57,6 +62,8 @@ class Contexts:
 
     def __init__(self, kernel: Kernel, ops: Sequence[Op]) -> None:
         self.kernel = kernel
+        self.running = -1
+        """Who passed a milestone last."""
         self.all = [Context(number, op, op.steps(kernel)) for number, op in enumerate(ops)]
         for context in self.all:
             context.faults.arm(context.op.fail_at)
@@ -69,24 +76,34 @@ class Contexts:
         """
         last = -1
         for last, nr_milestones in turns:
-            for _ in range(nr_milestones):
-                milestone = self.advance(self.all[last])
-                if milestone is None:
-                    break
-                yield milestone
+            yield from self._go_on(self.all[last], nr_milestones)
+        yield from self.finish(last)
+
+    def finish(self, last: int) -> Steps:
+        """Everybody to the end, the context behind *last* first."""
         while left := [context for context in self.all if not context.done]:
             if all(context.waits for context in left):
                 yield self.deadlock(left)
                 return
             going = min(left, key=lambda c: (c.waits, (c.number - last - 1) % len(self.all)))
-            while milestone := self.advance(going):
-                yield milestone
-            # Who waited may go on now, unless nobody has moved.
+            yield from self._go_on(going, sys.maxsize)
+
+    def _go_on(self, context: Context, nr_milestones: int) -> Steps:
+        """Let one context pass so many milestones; it says so if it has to wait."""
+        for _ in range(nr_milestones):
+            milestone = self.advance(context)
+            if milestone is None:
+                break
+            yield milestone
+        if context.waits:
+            waiting = self.kernel.locks.waiting[context.number]
+            yield f"{context.name}: {WAITS}{waiting}"
 
     def advance(self, context: Context) -> str | None:
         """Let one context pass a milestone; None if it has returned or has to wait."""
         if context.done:
             return None
+        self.running = context.number
         with self._current(context):
             milestone = self._next(context)
         context.waits = type(milestone) is Waits
@@ -95,6 +112,7 @@ class Contexts:
         for other in self.all:
             other.waits = False
         context.passed += 1
+        context.at = milestone
         return f"{context.name}: {milestone}"
 
     def close(self) -> None:

@@ -323,3 +323,11 @@ def test_a_driver_that_is_not_asked_what_goes_online_is_noticed() -> None:
     checker.kernel.callbacks = replace(checker.kernel.callbacks, online_page=None)
     (found,) = checker.apply(online(2)).violations
     assert (found.invariant, found.pfns) == ("unplugged_memory_is_not_in_use", (pages(20, 24),))
+
+
+def test_a_driver_that_comes_too_late_for_a_region_leaves_it_to_the_first() -> None:
+    kernel = boot()
+    assert do(kernel, probe()) is None
+    before = kernel.fingerprint()
+    assert do(kernel, probe()) == errno.EINVAL
+    assert kernel.fingerprint() == before

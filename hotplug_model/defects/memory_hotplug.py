@@ -133,7 +133,8 @@ def conflict_check_looks_at_the_ends(x: Extents) -> ExtentMask:
     stores itself over the whole range. Adding the pages fails with -EEXIST and the error
     path erases the whole range from pgmap_array, the other map's part included. That map
     is live but no longer found; where it shares a section with RAM its pages count as
-    online.
+    online. If both are in flight it may be the map inside that fails and erases a part of
+    the other.
 
     Source: pagemap_range(), pgmap_array_delete() in mm/memremap.c.
     """

@@ -23,8 +23,7 @@ def pgmap_array_holds_the_maps(x: Extents) -> list[PfnRange]:
         for pfns in merge_ranges(sorted(pgmap.ranges)):
             inside = (x.start_pfn >= pfns.start_pfn) & (x.end_pfn <= pfns.end_pfn)
             claimed |= inside & (x.pgmap_array == pgmap_id)
-            if (x.kernel.pfns.within(pfns, "pgmap_array") != pgmap_id).any():
-                wrong.append(pfns)
+            wrong += x.where(inside & (x.pgmap_array != pgmap_id))
     return wrong + list(x.where((x.pgmap_array >= 0) & ~claimed))
 
 

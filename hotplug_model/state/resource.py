@@ -52,10 +52,16 @@ class Resource:
                 return True
         return False
 
-    def release_resource(self, pfns: PfnRange) -> None:
-        """``release_resource()``: remove the region below this one that is exactly *pfns*
-        and not busy."""
-        self.children = [c for c in self.children if c.busy or c.pfns != pfns]
+    def release_resource(self, pfns: PfnRange) -> bool:
+        """``release_resource()``: remove the innermost region that is exactly *pfns* and
+        not busy. The kernel has a pointer to it; nothing but its like can lie around it."""
+        for child in self.children:
+            if not child.busy and child.release_resource(pfns):
+                return True
+        own = next((c for c in self.children if not c.busy and c.pfns == pfns), None)
+        if own is not None:
+            self.children.remove(own)
+        return own is not None
 
     def release_adjustable(self, pfns: PfnRange) -> bool:
         """``release_mem_region_adjustable()``: cut *pfns* out of the region holding it."""
