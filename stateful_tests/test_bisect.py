@@ -46,6 +46,10 @@ def test_the_commit_whose_absence_a_trace_shows_is_found_in_few_replays(trace: T
     assert len(asked) <= 3 + math.ceil(math.log2(len(history())))
 
 
+TURN = position("5.4") + 4
+"""The first kernel of a verdict that all later ones share."""
+
+
 def told(verdicts: dict[int, Verdict]) -> Bisection:
     """A bisection that knows what each kernel makes of its trace."""
     return Bisection(collision(), verdicts)
@@ -53,23 +57,23 @@ def told(verdicts: dict[int, Verdict]) -> Bisection:
 
 def test_good_may_be_older_than_bad() -> None:
     last = len(history())
-    known = {n: Verdict.BAD if n >= 9 else Verdict.GOOD for n in range(last + 1)}
+    known = {n: Verdict.BAD if n >= TURN else Verdict.GOOD for n in range(last + 1)}
     culprit = bisect(told(known), "5.4", "mainline")
-    assert (culprit.commit, culprit.fixes) == (history()[8], False)
+    assert (culprit.commit, culprit.fixes) == (history()[TURN - 1], False)
 
 
 def test_kernels_that_cannot_tell_are_passed_over() -> None:
     last = len(history())
-    known = {n: Verdict.GOOD if n >= 9 else Verdict.BAD for n in range(last + 1)}
+    known = {n: Verdict.GOOD if n >= TURN else Verdict.BAD for n in range(last + 1)}
     known[last // 2] = known[last // 2 - 1] = Verdict.OTHER
-    assert bisect(told(known), "mainline", "5.4").commit == history()[8]
+    assert bisect(told(known), "mainline", "5.4").commit == history()[TURN - 1]
 
 
 def test_kernels_that_cannot_tell_next_to_the_change_are_an_error() -> None:
     last = len(history())
-    known = {n: Verdict.GOOD if n >= 9 else Verdict.BAD for n in range(last + 1)}
-    known[8] = Verdict.OTHER
-    first, second = history()[7].name, history()[8].name
+    known = {n: Verdict.GOOD if n >= TURN else Verdict.BAD for n in range(last + 1)}
+    known[TURN - 1] = Verdict.OTHER
+    first, second = history()[TURN - 2].name, history()[TURN - 1].name
     with pytest.raises(UserError, match=f"does not separate .* one of {first}, {second}, but"):
         bisect(told(known), "mainline", "5.4")
 
