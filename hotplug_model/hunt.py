@@ -12,6 +12,7 @@ from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import CHANGES, KernelVariant
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.minimise import minimise
+from hotplug_model.race import Race, RaceRequest, every_pair
 from hotplug_model.settings import PROFILES
 from hotplug_model.trace import Trace
 from hotplug_model.walk import RandomWalk, WalkRequest
@@ -70,8 +71,13 @@ def quarry() -> list[str]:
 
 
 def hunt(name: str, seed: int) -> Hunt:
-    """Walk on mainline with change *name* until something breaks, then minimise that."""
+    """Walk on mainline with change *name* until something breaks, then minimise that.
+
+    A walk has one operation in flight: what takes two is raced, which no seed changes.
+    """
     request = request_for(name, seed)
+    if CHANGES[name].races:
+        return raced(name, request)
     walking = RandomWalk(request=request)
     started = time.process_time()
     found = walking.walk(range(request.nr_examples))
@@ -80,6 +86,20 @@ def hunt(name: str, seed: int) -> Hunt:
         change=name, seed=seed, steps=walking.coverage.steps, seconds=seconds,
         trace=minimise(found) if found else None,
     )  # fmt: skip
+
+
+def raced(name: str, request: WalkRequest) -> Hunt:
+    """Race the two operations that show change *name*; a step is a schedule."""
+    started = time.process_time()
+    racing = RaceRequest(
+        variant=request.variant, geometry=request.geometry, layouts=request.layouts, switches=1
+    )
+    (kinds,) = every_pair(CHANGES[name].races)
+    pair = Race(racing).race(kinds)
+    seconds = time.process_time() - started
+    return Hunt(
+        change=name, seed=request.seed, steps=pair.nr_schedules, seconds=seconds, trace=pair.trace
+    )
 
 
 def request_for(name: str, seed: int) -> WalkRequest:

@@ -32,16 +32,15 @@ class Request:
 
 
 @dataclass(slots=True, kw_only=True)
-class Report:
-    """What came of it."""
+class Result:
+    """What came of a search of any kind."""
 
-    request: Request
-    coverage: Coverage
     seconds: float = 0.0
     trace: Trace | None = None
-    """The minimised counterexample."""
+    """The minimal counterexample."""
     violations: list[Violation] = field(default_factory=list)
     flaky: str | None = None
+    """In what way a counterexample did not repeat."""
     interrupted: bool = False
 
     @property
@@ -50,6 +49,14 @@ class Report:
         if self.flaky:
             return "flaky"
         return "violated" if self.trace is not None else "held"
+
+
+@dataclass(slots=True, kw_only=True)
+class Report(Result):
+    """What came of a random search."""
+
+    request: Request
+    coverage: Coverage
 
     @property
     def missed(self) -> list[str]:

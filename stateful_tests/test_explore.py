@@ -90,6 +90,8 @@ def test_an_unknown_kind_of_operation_is_the_users_mistake() -> None:
     assert kinds_named(("add_memory",)) == (AddMemory,)
     with pytest.raises(UserError, match="add_memory"):
         kinds_named(("ad_memory",))
+    with pytest.raises(UserError, match="no operation to draw 'interleave'"):
+        kinds_named(("interleave",))
 
 
 # What is counted

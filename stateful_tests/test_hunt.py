@@ -25,6 +25,13 @@ def test_a_hunt_ends_with_a_minimal_trace_of_the_change() -> None:
     assert 0 < found.steps < BUDGET
 
 
+def test_what_takes_two_operations_in_flight_is_raced() -> None:
+    found = hunt("8df1d0e4a265", 0)
+    assert found.trace is not None
+    assert found.trace.violates == CHANGES["8df1d0e4a265"].breaks == ("nobody_waits_for_ever",)
+    assert 0 < found.steps < BUDGET
+
+
 def test_a_hunt_of_what_is_no_bug_is_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hunting, "BUDGET", 40)
     (harmless,) = [change for change in CHANGES if not change.breaks][:1]

@@ -48,6 +48,8 @@ class Change:
     """Whether it takes a failing allocation to show."""
     needs: tuple[str, ...] = ()
     """Newer commits on the same rule, which must be undone with it."""
+    races: tuple[str, ...] = ()
+    """The two operations that must be in flight at once to show it, if it takes two."""
 
     @property
     def rules(self) -> frozenset[str]:
@@ -75,13 +77,14 @@ def undoing(
     geometry: str = "tiny",
     faults: bool = False,
     needs: tuple[str, ...] = (),
+    races: tuple[str, ...] = (),
 ) -> Callable[[Rewrite], Rewrite]:
     """Register the decorated function as the way to undo commit *name*."""
 
     def register(undo: Rewrite) -> Rewrite:
         change = Change(
             name=name, subject=subject, since=since, rewrite=undo, breaks=breaks, commit=True,
-            geometry=geometry, faults=faults, needs=needs,
+            geometry=geometry, faults=faults, needs=needs, races=races,
         )  # fmt: skip
         CHANGES.add(name, change)
         return undo

@@ -13,6 +13,7 @@ from hotplug_model.rules import KernelRules
     "mm/memory_hotplug: make add_memory() take the device_hotplug_lock",
     since=(4, 20),
     breaks=("nobody_waits_for_ever",),
+    races=("add_memory", "online_memory_block"),
 )
 def add_without_device_hotplug_lock(rules: KernelRules) -> KernelRules:
     """A block can be onlined while the add that creates it is under way."""

@@ -16,6 +16,7 @@ from hotplug_model.commands.search import (
     command_of,
     confirm,
     draw_page,
+    exit_code,
     layouts,
     refuse_unwritable,
     write_json,
@@ -98,13 +99,7 @@ def conclude(args: argparse.Namespace, explored: Explored, kept: TraceFile) -> i
     if explored.interrupted and args.checkpoint:
         lines = [line(f"  the same command goes on from {args.checkpoint}")]
     draw(explored, lines, kept, sys.stderr if args.json == STDOUT else sys.stdout)
-    if explored.interrupted:
-        return 130
-    if explored.flaky:
-        return 3
-    if explored.trace is not None:
-        return 1
-    return 0 if written else 3
+    return exit_code(explored) or (0 if written else 3)
 
 
 def draw(explored: Explored, more: list[Line], kept: TraceFile, stream: IO[str]) -> None:

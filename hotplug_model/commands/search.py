@@ -20,7 +20,6 @@ from hotplug_model.commands.fresh import disagreement
 from hotplug_model.commands.interrupt import PatientInterrupt
 from hotplug_model.coverage import Coverage
 from hotplug_model.errors import UserError
-from hotplug_model.explore.explored import Explored
 from hotplug_model.geometry import Geometry
 from hotplug_model.report import summary
 from hotplug_model.report.counterexample import MAX_LINES, page
@@ -29,7 +28,7 @@ from hotplug_model.report.progress import CheckProgress
 from hotplug_model.trace import Trace
 from hotplug_model.trace_file import TraceFile
 from hotplug_model.trace_json import boot_from_json, parse_json
-from hotplug_model.verdict import Report
+from hotplug_model.verdict import Report, Result
 
 STDOUT = "-"
 Search: TypeAlias = Callable[[Callable[[Coverage], None], Callable[[Trace], None]], Report]
@@ -71,13 +70,13 @@ def conduct(
     return 3 if code in (0, 4) and not written else code
 
 
-def confirm(report: Report | Explored) -> None:
+def confirm(report: Result) -> None:
     """A counterexample is one if fresh processes say so; else the verdict is flaky."""
     if report.trace is not None and (reason := disagreement(report.trace)):
         report.flaky, report.trace, report.violations = reason, None, []
 
 
-def exit_code(report: Report) -> int:
+def exit_code(report: Result) -> int:
     """What the process says about the result."""
     if report.interrupted:
         return 130
@@ -85,7 +84,7 @@ def exit_code(report: Report) -> int:
         return 3
     if report.trace is not None:
         return 1
-    return 4 if report.missed else 0
+    return 4 if isinstance(report, Report) and report.missed else 0
 
 
 def layouts(boot: str | None, geometry: Geometry) -> dict[str, BootLayout]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hotplug_model.checker import Violation
 from hotplug_model.explore.expander import Expander, Expansion
 from hotplug_model.explore.exploration import Exploration
 from hotplug_model.explore.journal import Journal
@@ -16,26 +15,14 @@ from hotplug_model.explore.processes import expanding_in
 from hotplug_model.explore.space import FULL, Space
 from hotplug_model.explore.visited import Visited
 from hotplug_model.trace import Trace, broken, replay
+from hotplug_model.verdict import Result
 
 
 @dataclass(slots=True, kw_only=True)
-class Explored:
-    """What came of a search."""
+class Explored(Result):
+    """What came of an exhaustive search; its seconds are those of this process alone."""
 
     exploration: Exploration
-    seconds: float = 0.0
-    """Of this process; what a checkpoint brought along is not counted."""
-    trace: Trace | None = None
-    """A shortest counterexample."""
-    violations: list[Violation] = field(default_factory=list)
-    flaky: str | None = None
-    """In what way a counterexample did not repeat."""
-    interrupted: bool = False
-
-    @property
-    def verdict(self) -> str:
-        """``held`` or ``violated``."""
-        return "held" if self.trace is None else "violated"
 
 
 def explore(

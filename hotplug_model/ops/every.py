@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from hotplug_model.errors import UserError
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops.draw import Rare
 from hotplug_model.ops.faults import allocations
-from hotplug_model.ops.op import OPS, Op, drawn_ops
+from hotplug_model.ops.op import Op, drawn_ops
+from hotplug_model.registry import unknown
 from hotplug_model.state.faults import Allocation, spell
 
 UNUSUAL = 1
@@ -94,7 +96,10 @@ def last_rare(script: list[int], options: list[int]) -> int:
 def kinds_named(names: Sequence[str]) -> tuple[type[Op], ...]:
     """The kinds of operations with these names, in the order of the registry; all if none.
 
-    :class:`UserError` for a name that is none.
+    :class:`UserError` for a name that is none, or of what is never drawn.
     """
-    wanted = {OPS[name] for name in names}
-    return tuple(cls for cls in drawn_ops().values() if not wanted or cls in wanted)
+    known = drawn_ops()
+    for name in names:
+        if name not in known:
+            raise UserError(unknown("operation to draw", name, known))
+    return tuple(cls for name, cls in known.items() if not names or name in names)
