@@ -11,6 +11,7 @@ import argparse
 import importlib
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from errno import errorcode
@@ -28,6 +29,8 @@ from hotplug_model.fates import FATES
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
 from hotplug_model.markdown import Row, Table, code, markdown
+from hotplug_model.mutants.kinds import KINDS
+from hotplug_model.mutants.source import mutants
 from hotplug_model.ops import OPS, Op
 from hotplug_model.ops.memremap import MemremapPages
 from hotplug_model.pfn import PfnRange
@@ -224,11 +227,18 @@ def kills() -> Table:
     return Table(heading=("invariant", "alone notices", "notices beside others"), rows=rows)
 
 
+def mistakes() -> Table:
+    """Kinds of mutants."""
+    nr = Counter(mutant.kind for mutant in mutants())
+    rows = [(code(n), str(nr[n]), first_line(kind)) for n, kind in KINDS.items()]
+    return Table(heading=("kind", "mutants", "the mistake"), rows=rows)
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     make.__name__: make
     for make in (
         ops, walkers, invariants, changes, releases, geometries, boots, defects, sometimes,
-        incomparable, fates, zoo, kills,
+        incomparable, fates, zoo, kills, mistakes,
     )
 }  # fmt: skip
 

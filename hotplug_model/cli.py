@@ -13,7 +13,9 @@ import sys
 import traceback
 from typing import IO, Any, NoReturn
 
+from hotplug_model.commands.cost_arguments import add_cost
 from hotplug_model.commands.interrupt import PatientInterrupt
+from hotplug_model.commands.mutate_arguments import add_mutate
 from hotplug_model.commands.race_arguments import add_race
 from hotplug_model.errors import UserError
 from hotplug_model.registry import unknown
@@ -36,6 +38,7 @@ COMMANDS = {
     "cost": "cost",
     "audit": "audit",
     "zoo": "zoo",
+    "mutate": "mutate",
 }
 """Subcommand -> module of ``hotplug_model.commands``, imported when it is asked for."""
 
@@ -116,7 +119,9 @@ def make_parser() -> Parser:
     conform.add_argument("files", nargs="+", metavar="FILE")
     conform.add_argument("--json", action="store_true", help="as JSON")
     what = "count the vmemmap that memory needs, and that coming and going leaks"
-    add_cost(commands.add_parser("cost", help=what, description=what, allow_abbrev=False))
+    cost = commands.add_parser("cost", help=what, description=what, allow_abbrev=False)
+    add_kernel(cost)
+    add_cost(cost)
     what = "what each user of PageReserved() decides about each state of a page"
     audit = commands.add_parser("audit", help=what, description=what, allow_abbrev=False)
     add_audit(audit)
@@ -127,6 +132,10 @@ def make_parser() -> Parser:
     add_kernel(race)
     add_race(race)
     add_workers(race)
+    what = "make small mistakes in the model and say which of them are noticed"
+    mutate = commands.add_parser("mutate", help=what, description=what, allow_abbrev=False)
+    add_mutate(mutate)
+    add_workers(mutate)
     return parser
 
 
@@ -249,26 +258,6 @@ def add_bisect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a trace; - is stdin")
 
 
-def add_cost(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``cost``."""
-    add_kernel(parser)
-    parser.add_argument("--geometry", metavar="G", help="default: the change's, or x86_64")
-    parser.add_argument(
-        "--struct-page", type=int, metavar="BYTES", help="default: what the geometry has"
-    )
-    parser.add_argument("--add", required=True, metavar="SIZE", help="how much: 128M, 1G, 3T")
-    parser.add_argument(
-        "--cycles", type=cycles, default=1, metavar="N", help="add and remove; default: 1"
-    )
-    parser.add_argument(
-        "--device", action="store_true", help="memremap_pages() instead of add_memory()"
-    )
-    parser.add_argument(
-        "--altmap", action="store_true", help="the memory holds its own memmap, where it can"
-    )
-    parser.add_argument("--json", action="store_true", help="as JSON")
-
-
 def positive(text: str) -> float:
     """A number of seconds; argparse says so if it is none."""
     seconds = float(text)
@@ -289,17 +278,6 @@ def count(text: str) -> int:
 
 
 count.__name__ = "number of steps"
-
-
-def cycles(text: str) -> int:
-    """A number of cycles; argparse says so if it is none."""
-    nr = int(text)
-    if not 0 < nr <= 1_000_000:
-        raise ValueError
-    return nr
-
-
-cycles.__name__ = "number of cycles"
 
 
 def seeds(text: str) -> int:

@@ -84,7 +84,7 @@ DRIVERS = (
     "machine", "check", "cli", "commands", "report", "pytest_plugin", "explore", "symmetry",
     "minimise", "trace", "trace_json", "trace_file", "recorded", "coverage", "verdict", "walk",
     "bisect", "bug", "fates", "cost", "audit", "scenes", "hunt", "floor", "settings", "sightings",
-    "workers", "reachable", "__main__",
+    "workers", "reachable", "mutants", "__main__",
 )  # fmt: skip
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "state": ("mm", "ops", "walkers", "invariants", "kernel", "checker", "changes", *DRIVERS),

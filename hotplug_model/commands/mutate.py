@@ -1,0 +1,65 @@
+"""``hotplug-model mutate``: which small mistakes in the model do invariants notice?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hotplug_model.mutants.campaign import Campaign, Journal, verdicts
+from hotplug_model.mutants.source import Mutant
+from hotplug_model.mutants.trial import Verdict
+
+MAX_TEXT = 160
+
+
+def run(args: argparse.Namespace) -> int:
+    """Try the mutants, and print each that was reached and not killed; 1 if one survived."""
+    campaign = Campaign(seed=args.seed, steps=args.steps, sample=args.sample)
+    journal = Journal(Path(args.checkpoint) if args.checkpoint else None, campaign)
+    done = []
+    for mutant, verdict in verdicts(campaign, journal, args.workers or os.cpu_count() or 1):
+        done.append((mutant, verdict))
+        if not args.json and verdict.verdict == "survived":
+            print(survivor(mutant, verdict), flush=True)
+    print(json.dumps(as_json(done), indent=2) if args.json else summary(done))
+    return 1 if any(verdict.verdict == "survived" for _, verdict in done) else 0
+
+
+def survivor(mutant: Mutant, verdict: Verdict) -> str:
+    """One line about a mutant that nothing noticed."""
+    how = "behaves otherwise" if verdict.differs else "behaves alike"
+    text = str(mutant)
+    shown = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
+    return f"survived, {how}: {shown}"
+
+
+def totals(done: list[tuple[Mutant, Verdict]]) -> dict[str, int]:
+    """How many of each verdict; of survivors also how many did anything else."""
+    count = Counter(verdict.verdict for _, verdict in done)
+    names = ("killed", "survived", "crashed", "not reached")
+    differing = sum(verdict.differs for _, verdict in done)
+    return {**{name: count[name] for name in names}, "survived and differ": differing}
+
+
+def summary(done: list[tuple[Mutant, Verdict]]) -> str:
+    """All in one line."""
+    count = totals(done)
+    differing = count.pop("survived and differ")
+    said = ", ".join(f"{nr} {name}" for name, nr in count.items())
+    return f"{len(done)} mutants: {said}; {differing} of the survivors behave otherwise"
+
+
+def as_json(done: list[tuple[Mutant, Verdict]]) -> dict[str, Any]:
+    """Totals, how many each invariant killed alone and beside others, and every mutant."""
+    killed = [verdict.by for _, verdict in done if verdict.verdict == "killed"]
+    return {
+        "totals": totals(done),
+        "kills": dict(sorted(Counter(name for by in killed for name in by).items())),
+        "sole_kills": dict(sorted(Counter(by[0] for by in killed if len(by) == 1).items())),
+        "mutants": [{**asdict(mutant), **asdict(verdict)} for mutant, verdict in done],
+    }
