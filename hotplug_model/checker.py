@@ -15,6 +15,7 @@ from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
 from hotplug_model.kernel import Kernel
 from hotplug_model.memo import clusters
 from hotplug_model.ops import Op
+from hotplug_model.parts import ROWS, facts_of, joined, parts_of
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.faults import Allocation
 
@@ -90,6 +91,8 @@ class Checker:
         layout = repr(kernel.layout).encode()
         self._kinds = hashlib.blake2b(layout, digest_size=4).digest()
         self._seen: tuple[bytes, Extents] | None = None
+        self._parts: dict[str, bytes] = {}
+        """Those of the last look."""
         self.state = 0
         """The state at the last look, as a number: equal in equal states, in any process."""
 
@@ -128,19 +131,37 @@ class Checker:
             self.reached |= {
                 name for name, reach in SOMETIMES.items() if name not in self.reached and reach(x)
             }
-        rows = {self._kinds + key[-1:] + cluster for cluster in clusters(x)}
-        x.wide_only = rows <= self._sound
+        keys = self._keys(key[-1:])
+        unsure = {reads for reads, each in keys.items() if each not in self._sound}
+        rows: set[bytes] = set()
+        if ROWS in unsure:
+            rows = {self._kinds + key[-1:] + cluster for cluster in clusters(x)}
+            x.wide_only = rows <= self._sound
         found = [
             violation
             for invariant in INVARIANTS
-            if quiescent or not invariant.quiescent
+            if invariant.reads in unsure and (quiescent or not invariant.quiescent)
             if not x.wide_only or invariant.asks_walkers or invariant.law
             for violation in self._judge(invariant, x, milestone)
         ]
+        broken = {INVARIANTS[violation.invariant].reads for violation in found}
+        self._sound |= {keys[reads] for reads in unsure - broken}
+        if ROWS not in broken:
+            self._sound |= rows
         if not found:
             self._sound.add(key)
-            self._sound |= rows
         return found
+
+    def _keys(self, kind: bytes) -> dict[frozenset[str], bytes]:
+        """For each set of parts that some invariant reads, what they hold, as a key."""
+        parts = self._parts | facts_of(self.kernel)
+        keys = {}
+        for reads in {i.reads for i in INVARIANTS if i.across is None}:
+            names = sorted(reads)
+            held = joined({name: parts[name] for name in names})
+            digest = hashlib.blake2b(held, digest_size=16, key=" ".join(names).encode()[:64])
+            keys[reads] = self._kinds + kind + digest.digest()
+        return keys
 
     def compare(self, before: Kernel, refusal: KernelRefusal | None) -> list[Violation]:
         """What does not hold from before the operation to after it."""
@@ -221,8 +242,9 @@ class Checker:
         return found
 
     def _state(self) -> bytes:
-        digest = hashlib.blake2b(self.kernel.fingerprint(), digest_size=16, key=self._kinds)
-        return digest.digest()
+        self._parts = parts_of(self.kernel)
+        state = joined(self._parts)
+        return hashlib.blake2b(state, digest_size=16, key=self._kinds).digest()
 
     def now(self) -> int:
         """The state right now, without a look at it."""

@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
+from types import FunctionType
+from typing import cast
 
 import pytest
 
+from hotplug_model import parts as of_kernel
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT, Checker, Violation
 from hotplug_model.extents import Extents
 from hotplug_model.flags import MappingLevel, MemmapOrigin, ZoneType
-from hotplug_model.invariants import INVARIANTS, Invariant
+from hotplug_model.invariants import INVARIANTS, Invariant, law
 from hotplug_model.kernel import Kernel
 from hotplug_model.memo import system_ram
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.mm.zones import set_span
+from hotplug_model.parts import PARTS, facts_of, parts_of
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.rules import KernelRules
 from hotplug_model.state.ledger import Law
-from hotplug_model.state.pfn_table import COLUMNS
+from hotplug_model.state.pfn_table import COLUMNS, PfnTable
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
 from hotplug_model.walkers.walker import in_zone_span, visits
 from stateful_tests.kernels import EVERY_FUNCTION, boot, hold, walk
@@ -296,6 +300,63 @@ def test_rows_that_differ_in_one_fact_only_are_told_apart(
         found = by_invariant(Checker(kernel, sound=sound).look("midway"))
         assert found == judged_afresh(kernel, "midway")
     assert found.keys() == {"marked"}
+
+
+class Watched:
+    """A kernel, and the names of its parts that are asked for."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.asked: set[str] = set()
+
+    def __getattr__(self, name: str) -> object:
+        method = getattr(Kernel, name, None)
+        if isinstance(method, FunctionType):
+            return method.__get__(self)
+        if isinstance(method, property):
+            assert method.fget is not None
+            return method.fget(self)
+        self.asked |= {name} & set(PARTS)
+        return getattr(self.kernel, name)
+
+
+class WatchedTable:
+    """Its table of pfns."""
+
+    def __init__(self, watched: Watched) -> None:
+        self.watched = watched
+
+    def __getattr__(self, name: str) -> object:
+        self.watched.asked.add("pfns")
+        return getattr(self.watched.kernel.pfns, name)
+
+
+LAWS = tuple(invariant.name for invariant in INVARIANTS if invariant.law)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_reads_no_part_that_it_does_not_name(name: str) -> None:
+    invariant = INVARIANTS[name]
+    assert invariant.law is not None
+    for layout, geometry in (("collision", "tiny"), ("memmap-on-memory", "tiny_56")):
+        checker = Checker(boot(layout, geometry))
+        for _ in walk(checker, 3, 12):
+            watched = Watched(checker.kernel)
+            x = Extents(cast(Kernel, watched))
+            x._table = cast(PfnTable, WatchedTable(watched))
+            watched.asked.clear()
+            invariant.law(x)
+            assert watched.asked <= invariant.reads
+
+
+def test_a_law_names_parts_that_there_are() -> None:
+    with pytest.raises(ValueError, match="no parts of a kernel: pages"):
+        law(reads="pfns pages")
+
+
+def test_the_parts_are_those_that_are_listed() -> None:
+    kernel = boot()
+    assert (tuple(parts_of(kernel)), tuple(facts_of(kernel))) == (PARTS, of_kernel.FACTS)
 
 
 def test_two_checkers_of_one_machine_report_the_same_in_the_same_order() -> None:

@@ -11,6 +11,7 @@ from hotplug_model.arrays import ExtentMask
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.extents import Extents
 from hotplug_model.kernel import Kernel
+from hotplug_model.parts import PARTS, ROWS
 from hotplug_model.pfn import PfnRange
 from hotplug_model.registry import Registry
 from hotplug_model.state.ledger import Law as BrokenLaw
@@ -36,6 +37,9 @@ class Invariant:
     """The offending rows, at every milestone."""
     law: Law | None = None
     """The offending ranges, for statements about sums and whole tables."""
+    reads: frozenset[str] = ROWS
+    """What an ``always`` check or a ``law`` depends on, of the parts and facts in
+    :mod:`~hotplug_model.parts`: it is not asked again about what it held for."""
     of_ledger: tuple[BrokenLaw, ...] = ()
     """Breaches of these in the ledger are what the ``law`` reports."""
     across: Across | None = None
@@ -80,17 +84,22 @@ def always(*, quiescent: bool = False, asks_walkers: bool = False) -> Callable[[
     return register
 
 
-def law(*of_ledger: BrokenLaw, quiescent: bool = False) -> Callable[[Law], Law]:
+def law(
+    *of_ledger: BrokenLaw, reads: str, quiescent: bool = False
+) -> Callable[[Law], Law]:
     """Register a check of sums, spans or tables that returns the offending ranges.
 
-    Those that are breaches of *of_ledger* say who committed them.
+    Those that are breaches of *of_ledger* say who committed them. *reads* names the parts
+    of the kernel that the check depends on, with spaces between them.
     """
+    parts = frozenset(reads.split())
+    if unknown := parts - set(PARTS):
+        raise ValueError(f"no parts of a kernel: {', '.join(sorted(unknown))}")
 
     def register(check: Law) -> Law:
         name = check.__name__
-        invariant = Invariant(
-            name=name, doc=_doc(check), quiescent=quiescent, law=check, of_ledger=of_ledger
-        )
+        invariant = Invariant(name=name, doc=_doc(check), quiescent=quiescent, law=check,
+            of_ledger=of_ledger, reads=parts)  # fmt: skip
         INVARIANTS.add(name, invariant)
         return check
 

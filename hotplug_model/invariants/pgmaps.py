@@ -11,7 +11,7 @@ from hotplug_model.invariants.invariant import always, law
 from hotplug_model.pfn import PfnRange, merge_ranges
 
 
-@law(quiescent=True)
+@law(reads="pfns pgmaps", quiescent=True)
 def pgmap_array_holds_the_maps(x: Extents) -> list[PfnRange]:
     """A pfn of a live map is not found in pgmap_array, or a dead map's is.
 
@@ -49,7 +49,7 @@ def populated_device_pages_have_a_map(x: Extents) -> ExtentMask:
     return x.is_zone_device & x.subsection & (x.dev_pagemap < 0)
 
 
-@law(quiescent=True)
+@law(reads="pfns pgmaps", quiescent=True)
 def populated_device_pages_are_initialised(x: Extents) -> list[PfnRange]:
     """A data page of a live map has a struct page that nobody has initialised.
 
@@ -66,7 +66,7 @@ def populated_device_pages_are_initialised(x: Extents) -> list[PfnRange]:
     return wrong
 
 
-@law(quiescent=True)
+@law(reads="pgmaps", quiescent=True)
 def pgmap_references_count_the_pages(x: Extents) -> list[PfnRange]:
     """A live map does not hold one reference a data page, or one that is dead some.
 

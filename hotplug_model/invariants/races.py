@@ -8,7 +8,7 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.state.ledger import Law
 
 
-@law(Law.CYCLE_OF_WAITS)
+@law(Law.CYCLE_OF_WAITS, reads="ledger")
 def nobody_waits_for_ever(x: Extents) -> list[PfnRange]:
     """Operations wait for one another in a circle.
 

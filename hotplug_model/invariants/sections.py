@@ -74,7 +74,7 @@ def online_pages_are_initialised(x: Extents) -> ExtentMask:
     return rows
 
 
-@law(quiescent=True)
+@law(reads="pfns blocks iomem", quiescent=True)
 def memory_blocks_lie_in_system_ram(x: Extents) -> list[PfnRange]:
     """A hotplugged memory block and the System RAM resource disagree.
 

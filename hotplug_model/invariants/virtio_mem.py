@@ -20,7 +20,7 @@ def offline_pages_are_not_in_the_buddy_allocator(x: Extents) -> ExtentMask:
     return rows
 
 
-@law()
+@law(reads="pfns lender")
 def unplugged_memory_is_not_in_use(x: Extents) -> list[PfnRange]:
     """The buddy allocator has memory that the hypervisor does not lend.
 

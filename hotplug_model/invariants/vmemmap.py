@@ -12,7 +12,7 @@ from hotplug_model.state.ledger import Law
 OUT_OF_PAGES = (MemmapOrigin.BOOT, MemmapOrigin.BUDDY)
 
 
-@law(Law.FREED_TWICE)
+@law(Law.FREED_TWICE, reads="ledger")
 def vmemmap_is_freed_once(x: Extents) -> list[PfnRange]:
     """A page of vmemmap was freed although nobody had allocated it any more.
 
@@ -22,7 +22,7 @@ def vmemmap_is_freed_once(x: Extents) -> list[PfnRange]:
     return broken(x, Law.FREED_TWICE)
 
 
-@law(Law.FREED_TO_A_STRANGER)
+@law(Law.FREED_TO_A_STRANGER, reads="ledger")
 def memmap_goes_back_to_its_owner(x: Extents) -> list[PfnRange]:
     """A page of vmemmap was freed to somebody that it did not come from.
 
@@ -32,7 +32,7 @@ def memmap_goes_back_to_its_owner(x: Extents) -> list[PfnRange]:
     return broken(x, Law.FREED_TO_A_STRANGER)
 
 
-@law(Law.FREED_IN_USE)
+@law(Law.FREED_IN_USE, reads="ledger")
 def vmemmap_outlives_its_pfns(x: Extents) -> list[PfnRange]:
     """A page of vmemmap was freed that still described a valid pfn.
 
@@ -42,7 +42,7 @@ def vmemmap_outlives_its_pfns(x: Extents) -> list[PfnRange]:
     return broken(x, Law.FREED_IN_USE)
 
 
-@law(Law.MAPPED_BELOW_A_HUGE_PAGE)
+@law(Law.MAPPED_BELOW_A_HUGE_PAGE, reads="ledger")
 def struct_pages_are_no_page_table(x: Extents) -> list[PfnRange]:
     """Base pages were mapped below a huge page of vmemmap: struct pages became PTEs.
 
@@ -51,7 +51,7 @@ def struct_pages_are_no_page_table(x: Extents) -> list[PfnRange]:
     return broken(x, Law.MAPPED_BELOW_A_HUGE_PAGE)
 
 
-@law(Law.BOOT_USAGE_FREED)
+@law(Law.BOOT_USAGE_FREED, reads="ledger")
 def usage_maps_of_boot_are_kept(x: Extents) -> list[PfnRange]:
     """A usage map that boot allocated was given to kfree().
 
@@ -60,7 +60,7 @@ def usage_maps_of_boot_are_kept(x: Extents) -> list[PfnRange]:
     return broken(x, Law.BOOT_USAGE_FREED)
 
 
-@law(Law.READ_OUT_OF_BOUNDS)
+@law(Law.READ_OUT_OF_BOUNDS, reads="ledger")
 def lookups_stay_in_bounds(x: Extents) -> list[PfnRange]:
     """A look-up read outside of the array of memblock regions.
 
@@ -71,7 +71,7 @@ def lookups_stay_in_bounds(x: Extents) -> list[PfnRange]:
     return broken(x, Law.READ_OUT_OF_BOUNDS)
 
 
-@law()
+@law(reads="vmemmap ledger")
 def allocated_vmemmap_is_mapped(x: Extents) -> list[PfnRange]:
     """Pages of vmemmap that were allocated and not freed are not those that are mapped.
 
@@ -82,7 +82,7 @@ def allocated_vmemmap_is_mapped(x: Extents) -> list[PfnRange]:
     return [x.geometry.all_pfns] if differs else []
 
 
-@law(Law.ALTMAP_IN_USE_AT_TEARDOWN)
+@law(Law.ALTMAP_IN_USE_AT_TEARDOWN, reads="ledger pgmaps blocks vmemmap")
 def altmaps_account_for_what_they_gave(x: Extents) -> list[PfnRange]:
     """An altmap has not got back what it gave, or got back what it never gave.
 
@@ -118,7 +118,7 @@ def held_in(x: Extents, altmap: Altmap) -> int:
     return int(shared[own].clip(min=0).sum())
 
 
-@law(quiescent=True)
+@law(reads="pfns vmemmap", quiescent=True)
 def unused_vmemmap_is_freed(x: Extents) -> list[PfnRange]:
     """A page of vmemmap describes no valid pfn and is still there.
 
@@ -173,7 +173,7 @@ def tables_without_entries(x: Extents) -> list[PfnRange]:
     return [region for region in every if not table.runs_of(region)]
 
 
-@law(quiescent=True)
+@law(reads="pfns vmemmap", quiescent=True)
 def markers_claim_no_page_in_use(x: Extents) -> list[PfnRange]:
     """All of a huge page of vmemmap is marked as unused, though it describes a valid pfn.
 
@@ -192,7 +192,7 @@ def markers_claim_no_page_in_use(x: Extents) -> list[PfnRange]:
     return wrong
 
 
-@law()
+@law(reads="pfns vmemmap")
 def self_hosted_memmap_is_nobodys_memory(x: Extents) -> list[PfnRange]:
     """A page that holds memmap of its own device or block was given to the buddy allocator.
 

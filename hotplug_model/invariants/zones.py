@@ -53,7 +53,7 @@ def device_spans_cover_their_pages(x: Extents) -> ExtentMask:
     return linked(x) & x.beyond_zone_span & x.is_zone_device
 
 
-@law()
+@law(reads="nodes")
 def node_spans_cover_their_zones(x: Extents) -> list[PfnRange]:
     """A node's span does not cover one of its zones.
 
@@ -68,7 +68,7 @@ def node_spans_cover_their_zones(x: Extents) -> list[PfnRange]:
     return [x.kernel.nodes[nid].zones[index].span for nid, index in np.argwhere(wrong).tolist()]
 
 
-@law(quiescent=True)
+@law(reads="pfns nodes", quiescent=True)
 def zone_spans_shrink(x: Extents) -> list[PfnRange]:
     """A zone spans memory beyond its last page, though it gave that memory up.
 
@@ -103,7 +103,7 @@ def boot_drew_it(x: Extents, nid: int, zone_type: ZoneType, edges: Pfns) -> bool
     return drawn.issuperset(edges.tolist())
 
 
-@law(quiescent=True)
+@law(reads="nodes", quiescent=True)
 def node_spans_shrink(x: Extents) -> list[PfnRange]:
     """A node spans more than the hull of its zones.
 
@@ -121,7 +121,7 @@ def node_spans_shrink(x: Extents) -> list[PfnRange]:
     return wide
 
 
-@law(quiescent=True)
+@law(reads="pfns nodes", quiescent=True)
 def present_pages_add_up(x: Extents) -> list[PfnRange]:
     """present_pages of a zone is not the number of its online pages.
 
@@ -133,7 +133,7 @@ def present_pages_add_up(x: Extents) -> list[PfnRange]:
     return spans(x, counted != x.zone_numbers[:, PRESENT])
 
 
-@law()
+@law(reads="nodes")
 def nodes_count_what_their_zones_count(x: Extents) -> list[PfnRange]:
     """node_present_pages is not the sum of its zones'.
 
@@ -145,7 +145,7 @@ def nodes_count_what_their_zones_count(x: Extents) -> list[PfnRange]:
     return [node.span for nid, node in nodes.items() if wrong[nid]]
 
 
-@law(quiescent=True)
+@law(reads="pfns nodes", quiescent=True)
 def managed_pages_add_up(x: Extents) -> list[PfnRange]:
     """managed_pages of a zone is not the number of pages that its buddy allocator was given.
 
@@ -157,7 +157,7 @@ def managed_pages_add_up(x: Extents) -> list[PfnRange]:
     return spans(x, counted != x.zone_numbers[:, MANAGED])
 
 
-@law(quiescent=True)
+@law(reads="nodes", quiescent=True)
 def zones_manage_no_more_than_is_present(x: Extents) -> list[PfnRange]:
     """A zone manages more pages than are present.
 

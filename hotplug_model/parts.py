@@ -1,0 +1,91 @@
+"""What a kernel consists of, as bytes, so that a check need not ask twice about the same.
+
+A state is all of its parts. A law names those that it reads, and rows of the memmap are judged
+by a few facts of the others: which maps are live, what zones span, what is System RAM.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from hotplug_model.flags import RefState
+from hotplug_model.state.resource import SYSTEM_RAM
+from hotplug_model.state.zone import PRESENT, SPANNED, START
+
+if TYPE_CHECKING:
+    from hotplug_model.kernel import Kernel
+    from hotplug_model.state.dev_pagemap import DevPagemap
+    from hotplug_model.state.memory_block import MemoryBlock
+
+PARTS = (
+    "pfns", "vmemmap", "nodes", "iomem", "blocks", "pgmaps", "ledger", "lender", "locks", "vetoes",
+    "memblock",
+)  # fmt: skip
+"""All that a kernel consists of, but for what cannot change or nobody depends on."""
+FACTS = ("live", "spans", "zones_of_blocks", "system_ram")
+"""What rows of the memmap are judged by besides what they hold."""
+ROWS = frozenset({"pfns", "locks", *FACTS})
+"""What a verdict on rows depends on."""
+
+
+def parts_of(kernel: Kernel) -> dict[str, bytes]:
+    """Each of the :data:`PARTS`: equal bytes where they are the same, in any process.
+
+    Nobody but operations asks for device_hotplug_lock, so it is in none.
+    """
+    unused = kernel.rules.unused_vmemmap
+    marks = unused is not None and unused.uses_marks
+    stale = unused is not None and not unused.helpers.stops_at_cnt
+    lender = kernel.lender
+    return {
+        "pfns": kernel.pfns.fingerprint(),
+        "vmemmap": kernel.vmemmap.fingerprint(),
+        "nodes": kernel.nodes.fingerprint(),
+        "iomem": packed(kernel.iomem.numbers()),
+        "blocks": packed(numbered(kernel.blocks)),
+        "pgmaps": packed(numbered(kernel.pgmaps)),
+        "ledger": packed(kernel.ledger.numbers()),
+        "lender": packed(lender.numbers()) if lender is not None else b"",
+        "locks": bytes((kernel.locks.mem_hotplug,)),
+        "vetoes": packed(sorted(kernel.vetoes)),
+        "memblock": packed(kernel.memblock.numbers(stale=stale)) if marks else b"",
+    }
+
+
+def facts_of(kernel: Kernel) -> dict[str, bytes]:
+    """Each of the :data:`FACTS`; they follow from the parts, and change less often."""
+    live = (i for i, pgmap in sorted(kernel.pgmaps.items()) if pgmap.ref == RefState.LIVE)
+    zones = kernel.nodes.zone_cells
+    blocks: list[int] = []
+    for block_id, block in sorted(kernel.blocks.items()):
+        zone = -1 if block.zone is None else block.zone
+        blocks += (block_id, zone, block.nr_vmemmap_pages)
+    ram: list[int] = []
+    for pfns in kernel.iomem.named(SYSTEM_RAM):
+        ram += (pfns.start_pfn, pfns.end_pfn)
+    return {
+        "live": packed(live),
+        "spans": zones[:, :, (START, SPANNED)].tobytes() + (zones[:, :, PRESENT] > 0).tobytes(),
+        "zones_of_blocks": packed(blocks),
+        "system_ram": packed(ram),
+    }
+
+
+def packed(numbers: Iterable[int]) -> bytes:
+    """*numbers* as bytes."""
+    return array("q", numbers).tobytes()
+
+
+def joined(parts: Mapping[str, bytes]) -> bytes:
+    """All *parts* in one, so that equal bytes mean equal parts."""
+    return packed(map(len, parts.values())) + b"".join(parts.values())
+
+
+def numbered(table: Mapping[int, MemoryBlock | DevPagemap]) -> list[int]:
+    """Every field of every entry of a table, in order."""
+    numbers: list[int] = []
+    for number, entry in sorted(table.items()):
+        numbers += (number, *entry.numbers())
+    return numbers
