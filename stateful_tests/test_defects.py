@@ -320,6 +320,20 @@ def test_a_refused_add_may_map_again_what_was_lost_below_a_huge_page() -> None:
     assert known == {"add-pages-does-not-unwind", "base-pages-below-a-huge-page"}
 
 
+def test_a_zone_that_grew_may_shrink_to_a_section_that_a_failed_add_left() -> None:
+    events = (
+        add(D),
+        offline(3),
+        device(pages(14, 24), altmap=(1, 4)),
+        device(pages(12, 14), kind="private"),
+        replace(online(3, "online_kernel"), fail_at="notifier"),
+    )
+    found = outcome(events, layout("auto-online"), "tiny_s390")
+    assert (str(found.refusal), found.violations) == ("-ENOMEM", [])
+    known = {v.defect: v.pfns for v in found.known}
+    assert known["add-pages-does-not-unwind"] == (pages(14, 16),)
+
+
 def test_a_vetoed_online_excuses_no_change_of_its_block() -> None:
     checker = Checker(boot())
     for op in (add(C), VetoMemoryNotifier(online=True, offline=False)):

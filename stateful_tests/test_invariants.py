@@ -307,7 +307,7 @@ CHANGED: dict[str, tuple[Callable[[Kernel], object], list[PfnRange]]] = {
         lambda k: setattr(k.zone(0, ZoneType.ZONE_MOVABLE), "spanned_pages", 0), [D]
     ),
     "a zone's end": (
-        lambda k: setattr(k.zone(0, ZoneType.ZONE_NORMAL), "spanned_pages", 14), [HOLE]
+        lambda k: setattr(k.zone(0, ZoneType.ZONE_NORMAL), "spanned_pages", 14), [pages(14, 16)]
     ),
     "both ends of a zone": (
         lambda k: set_span(k.zone(0, ZoneType.ZONE_NORMAL), pages(4, 10)),

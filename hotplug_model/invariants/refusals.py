@@ -39,16 +39,27 @@ def refusals_leave_the_machine_alone(
 
 
 def difference(old: Zone, new: Zone, after: Kernel) -> list[PfnRange]:
-    """Where a span reaches that it did not, and online pages that it does not reach any more.
+    """Where a span rests that it did not, and online pages that it does not reach any more.
 
     That a span gives up the hole that boot drew into it harms nobody. If only counts
     differ it is all of the span.
     """
     if old.span == new.span:
         return [new.span]
-    gained = outside(new.span, old.span)
+    gained = [resting(part, new.span, after) for part in outside(new.span, old.span)]
     lost = [part for part in outside(old.span, new.span) if holds_online_ram(after, part)]
     return gained + lost
+
+
+def resting(part: PfnRange, span: PfnRange, kernel: Kernel) -> PfnRange:
+    """The subsection at the end of *part* that is an end of *span*: why it reaches so far.
+
+    Source: find_smallest_section_pfn(), find_biggest_section_pfn() in mm/memory_hotplug.c.
+    """
+    size = kernel.geometry.pages_per_subsection
+    if part.start_pfn == span.start_pfn:
+        return PfnRange(part.start_pfn, min(part.start_pfn + size, part.end_pfn))
+    return PfnRange(max(part.end_pfn - size, part.start_pfn), part.end_pfn)
 
 
 def outside(span: PfnRange, other: PfnRange) -> list[PfnRange]:
