@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from hotplug_model import steps
@@ -73,8 +73,9 @@ class Outcome:
 class Checker:
     """One machine under test. Remembers what it has judged sound.
 
-    *sound* may be shared by machines of the same rules and geometry, and *reached*, the
-    names of ``sometimes`` properties that were true, by all that count together.
+    *sound* may be shared by machines of the same rules and geometry that are judged by the
+    same *invariants* (None: by all), and *reached*, the names of ``sometimes`` properties
+    that were true, by all that count together.
     """
 
     def __init__(
@@ -83,9 +84,11 @@ class Checker:
         strict: bool = False,
         sound: set[bytes] | None = None,
         reached: set[str] | None = None,
+        invariants: Iterable[Invariant] | None = None,
     ) -> None:
         self.kernel = kernel
         self.strict = strict
+        self._invariants = tuple(INVARIANTS if invariants is None else invariants)
         self.reached: set[str] = set() if reached is None else reached
         self._sound: set[bytes] = set() if sound is None else sound
         layout = repr(kernel.layout).encode()
@@ -121,6 +124,9 @@ class Checker:
     def look(self, milestone: str) -> list[Violation]:
         """Everything that does not hold right now."""
         quiescent = milestone == QUIESCENT
+        asked = [each for each in self._invariants if quiescent or not each.quiescent]
+        if not asked:
+            return []
         state = self._state()
         self.state = as_number(state)
         key = state + (b"q" if quiescent else b"m")
@@ -134,13 +140,14 @@ class Checker:
         keys = self._keys(key[-1:])
         unsure = {reads for reads, each in keys.items() if each not in self._sound}
         rows: set[bytes] = set()
-        if ROWS in unsure:
+        if ROWS in unsure and any(each.asks_walkers for each in asked):
+            # All others judge rows in less time than it takes to tell them apart.
             rows = {self._kinds + key[-1:] + cluster for cluster in clusters(x)}
             x.wide_only = rows <= self._sound
         found = [
             violation
-            for invariant in INVARIANTS
-            if invariant.reads in unsure and (quiescent or not invariant.quiescent)
+            for invariant in asked
+            if invariant.reads in unsure
             if not x.wide_only or invariant.asks_walkers or invariant.law
             for violation in self._judge(invariant, x, milestone)
         ]
@@ -156,7 +163,7 @@ class Checker:
         """For each set of parts that some invariant reads, what they hold, as a key."""
         parts = self._parts | facts_of(self.kernel)
         keys = {}
-        for reads in {i.reads for i in INVARIANTS if i.across is None}:
+        for reads in {i.reads for i in self._invariants if i.across is None}:
             names = sorted(reads)
             held = joined({name: parts[name] for name in names})
             digest = hashlib.blake2b(held, digest_size=16, key=" ".join(names).encode()[:64])
@@ -168,7 +175,7 @@ class Checker:
         x = self.kernel.extents()
         return [
             violation
-            for invariant in INVARIANTS
+            for invariant in self._invariants
             if invariant.across is not None
             for violation in self._attribute(
                 invariant, tuple(invariant.across(before, refusal, self.kernel)), x, QUIESCENT

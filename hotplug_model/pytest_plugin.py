@@ -163,13 +163,13 @@ def keep_trace(found: Broken, item: pytest.Item, report: pytest.TestReport) -> N
     """Minimise the trace, write it, and say so in the report of the test."""
     from dataclasses import replace  # noqa: PLC0415
 
-    from hotplug_model.minimise import minimise  # noqa: PLC0415
+    from hotplug_model.certify import certify  # noqa: PLC0415
     from hotplug_model.report.counterexample import page  # noqa: PLC0415
     from hotplug_model.trace_file import TraceFile, replay_options  # noqa: PLC0415
 
-    shortest = minimise(found.trace)
+    shortest = certify(found.trace)
     title = f"{shortest.variant()}: {found.violations[0].message}"
-    trace = replace(shortest, title=title, found={"test": item.nodeid})
+    trace = replace(shortest, title=title, found={**shortest.found, "test": item.nodeid})
     kept = TraceFile(trace_directory(item.config))
     path = kept.write(trace)
     if path is None:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from hotplug_model.boot import BootLayout
+from hotplug_model.certify import certify
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Violation
 from hotplug_model.coverage import Coverage
 from hotplug_model.floor import shortfalls
-from hotplug_model.minimise import minimise
 from hotplug_model.settings import NO_FLOOR, Floor
 from hotplug_model.trace import Trace, broken, replay
 
@@ -66,8 +66,8 @@ class Report(Result):
 
 
 def conclude(report: Report, found: Trace, on_found: Callable[[Trace], None]) -> None:
-    """Minimise the counterexample and see that it repeats."""
-    trace = minimise(found)
+    """Minimise the counterexample, on any of the machines, and see that it repeats."""
+    trace = certify(found, report.request.layouts.values())
     index, violations = replay(trace)
     if index is None or broken(violations) != trace.violates:
         report.flaky = "the counterexample did not repeat when it was replayed"

@@ -82,9 +82,9 @@ def inside(names: set[str], *packages: str) -> set[str]:
 
 DRIVERS = (
     "machine", "check", "cli", "commands", "report", "pytest_plugin", "explore", "symmetry",
-    "minimise", "trace", "trace_json", "trace_file", "recorded", "coverage", "verdict", "walk",
-    "bisect", "bug", "fates", "cost", "audit", "scenes", "hunt", "floor", "settings", "sightings",
-    "workers", "reachable", "mutants", "__main__",
+    "minimise", "certify", "normal_form", "suspicion", "trace", "trace_json", "trace_file",
+    "recorded", "coverage", "verdict", "walk", "bisect", "bug", "fates", "cost", "audit", "scenes",
+    "hunt", "floor", "settings", "sightings", "workers", "reachable", "mutants", "__main__",
 )  # fmt: skip
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "state": ("mm", "ops", "walkers", "invariants", "kernel", "checker", "changes", *DRIVERS),

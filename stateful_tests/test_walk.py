@@ -227,7 +227,7 @@ def test_the_command_in_a_trace_repeats_the_walk() -> None:
     main([*WALK, "--seed", "7", "--steps", "4000"])
     (written,) = Path("hotplug-traces").iterdir()
     found = Trace.loads(written.read_text()).found
-    assert found.keys() == {"seed", "command"}
+    assert found.keys() == {"seed", "command", "minimal"}
     written.unlink()
     assert main(str(found["command"]).split()[1:]) == 1
     assert written.exists()
@@ -309,7 +309,7 @@ def test_what_was_tried_until_ctrl_c_is_reported() -> None:
 def test_ctrl_c_while_minimising_says_where_the_trace_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(verdict, "minimise", interrupt)
+    monkeypatch.setattr(verdict, "certify", interrupt)
     assert main(WALK) == 130
     (written,) = Path("hotplug-traces").iterdir()
     assert capsys.readouterr().err.endswith(f"interrupted; counterexample so far: {written}\n")

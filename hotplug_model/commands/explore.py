@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from hotplug_model.certify import MINIMAL, SHORTEST
 from hotplug_model.cli import complain
 from hotplug_model.commands.arguments import settle
 from hotplug_model.commands.interrupt import PatientInterrupt
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         interrupt.poll()
 
     def keep(trace: Trace) -> None:
-        kept.write(replace(trace, found={"command": command}))
+        kept.write(replace(trace, found={"command": command, MINIMAL: SHORTEST}))
 
     with PatientInterrupt() as interrupt, progress:
         explored = explore(

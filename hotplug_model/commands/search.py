@@ -47,7 +47,7 @@ def conduct(
 
     def keep(trace: Trace) -> None:
         progress.found(trace)
-        kept.write(dataclasses.replace(trace, found=found))
+        kept.write(dataclasses.replace(trace, found=found | trace.found))
 
     def step(coverage: Coverage) -> None:
         progress.step(coverage)
@@ -124,7 +124,7 @@ def draw(report: Report, kept: TraceFile, stream: IO[str]) -> None:
         if kept.path is not None:
             print(f"  unconfirmed counterexample: {printable(str(kept.path))}", file=stream)
         return
-    lines += [line("  " + summary.pairs(report.coverage)), line()]
+    lines += [summary.minimal(found), line("  " + summary.pairs(report.coverage)), line()]
     draw_page(lines, found, report.request.variant, kept, stream)
 
 

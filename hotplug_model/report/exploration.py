@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
+from hotplug_model.certify import SHORTEST
 from hotplug_model.explore.explored import Explored
 from hotplug_model.explore.space import Space
 from hotplug_model.report.lines import line, paragraph
@@ -39,7 +40,7 @@ def proven(explored: Explored) -> str:
     exploration = explored.exploration
     if explored.trace is not None:
         nr = len(explored.trace.events)
-        return f"{nr} step{'' if nr == 1 else 's'}, shortest possible (searched)"
+        return f"{nr} step{'' if nr == 1 else 's'}, {SHORTEST}"
     if exploration.complete:
         return "complete"
     return f"complete to depth {max(0, exploration.depth)}"

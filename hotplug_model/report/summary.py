@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
+from hotplug_model.certify import MINIMAL
 from hotplug_model.checker import Violation
 from hotplug_model.coverage import Coverage
 from hotplug_model.defects import DEFECTS
@@ -16,6 +17,7 @@ from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import drawn_ops
 from hotplug_model.reachable import nr_possible_pairs
 from hotplug_model.report.lines import line, paragraph
+from hotplug_model.trace import Trace
 from hotplug_model.verdict import Report
 
 MAX_DEFECTS = 4
@@ -37,6 +39,12 @@ def verdict(report: Report) -> Text:
         f"{coverage.steps} steps, {report.seconds:.1f} s, seed {request.seed}",
         style,
     )
+
+
+def minimal(trace: Trace) -> Text:
+    """How short the counterexample is, and how far a shorter one was looked for."""
+    nr = len(trace.events)
+    return line(f"  {nr} step{'' if nr == 1 else 's'}, {trace.found[MINIMAL]}")
 
 
 def known_defects(known: Counter[str], most: int | None = None) -> list[Text]:
@@ -120,6 +128,7 @@ def to_json(report: Report, path: str | None) -> dict[str, Any]:
     return {
         "verdict": report.verdict,
         "violations": violations_json(report.violations, path),
+        "minimal": None if report.trace is None else report.trace.found[MINIMAL],
         "known_defects": known_json(coverage.known),
         "examples": coverage.examples,
         "steps": coverage.steps,

@@ -1,0 +1,58 @@
+"""A counterexample as short as it gets, in its one form, and how far that was searched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hotplug_model.boot import BootLayout
+from hotplug_model.bug import bug_of
+from hotplug_model.explore.shorter import Shorter
+from hotplug_model.minimise import minimise
+from hotplug_model.normal_form import normal_form
+from hotplug_model.ops.interleave import Interleave
+from hotplug_model.suspicion import Suspicion
+from hotplug_model.trace import Trace, replay
+
+BUDGET = 900
+"""Operations to try for a shorter trace, and as many for its form: each about a second."""
+MINIMAL = "minimal"
+"""What :func:`certify` says goes into :attr:`~hotplug_model.trace.Trace.found` as this."""
+SHORTEST = "shortest possible (searched)"
+
+
+def certify(trace: Trace, boots: Iterable[BootLayout] = (), budget: int = BUDGET) -> Trace:
+    """*trace* minimised, on the first of *boots* that will do; what is known is said in it.
+
+    Delta debugging drops what need not be there. Then everything is tried that might be
+    shorter, on the same machine, for as long as the budget lasts: one of another bug is
+    not accepted.
+    """
+    trace = minimise(trace)
+    index, violations = replay(trace)
+    if index is None:
+        return trace
+    suspicion = Suspicion(trace, bug_of(violations))
+    boots = tuple(boots)
+    while True:
+        trace = normal_form(suspicion, trace, before(trace.boot, boots), budget)
+        search = Shorter(suspicion, trace)
+        found = search.first(budget)
+        if found is None:
+            return replace(trace, found=trace.found | {MINIMAL: said(trace, search.complete)})
+        trace = found
+
+
+def before(boot: BootLayout, boots: tuple[BootLayout, ...]) -> tuple[BootLayout, ...]:
+    """Those of *boots* that come before *boot*: all, if it is none of them."""
+    return boots[: boots.index(boot)] if boot in boots else boots
+
+
+def said(trace: Trace, complete: int) -> str:
+    """What is known of *trace* if no trace of up to *complete* events shows its bug."""
+    nr = len(trace.events)
+    together = any(isinstance(event, Interleave) for event in trace.events)
+    # Schedules are not tried: one event, and nothing before it, cannot be fewer though.
+    if complete >= nr - 1 and (nr <= 1 or not together):
+        return SHORTEST
+    return f"no shorter found up to depth {complete}"

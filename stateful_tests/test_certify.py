@@ -1,0 +1,163 @@
+"""Certified minimising: as short as can be, in one form, and what is said of it is so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hotplug_model.boot import LAYOUTS
+from hotplug_model.bug import bug_of
+from hotplug_model.certify import MINIMAL, SHORTEST, certify
+from hotplug_model.explore import shorter
+from hotplug_model.explore.shorter import Shorter
+from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.normal_form import exchanges, normal_form, simplified, swaps
+from hotplug_model.ops import Op
+from hotplug_model.ops.every import kinds_named
+from hotplug_model.ops.interleave import Interleave
+from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifier
+from hotplug_model.ops.memory_hotplug import AddMemory
+from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
+from hotplug_model.pfn import PfnRange
+from hotplug_model.suspicion import OutOfBudget, Suspicion
+from hotplug_model.trace import Trace, breaks_the_same, replay
+from stateful_tests.kernels import HOLE, C, D, add, device, online
+from stateful_tests.traces import collision, recorded
+
+TINY = GEOMETRIES["tiny"]
+BOOTS = tuple(make(TINY) for make in LAYOUTS)
+SLOW_PATH = "seed001-slow-path"
+
+
+def suspicion_of(trace: Trace) -> Suspicion:
+    return Suspicion(trace, bug_of(replay(trace)[1]))
+
+
+def of_change(change: str, *events: Op, boot: str = "collision") -> Trace:
+    """A counterexample on mainline with a change."""
+    trace = Trace(geometry="tiny", boot=LAYOUTS[boot](TINY), changes=(change,), events=events)
+    trace = recorded(trace)
+    assert breaks_the_same(trace)
+    return trace
+
+
+def text(trace: Trace) -> str:
+    return replace(trace, found={}).dumps()
+
+
+def test_the_collision_is_in_its_form() -> None:
+    assert certify(collision(nr_before=4), BOOTS) == replace(
+        collision(), found={MINIMAL: SHORTEST}
+    )
+
+
+def test_what_is_found_elsewhere_and_otherwise_gets_the_same_bytes() -> None:
+    events = (add(D), device(PfnRange(12, 14), pgmap_id=2))
+    here, elsewhere = (
+        of_change("1f90a3477df3", *events, boot=boot) for boot in ("collision", "memmap-on-memory")
+    )
+    assert elsewhere.violates == here.violates == collision().violates
+    assert text(certify(elsewhere, BOOTS)) == text(certify(here)) == text(collision())
+
+
+def test_a_shorter_trace_of_the_same_bug_is_found() -> None:
+    trace = of_change("seed003-removal-of-another", device(HOLE), MemunmapPages(0))
+    minimal = certify(trace)
+    assert len(minimal.events) == 1
+    assert bug_of(replay(minimal)[1]) == bug_of(replay(trace)[1])
+    assert minimal.found[MINIMAL] == SHORTEST
+
+
+def test_a_search_that_ends_early_says_how_far_it_came() -> None:
+    trace = of_change("seed003-removal-of-another", device(HOLE), MemunmapPages(0))
+    minimal = certify(trace, budget=1)
+    assert minimal.events == trace.events
+    assert minimal.found[MINIMAL] == "no shorter found up to depth 0"
+
+
+def test_the_search_counts_the_depths_that_it_has_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = of_change(SLOW_PATH, add(C), VetoMemoryNotifier(True, False), online(2))
+    few = kinds_named([event.op_name() for event in trace.events])
+    monkeypatch.setattr(shorter, "kinds_named", lambda names: few)
+    search = Shorter(suspicion_of(trace), trace)
+    assert search.first(40) is None
+    assert search.complete == 1
+    search = Shorter(suspicion_of(trace), trace)
+    assert search.first(4000) is None
+    assert search.complete == 2
+    longer = replace(trace, events=(add(D), *trace.events))
+    found = Shorter(suspicion_of(trace), longer).first(4000)
+    assert found is not None
+    assert sorted(map(str, found.events)) == sorted(
+        ["veto_memory_notifier(online=True, offline=False)", str(add(C)), str(online(2, "online"))]
+    )
+
+
+def test_a_shorter_trace_of_another_bug_is_not_accepted() -> None:
+    trace = collision(nr_before=2)
+    suspicion = Suspicion(trace, bug_of(replay(trace)[1]) | {("present_pages_add_up", "")})
+    assert Shorter(suspicion, trace).first(40) is None
+
+
+def test_what_may_break_on_the_way_is_no_trace() -> None:
+    trace = collision()
+    suspicion = suspicion_of(trace)
+    suspicion.budget = 100
+    assert suspicion.may_show(trace.boot, trace.events)
+    again = (*trace.events, device(PfnRange(14, 16), pgmap_id=1))
+    assert not suspicion.may_show(trace.boot, again)
+
+
+def test_nothing_is_tried_beyond_the_budget() -> None:
+    suspicion = suspicion_of(collision())
+    with pytest.raises(OutOfBudget):
+        suspicion.show(collision().boot, collision().events)
+
+
+def test_independent_steps_come_in_one_order_and_sections_in_theirs() -> None:
+    one = of_change(SLOW_PATH, add(C), VetoMemoryNotifier(True, False), online(2))
+    other = of_change(SLOW_PATH, VetoMemoryNotifier(True, True), add(D), online(3))
+    forms = {text(simplified(with_budget(trace), trace)) for trace in (one, other)}
+    searched = {text(normal_form(with_budget(t), t, (), 900)) for t in (one, other)}
+    assert len(forms) == len(searched) == 1
+
+
+def with_budget(trace: Trace) -> Suspicion:
+    suspicion = suspicion_of(trace)
+    suspicion.budget = 900
+    return suspicion
+
+
+def test_sections_nodes_and_ids_are_exchanged_in_all_events() -> None:
+    boot = replace(BOOTS[0], nodes=2)
+    trace = Trace(
+        geometry="tiny", boot=boot,
+        events=(AddMemory(0, C, 0), device(D, pgmap_id=1), OfflineMemoryBlock(2, False)),
+    )  # fmt: skip
+    found = list(exchanges(trace))
+    assert (AddMemory(0, D, 0), device(C, pgmap_id=1), OfflineMemoryBlock(3, False)) in found
+    elsewhere = MemremapPages(1, (D,), "generic", 1, ())
+    assert (AddMemory(1, C, 0), elsewhere, OfflineMemoryBlock(2, False)) in found
+    assert (AddMemory(0, C, 0), device(D), OfflineMemoryBlock(2, False)) in found
+
+
+def test_what_lies_across_two_sections_is_not_torn_apart() -> None:
+    across = MemremapPages(0, (PfnRange(20, 28),), "generic", 0, ())
+    moved = [events[0] for events in exchanges(replace(collision(), events=(across,)))]
+    assert all(isinstance(op, MemremapPages) and op.ranges[0].nr_pages == 8 for op in moved)
+    assert len(moved) < len(list(exchanges(replace(collision(), events=(add(C),)))))
+
+
+def test_neighbours_change_places() -> None:
+    a, b, c = add(C), add(D), online(2)
+    assert list(swaps(replace(collision(), events=(a, b, c)))) == [(b, a, c), (a, c, b)]
+
+
+def test_schedules_are_left_as_they_are() -> None:
+    event = Interleave((add(C), online(2)), ((0, 7),))
+    trace = replace(collision(), changes=("8df1d0e4a265",), events=(event,))
+    minimal = certify(recorded(trace), BOOTS)
+    assert minimal.events == (event,)
+    assert minimal.found[MINIMAL] == SHORTEST
+
