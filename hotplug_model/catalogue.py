@@ -39,7 +39,7 @@ from hotplug_model.registry import unknown
 from hotplug_model.report.counterexample import page
 from hotplug_model.trace import Trace, broken, replay
 from hotplug_model.trace_file import file_name
-from hotplug_model.walkers import WALKERS
+from hotplug_model.walkers import READERS, WALKERS, Walker
 from hotplug_model.zoo import PARTS, ROWS
 
 REGION = re.compile(r"<!-- begin ([\w-]+) -->\n.*?<!-- end \1 -->", re.DOTALL)
@@ -109,10 +109,17 @@ def ops() -> Table:
 
 def walkers() -> Table:
     """Walkers, by kernel source file."""
-    items = sorted(WALKERS.items(), key=lambda item: item[1].file)
-    rows = [(code(w.file), code(f"{n}()"), w.believes, w.doc) for n, w in items]
-    heading = ("kernel source", "walker", "takes what it accepts for", "what it does")
+    items = sorted(every_walker(), key=lambda item: item[1].file)
+    rows = [
+        (code(w.file), code(f"{n}()"), w.believes, w.holds.value, w.doc) for n, w in items
+    ]
+    heading = ("kernel source", "walker", "takes what it accepts for", "holds", "what it does")
     return Table(heading=heading, rows=rows)
+
+
+def every_walker() -> list[tuple[str, Walker]]:
+    """Walkers that look at one instant, that take time, or both."""
+    return list({**dict(WALKERS.items()), **dict(READERS.items())}.items())
 
 
 def invariants() -> Table:
@@ -170,11 +177,22 @@ def boots() -> Table:
 
 def defects() -> Table:
     """Known defects of mainline."""
+    return mainline_does("defect", accepted=False)
+
+
+def accepted() -> Table:
+    """Races that the kernel accepts."""
+    return mainline_does("race", accepted=True)
+
+
+def mainline_does(noun: str, accepted: bool) -> Table:
+    """What mainline gets wrong, or accepts."""
     rows = [
         (code(n), first_line(d.rows), ", ".join(map(code, d.invariants)), source_of(d.rows))
         for n, d in DEFECTS.items()
+        if d.accepted == accepted
     ]
-    return Table(heading=("defect", "what happens", "violates", "kernel source"), rows=rows)
+    return Table(heading=(noun, "what happens", "violates", "kernel source"), rows=rows)
 
 
 def sometimes() -> Table:
@@ -237,8 +255,8 @@ def mistakes() -> Table:
 TABLES: dict[str, Callable[[], Table]] = {
     make.__name__: make
     for make in (
-        ops, walkers, invariants, changes, releases, geometries, boots, defects, sometimes,
-        incomparable, fates, zoo, kills, mistakes,
+        ops, walkers, invariants, changes, releases, geometries, boots, defects, accepted,
+        sometimes, incomparable, fates, zoo, kills, mistakes,
     )
 }  # fmt: skip
 

@@ -23,7 +23,7 @@ from hotplug_model.registry import unknown
 DEBUG = "HOTPLUG_MODEL_DEBUG"
 LISTS = (
     "ops", "walkers", "invariants", "changes", "releases", "geometries", "boots", "defects",
-    "sometimes",
+    "accepted", "sometimes",
 )  # fmt: skip
 COMMANDS = {
     "check": "check",
@@ -104,8 +104,7 @@ def make_parser() -> Parser:
         ("show", "draw traces"),
     ):
         command = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
-        command.add_argument("files", nargs="+", metavar="FILE", help="a trace; - is stdin")
-        add_kernel(command)
+        add_traces(command)
     what = "say which change makes a trace fail"
     add_bisect(commands.add_parser("bisect", help=what, description=what, allow_abbrev=False))
     listing = commands.add_parser("list", help="list what there is", allow_abbrev=False)
@@ -127,7 +126,7 @@ def make_parser() -> Parser:
     add_audit(audit)
     what = "hunt every bug that is known, each on mainline with that bug alone"
     add_zoo(commands.add_parser("zoo", help=what, description=what, allow_abbrev=False))
-    what = "say which operations are safe to run at once"
+    what = "say which operations and walkers are safe at once"
     race = commands.add_parser("race", help=what, description=what, allow_abbrev=False)
     add_kernel(race)
     add_race(race)
@@ -137,6 +136,16 @@ def make_parser() -> Parser:
     add_mutate(mutate)
     add_workers(mutate)
     return parser
+
+
+def add_traces(parser: argparse.ArgumentParser) -> None:
+    """Which traces, and what is needed to read them."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a trace; - is stdin")
+    parser.add_argument(
+        "--walker", action="append", default=[], metavar="MODULE:FUNCTION",
+        help="a walker of your own that a trace names; repeatable",
+    )  # fmt: skip
+    add_kernel(parser)
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:

@@ -125,7 +125,7 @@ class Contexts:
         """Write down who waits for whom."""
         locks, ledger = self.kernel.locks, self.kernel.ledger
         live = {context.number for context in left}
-        if any(locks.holder[locks.waiting[context.number]] not in live for context in left):
+        if any(not locks.blockers(locks.waiting[c.number]) & live for c in left):
             raise ModelError("an operation waits for a lock that nobody will drop")
         before, ledger.operation = ledger.operation, "; ".join(map(self._chain, left))
         ledger.breach(Law.CYCLE_OF_WAITS, self.kernel.geometry.all_pfns)
@@ -137,8 +137,8 @@ class Contexts:
         locks = self.kernel.locks
         held = ", ".join(locks.held_by(context.number)) or "nothing"
         waits = locks.waiting[context.number]
-        holder = self.all[locks.holder[waits]].name
-        return f"{context.name}, {context.op}, holds {held} and waits for {waits} of {holder}"
+        holders = " and ".join(self.all[nr].name for nr in sorted(locks.blockers(waits)))
+        return f"{context.name}, {context.op}, holds {held} and waits for {waits} of {holders}"
 
     def _next(self, context: Context) -> str:
         try:

@@ -10,9 +10,10 @@ from statistics import median
 
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import CHANGES, KernelVariant
+from hotplug_model.contenders import every_pair
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.minimise import minimise
-from hotplug_model.race import Race, RaceRequest, every_pair
+from hotplug_model.race import Race, RaceRequest
 from hotplug_model.settings import PROFILES
 from hotplug_model.trace import Trace
 from hotplug_model.walk import RandomWalk, WalkRequest

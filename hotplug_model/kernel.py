@@ -32,6 +32,7 @@ from hotplug_model.state.locks import Locks
 from hotplug_model.state.memblock import Memblock
 from hotplug_model.state.memory_block import MemoryBlock
 from hotplug_model.state.pfn_table import PfnTable
+from hotplug_model.state.rcu import Rcu
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
 from hotplug_model.state.virtio_mem import VirtioMem
 from hotplug_model.state.vmemmap import Vmemmap
@@ -73,6 +74,7 @@ class Kernel:
     """By block id, ``phys_to_block_id()``."""
     pgmaps: dict[int, DevPagemap] = field(default_factory=dict)
     locks: Locks = field(default_factory=Locks)
+    rcu: Rcu = field(default_factory=Rcu)
     vetoes: frozenset[NotifierAction] = frozenset()
     """What a registered memory notifier answers with -EPERM."""
     notified: list[tuple[NotifierAction, PfnRange]] = field(default_factory=list)
@@ -134,6 +136,7 @@ class Kernel:
             {block_id: block.copy() for block_id, block in self.blocks.items()},
             {pgmap_id: pgmap.copy() for pgmap_id, pgmap in self.pgmaps.items()},
             self.locks.copy(),
+            self.rcu.copy(),
             self.vetoes,
             list(self.notified),
             self.ledger.copy(),

@@ -1,37 +1,32 @@
-"""Which operations are safe to run at once: every two of them, in every order.
+"""Which operations and walkers are safe to run at once: every two, in every order.
 
 A pair is unsafe if a schedule breaks what the same two operations, one after the other in
-either order, do not. What is a known defect of mainline is told apart.
+either order, do not. What the kernel accepts, and what is a known defect of mainline, is
+told apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations_with_replacement
 from typing import TypeAlias
 
 from hotplug_model.boot import BootLayout
 from hotplug_model.changes import KernelVariant
-from hotplug_model.checker import QUIESCENT, Checker, Violation, carry_out
+from hotplug_model.checker import QUIESCENT, Checker, Violation
+from hotplug_model.contenders import Kinds, Start, every_request, every_start
+from hotplug_model.defects import DEFECTS
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.minimise import minimise
-from hotplug_model.ops import OPS, Op, drawn_ops
-from hotplug_model.ops.every import draws
+from hotplug_model.ops import Op
 from hotplug_model.ops.interleave import Interleave
-from hotplug_model.schedules import Schedules, Turns
+from hotplug_model.ops.walk import Walk
+from hotplug_model.schedules import Schedules
 from hotplug_model.trace import Trace, broken, replay
+from hotplug_model.walkers.own import find_reader
 from hotplug_model.workers import blocked_interrupts, pool_of
 
-BUSY = (
-    "memremap_pages", "add_memory", "add_memory", "online_memory_block", "pin_pages",
-)  # fmt: skip
-"""What happens, each as simple as it can be, before the last of the starts."""
-REQUESTS = 3
-"""How many requests of a kind are tried: the first, the last, and one amid the others."""
-
-Kinds: TypeAlias = tuple[str, str]
 Broke: TypeAlias = tuple[str, str | None]
 """An invariant, and the known defect of mainline that broke it, if any."""
 
@@ -46,20 +41,13 @@ class RaceRequest:
     """Each is booted, and raced on by itself."""
     switches: int
     """How many times an operation is left before it has returned, at the most."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A machine on which to race, and how it came about."""
-
-    layout: BootLayout
-    events: tuple[Op, ...]
-    kernel: Kernel
+    walkers: tuple[str, ...] = ()
+    """The user's own, which every process has to import."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Pair:
-    """What became of two kinds of operations in flight together."""
+    """What became of two kinds in flight together."""
 
     kinds: Kinds
     nr_requests: int = 0
@@ -68,17 +56,20 @@ class Pair:
     alone: set[Broke] = field(default_factory=set)
     """What breaks even if one runs after the other."""
     defects: set[str] = field(default_factory=set)
-    """Known defects of mainline that show in flight only."""
+    """Known defects of mainline and accepted races that show in flight only."""
     trace: Trace | None = None
     """The shortest schedule that breaks something else."""
 
     @property
     def verdict(self) -> str:
-        """``unsafe``, ``known``, ``alone``, ``safe``, or ``never`` if both cannot be asked for."""
+        """``unsafe``, ``known``, ``accepted``, ``alone``, ``safe``, or ``never`` if both
+        cannot be asked for."""
         if self.trace is not None:
             return "unsafe"
-        if self.defects:
+        if any(not DEFECTS[name].accepted for name in self.defects):
             return "known"
+        if self.defects:
+            return "accepted"
         if any(defect is None for _, defect in self.alone):
             return "alone"
         return "safe" if self.nr_requests else "never"
@@ -117,6 +108,8 @@ class Race:
                 if key not in alone:
                     alone[key] = self.one_after_the_other(start.kernel, ops)
                     pair.alone |= alone[key]
+                    if self._misled(pair, start, ops, alone[key]):
+                        return pair
                 if self._schedules(pair, start, (key[1], key[2]), nr, alone[key]):
                     return pair
         return pair
@@ -141,19 +134,27 @@ class Race:
                 new = {what(violation) for violation in found} - alone
                 pair.defects |= {defect for _, defect in new if defect}
                 if any(defect is None for _, defect in new):
-                    pair.trace = self._trace(start, ops, turns)
+                    pair.trace = self._trace(start, Interleave(ops, turns))
                     return True
         finally:
             pair.nr_schedules += schedules.nr_tried
         return False
 
-    def _trace(self, start: Start, ops: tuple[Op, Op], turns: Turns) -> Trace:
-        """The schedule as a trace, minimal."""
+    def _misled(self, pair: Pair, start: Start, ops: Sequence[Op], alone: set[Broke]) -> bool:
+        """Whether a walker breaks something at a single instant: that is no race, but who
+        asks about a walker wants to know."""
+        walk, op = ops
+        if isinstance(walk, Walk) and any(defect is None for _, defect in alone):
+            pair.trace = self._trace(start, op)
+        return pair.trace is not None
+
+    def _trace(self, start: Start, event: Op) -> Trace:
+        """What happened, the last event breaking something, as a trace, minimal."""
         variant = self.request.variant
         trace = Trace(
             geometry=self.request.geometry, boot=start.layout, release=variant.release,
             changes=tuple(change.name for change in variant.changes),
-            events=(*start.events, Interleave(ops, turns)),
+            events=(*start.events, event),
         )  # fmt: skip
         return minimise(replace(trace, violates=broken(replay(trace)[1])))
 
@@ -166,67 +167,6 @@ class Race:
 def what(violation: Violation) -> Broke:
     """What makes a violation new: where and when it shows does not."""
     return violation.invariant, violation.defect
-
-
-def every_pair(names: Sequence[str]) -> list[Kinds]:
-    """The pair that is named; all, each kind with itself too, if none is."""
-    if names:
-        first, second = (OPS[name].op_name() for name in names)
-        return [(first, second)]
-    return list(combinations_with_replacement(drawn_ops(), 2))
-
-
-def every_start(booted: Kernel) -> Iterator[Start]:
-    """Right after boot; one operation of each kind later; and on a busy machine."""
-    seen: set[bytes] = set()
-    for names in ((), *((name,) for name in drawn_ops()), BUSY):
-        kernel = booted.snapshot()
-        events = tuple(carried_out(kernel, names))
-        state = kernel.fingerprint()
-        if len(events) == len(names) and state not in seen:
-            seen.add(state)
-            yield Start(layout=kernel.layout, events=events, kernel=kernel)
-
-
-def carried_out(kernel: Kernel, names: Iterable[str]) -> Iterator[Op]:
-    """Carry out the simplest operation of each kind, for as long as they succeed."""
-    for name in names:
-        if not OPS[name].enabled(kernel):
-            return
-        op = next(draws(kernel, OPS[name], 0))
-        refusal, _ = carry_out(kernel, op)
-        if refusal is not None:
-            return
-        yield op
-
-
-def every_request(kernel: Kernel, kinds: Kinds) -> list[tuple[Op, Op]]:
-    """Requests of two kinds: both drawn here, or either where the other has been."""
-    found: dict[tuple[Op, Op], None] = {}
-    for first in some(kernel, kinds[0]):
-        after = kernel.snapshot()
-        carry_out(after, first)
-        seconds = [*some(kernel, kinds[1]), *some(after, kinds[1])]
-        found |= {(first, second): None for second in seconds}
-    if kinds[0] != kinds[1]:
-        found |= {(b, a): None for a, b in later_first(kernel, kinds)}
-    return list(found)
-
-
-def later_first(kernel: Kernel, kinds: Kinds) -> Iterator[tuple[Op, Op]]:
-    """Requests of the second kind, and of the first where that one has been."""
-    for second in some(kernel, kinds[1]):
-        after = kernel.snapshot()
-        carry_out(after, second)
-        yield from ((second, first) for first in some(after, kinds[0]))
-
-
-def some(kernel: Kernel, name: str) -> list[Op]:
-    """A few usual requests of one kind; none where it is not enabled."""
-    if not OPS[name].enabled(kernel):
-        return []
-    drawn = list(dict.fromkeys(draws(kernel, OPS[name], 0)))
-    return list(dict.fromkeys((drawn[0], drawn[-1], drawn[len(drawn) // 2])))[:REQUESTS]
 
 
 # Several processes
@@ -257,6 +197,8 @@ def race_all(request: RaceRequest, pairs: Sequence[Kinds], workers: int) -> Iter
 
 def start_racing(request: RaceRequest, release: str | None, changes: tuple[str, ...]) -> None:
     """What a worker does first."""
+    for name in request.walkers:
+        find_reader(name)
     WORKER[:] = [Race(replace(request, variant=KernelVariant.named(release, changes)))]
 
 

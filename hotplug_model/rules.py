@@ -101,6 +101,15 @@ class KernelRules:
     boot_usage_kept: bool
     """Whether a usage map that boot allocated is told by where it lies, not by whether
     its section is early."""
+    usage_freed_by_rcu: bool
+    """Whether a usage map is freed by kfree_rcu(), behind the section's validity, and
+    pfn_valid() is a reader of RCU."""
+    pfn_section_valid_checks_usage: bool
+    """Whether pfn_section_valid() copes with a usage map that is gone."""
+    page_ext_freed_by_rcu: bool
+    """Whether page_ext is freed after a grace period, and its users are readers of RCU."""
+    memunmap_waits_for_references: bool
+    """Whether memunmap_pages() unplugs nothing before the last reference is dropped."""
     memmap_freed_before_reset: bool
     """Whether section_deactivate() decodes the memmap before it resets the section; it
     matters without SPARSEMEM_VMEMMAP only."""

@@ -97,5 +97,5 @@ def place_of(contexts: Contexts, going: int) -> Place:
     """What decides how things go on: the state, and how far who is."""
     kernel = contexts.kernel
     state = hashlib.blake2b(kernel.fingerprint(), digest_size=16).digest()
-    locks = tuple(sorted(kernel.locks.holder.items()))
-    return state, locks, going, *((c.passed, c.at) for c in contexts.all)
+    held = kernel.locks.place(), kernel.rcu.place()
+    return state, held, going, *((c.passed, c.at) for c in contexts.all)

@@ -19,7 +19,7 @@ from hotplug_model.ops import OPS
 from hotplug_model.walkers import WALKERS
 
 ROOT = Path(__file__).parent.parent
-OURS = {"veto_memory_notifier", "unpin_pages", "release_mem_region", "interleave"}
+OURS = {"veto_memory_notifier", "unpin_pages", "release_mem_region", "interleave", "walk"}
 """Operations that may stand for no kernel function: what they undo or set up names one."""
 
 

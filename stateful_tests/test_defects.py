@@ -15,10 +15,12 @@ from hotplug_model.invariants import INVARIANTS
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
+from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages
+from hotplug_model.ops.walk import Walk
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
 from stateful_tests.kernels import HOLE, B, C, D, add, boot, device, layout, offline, online, pages
@@ -60,6 +62,11 @@ class Shown:
     geometry: str = "tiny"
     along: str = ""
     """A defect that cannot but show as well."""
+
+
+def at_once(first: Op, second: Op, nr_milestones: int) -> Op:
+    """The first is left after so many milestones, until the second has returned."""
+    return Interleave((first, second), ((0, nr_milestones),))
 
 
 STRAY = "an-add-that-failed-stays-mapped"
@@ -151,6 +158,26 @@ SHOWN: dict[str, Shown] = {
     ),
     "a-rollback-may-be-vetoed": Shown(
         TWO_ONLINE, QUIESCENT, {"refusals_leave_the_machine_alone"}, layout()
+    ),
+    "walkers-race-with-offlining": Shown(
+        (at_once(Walk("kpageflags_read", 8), offline(1), 3),), "A: returns",
+        {"walkers_use_no_poisoned_page"}, layout("two-nodes"),
+    ),
+    "nothing-keeps-a-walker-s-memmap": Shown(
+        (at_once(Walk("kpageflags_read", 8), OfflineAndRemoveMemory(B, False), 3),),
+        "A: returns", {"walkers_use_mapped_pages"}, layout("two-nodes"),
+    ),
+    "online-page-reads-usage-outside-rcu": Shown(
+        (
+            add(C),
+            online(2),
+            at_once(Walk("kpageflags_read", 16), OfflineAndRemoveMemory(C, False), 2),
+        ),
+        "A: returns", {"nobody_reads_what_was_freed"}, layout(),
+    ),
+    "device-page-is-found-before-it-is-initialised": Shown(
+        (at_once(device(C), Walk("memory_failure_dev_pagemap", 16), 7),), "B: returns",
+        {"walkers_use_no_poisoned_page"}, layout(),
     ),
     "first-pfn-decides-for-a-pageblock": Shown(
         HALF_A_PAGEBLOCK, "resize_zone_range", {"walkers_take_no_zone_device_page"},

@@ -11,13 +11,14 @@ from hotplug_model.__main__ import main
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Violation
+from hotplug_model.contenders import every_pair, every_request, ways_to_walk
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.minimise import minimise
 from hotplug_model.ops import Op, drawn_ops
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memremap import MemunmapPages
-from hotplug_model.race import Pair, Race, RaceRequest, every_pair, every_request, race_all
+from hotplug_model.race import Pair, Race, RaceRequest, race_all
 from hotplug_model.report.columns import columns, passed
 from hotplug_model.report.race_matrix import matrix
 from hotplug_model.schedules import Schedules
@@ -130,8 +131,9 @@ def test_requests_are_also_drawn_where_the_other_has_been() -> None:
 
 def test_every_two_kinds_are_a_pair_once() -> None:
     pairs = every_pair(())
-    nr = len(drawn_ops())
-    assert len(pairs) == len({frozenset(kinds) for kinds in pairs}) == nr * (nr + 1) // 2
+    nr, ways = len(drawn_ops()), len(ways_to_walk())
+    every = nr * (nr + 1) // 2 + nr * ways
+    assert len(pairs) == len({frozenset(kinds) for kinds in pairs}) == every
 
 
 def test_the_number_of_workers_makes_no_difference() -> None:
@@ -158,7 +160,9 @@ def test_the_columns_show_where_each_was_left_and_what_broke() -> None:
 def test_the_matrix_has_a_cell_for_each_pair() -> None:
     pairs = [Pair(kinds=kinds, nr_requests=1) for kinds in every_pair(())]
     rows = [text.plain for text in matrix(pairs)]
-    cells = [cell for row in rows[1 : 1 + len(drawn_ops())] for cell in row.split()[2:]]
+    nr, ways = len(drawn_ops()), len(ways_to_walk())
+    cells = [cell for row in rows[1 : 1 + nr] for cell in row.split()[2:]]
+    cells += [cell for row in rows[1 + nr : 1 + nr + ways] for cell in row.split()[1:]]
     assert cells == ["."] * len(pairs)
     assert max(map(len, rows)) <= 100
 
@@ -197,7 +201,9 @@ def test_a_safe_pair_is_exit_0_and_writes_nothing(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["add_memory"], "race takes two operations or none, found 1"),
+        (["add_memory"], "race takes two operations, or a walker and perhaps an operation"),
+        (["kpageflags_read", "kpagecount_read"], "race takes two operations, or a walker"),
+        (["nowhere:f"], "walker 'nowhere:f': ModuleNotFoundError"),
         (["add_memory", "online"], "online"),
         (["add_memory", "add_memory", "--switches", "0"], "invalid number of switches"),
         (["--boot", "nowhere"], "nowhere"),

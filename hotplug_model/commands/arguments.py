@@ -11,6 +11,7 @@ from hotplug_model.changes import KernelVariant
 from hotplug_model.errors import UserError
 from hotplug_model.trace import Trace
 from hotplug_model.trace_json import MAX_BYTES
+from hotplug_model.walkers.own import find_reader
 
 STDIN = "-"
 
@@ -18,9 +19,8 @@ STDIN = "-"
 def named_variant(args: argparse.Namespace) -> KernelVariant:
     """The kernel that ``--change`` and ``--release`` describe; mainline without them."""
     code = [name for name in args.change if ":" in name]
-    if code and os.getcwd() not in sys.path:
-        # The user's own file usually lies in the directory where the command is typed.
-        sys.path.insert(0, os.getcwd())
+    if code:
+        look_here_too()
     try:
         variant = KernelVariant.named(args.release, tuple(args.change))
         variant.rules()
@@ -31,6 +31,20 @@ def named_variant(args: argparse.Namespace) -> KernelVariant:
             raise
         raise UserError(f"change {code[0]!r}: {type(error).__name__}: {error}") from error
     return variant
+
+
+def look_here_too() -> None:
+    """The user's own file usually lies in the directory where the command is typed."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
+def own_walkers(names: list[str]) -> tuple[str, ...]:
+    """Those of *names* that are code of the user's, which is known from now on."""
+    own = tuple(name for name in names if ":" in name)
+    if own:
+        look_here_too()
+    return tuple(map(find_reader, own))
 
 
 def settle(args: argparse.Namespace) -> KernelVariant:

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from hotplug_model.boot import LAYOUTS
-from hotplug_model.catalogue import TABLES, first_line, kernel_source, since, source_of
+from hotplug_model.catalogue import (
+    TABLES,
+    every_walker,
+    first_line,
+    kernel_source,
+    since,
+    source_of,
+)
 from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.defects import DEFECTS
 from hotplug_model.geometry import GEOMETRIES, Geometry
@@ -17,7 +24,6 @@ from hotplug_model.invariants import INVARIANTS, SOMETIMES
 from hotplug_model.markdown import markdown
 from hotplug_model.ops import OPS
 from hotplug_model.report.lines import WIDTH
-from hotplug_model.walkers import WALKERS
 
 Entry: TypeAlias = tuple[str, str, str]
 """Name, one line about it, and its source, which may be empty."""
@@ -65,15 +71,22 @@ def lacks(release: str) -> str:
     return f"without {', '.join(undone)}" if undone else "as mainline"
 
 
+def mainline_does(accepted: bool) -> list[Entry]:
+    """What mainline gets wrong, or accepts."""
+    items = [(n, d.rows) for n, d in DEFECTS.items() if d.accepted == accepted]
+    return [(n, first_line(rows), source_of(rows)) for n, rows in items]
+
+
 LISTS: dict[str, Callable[[], list[Entry]]] = {
     "ops": lambda: [(n, first_line(op), kernel_source(op)) for n, op in OPS.items()],
-    "walkers": lambda: [(n, w.doc, w.file) for n, w in WALKERS.items()],
+    "walkers": lambda: [(n, w.doc, w.file) for n, w in every_walker()],
     "invariants": lambda: [(n, i.message, i.source) for n, i in INVARIANTS.items()],
     "changes": lambda: [(n, c.subject, origin(c)) for n, c in CHANGES.items()],
     "releases": lambda: [(name, lacks(name), "") for name in RELEASES],
     "geometries": lambda: [(n, sizes(g), "") for n, g in GEOMETRIES.items()],
     "boots": lambda: [(n, first_line(make), "") for n, make in LAYOUTS.items()],
-    "defects": lambda: [(n, first_line(d.rows), source_of(d.rows)) for n, d in DEFECTS.items()],
+    "defects": lambda: mainline_does(accepted=False),
+    "accepted": lambda: mainline_does(accepted=True),
     "sometimes": lambda: [(n, first_line(s), source_of(s)) for n, s in SOMETIMES.items()],
 }
 """In the order of ``hotplug_model.cli.LISTS``."""

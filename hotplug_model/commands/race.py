@@ -7,15 +7,17 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hotplug_model.cli import complain
-from hotplug_model.commands.arguments import settle
+from hotplug_model.commands.arguments import own_walkers, settle
 from hotplug_model.commands.search import layouts
-from hotplug_model.errors import UserError
+from hotplug_model.contenders import Kinds, every_pair
+from hotplug_model.defects import DEFECTS
 from hotplug_model.geometry import GEOMETRIES
-from hotplug_model.race import Kinds, Pair, RaceRequest, every_pair, race_all
+from hotplug_model.race import Pair, RaceRequest, race_all
 from hotplug_model.report.lines import line, show
 from hotplug_model.report.race_matrix import matrix, told
 from hotplug_model.trace_file import TraceFile
@@ -23,10 +25,9 @@ from hotplug_model.trace_file import TraceFile
 
 def run(args: argparse.Namespace) -> int:
     """Race, write a trace for each unsafe pair, draw; 1 if there is one."""
-    if len(args.ops) not in (0, 2):
-        raise UserError(f"race takes two operations or none, found {len(args.ops)}")
+    own = own_walkers(args.ops)
     pairs = every_pair(args.ops)
-    request = request_of(args)
+    request = replace(request_of(args), walkers=own)
     # Always the same one first: whose turn is first is part of the search.
     racing = race_all(request, pairs, args.workers or os.cpu_count() or 1)
     done = list(racing if args.json else counted(racing, len(pairs)))
@@ -107,7 +108,8 @@ def to_json(
                 "verdict": pair.verdict,
                 "requests": pair.nr_requests,
                 "schedules": pair.nr_schedules,
-                "defects": sorted(pair.defects),
+                "defects": sorted(n for n in pair.defects if not DEFECTS[n].accepted),
+                "accepted": sorted(n for n in pair.defects if DEFECTS[n].accepted),
                 "violates": list(pair.trace.violates) if pair.trace else [],
                 "trace": paths.get(pair.kinds),
             }

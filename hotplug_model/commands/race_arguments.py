@@ -9,7 +9,10 @@ MAX_SWITCHES = 4
 
 def add_race(parser: argparse.ArgumentParser) -> None:
     """Which operations to race, where, and how hard."""
-    parser.add_argument("ops", nargs="*", metavar="OP", help="two operations; default: all pairs")
+    parser.add_argument(
+        "ops", nargs="*", metavar="OP",
+        help="two operations, or a walker and perhaps an operation; default: all pairs",
+    )
     parser.add_argument(
         "--switches", type=switches, default=1, metavar="N",
         help=f"how often one is left for the other, 1 to {MAX_SWITCHES}; default: 1",

@@ -45,6 +45,8 @@ class KnownDefect:
     """With which causes an entry of the ledger is this defect."""
     where: Callable[[Extents], bool] = lambda x: True
     """On which machines an entry of the ledger can be this defect."""
+    accepted: bool = False
+    """Whether the kernel's maintainers know of it and have said that it may be so."""
 
     @property
     def doc(self) -> str:
@@ -73,6 +75,7 @@ def known_defect(
     quiescent: bool = False,
     causes: tuple[Cause, ...] = (),
     where: Callable[[Extents], bool] = lambda x: True,
+    accepted: bool = False,
 ) -> Callable[[Explains], Explains]:
     """Register the decorated function, which says on which rows the defect shows."""
 
@@ -85,11 +88,25 @@ def known_defect(
             quiescent=quiescent,
             causes=causes,
             where=where,
+            accepted=accepted,
         )
         DEFECTS.add(name, defect)
         return rows
 
     return register
+
+
+def accepted_race(*invariants: str, causes: tuple[Cause, ...]) -> Callable[[Explains], Explains]:
+    """Register what the kernel knowingly lets happen: its source says who accepted it.
+
+    It is told apart from defects, and counts as they do where ``strict`` is asked for.
+    """
+    return known_defect(*invariants, quiescent=True, causes=causes, accepted=True)
+
+
+def no_rows(x: Extents) -> ExtentMask:
+    """No row: of what the ledger alone tells."""
+    return np.zeros(len(x.start_pfn), bool)
 
 
 def map_state(x: Extents, state: RefState) -> ExtentMask:

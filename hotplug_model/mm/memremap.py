@@ -17,7 +17,7 @@ from hotplug_model.mm.page_alloc import (
 from hotplug_model.mm.zones import move_pfn_range_to_zone, remove_pfn_range_from_zone
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
-from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.dev_pagemap import DevPagemap, references_of
 from hotplug_model.state.faults import Allocation
 from hotplug_model.state.ledger import Cause
 
@@ -117,10 +117,9 @@ def add_device_pages(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
 def memunmap_pages(kernel: Kernel, pgmap_id: int) -> Steps:
     """Kill the map's reference, wait until it is unused, take its ranges away.
 
-    Never refuses. The wait ends at once here: a pinned page delays the caller, see the
-    operation.
+    Never refuses. Who has taken a reference by get_dev_pagemap() delays it.
 
-    Source: memunmap_pages().
+    Source: memunmap_pages(); commit 50f44ee7248a (in v5.2) for the wait.
     """
     pgmap = kernel.pgmaps[pgmap_id]
     pgmap.ref = RefState.KILLED
@@ -128,6 +127,8 @@ def memunmap_pages(kernel: Kernel, pgmap_id: int) -> Steps:
     yield "percpu_ref_kill"
     if pgmap.counts_pages:
         pgmap.nr_refs -= sum(pgmap.pfn_len(i) for i in range(pgmap.nr_range))
+    if kernel.rules.memunmap_waits_for_references:
+        yield from kernel.locks.drain(references_of(pgmap_id))
     yield "wait_for_completion"
     for range_id in range(pgmap.nr_range):
         yield from pageunmap_range(kernel, pgmap_id, range_id)

@@ -23,6 +23,7 @@ from hotplug_model.mm.zones import (
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.faults import Allocation
+from hotplug_model.state.rcu import page_ext_of
 
 
 def memory_notify(kernel: Kernel, action: NotifierAction, pfns: PfnRange) -> None:
@@ -47,6 +48,18 @@ def memory_notify(kernel: Kernel, action: NotifierAction, pfns: PfnRange) -> Non
         raise KernelRefusal(errno.EPERM)
 
 
+def offline_page_ext(kernel: Kernel, pfns: PfnRange) -> Steps:
+    """Free what page_ext keeps of *pfns*, behind a grace period.
+
+    Source: offline_page_ext(), called by page_ext_callback() in mm/page_ext.c; commit
+    b1d5488a252d (in v6.1) for the grace period.
+    """
+    if kernel.rules.page_ext_freed_by_rcu:
+        yield from kernel.rcu.synchronize_rcu(kernel.locks)
+    for section_nr in kernel.geometry.sections_of(pfns):
+        kernel.rcu.free(page_ext_of(section_nr))
+
+
 def online_pages(kernel: Kernel, pfns: PfnRange, nid: int, zone_type: ZoneType) -> Steps:
     """Give *pfns* to a zone and its pages to the buddy allocator.
 
@@ -59,6 +72,7 @@ def online_pages(kernel: Kernel, pfns: PfnRange, nid: int, zone_type: ZoneType) 
         memory_notify(kernel, NotifierAction.MEM_GOING_ONLINE, pfns)
     except KernelRefusal:
         memory_notify(kernel, NotifierAction.MEM_CANCEL_ONLINE, pfns)
+        yield from offline_page_ext(kernel, pfns)
         if kernel.rules.remove_pfn_range_from_zone_at_offline:
             yield from remove_pfn_range_from_zone(kernel, pfns, nid, zone_type)
         raise
@@ -103,6 +117,7 @@ def offline_pages(
     adjust_present_page_count(kernel, nid, zone_type, -pfns.nr_pages)
     yield "adjust_present_page_count"
     memory_notify(kernel, NotifierAction.MEM_OFFLINE, pfns)
+    yield from offline_page_ext(kernel, pfns)
     if kernel.rules.remove_pfn_range_from_zone_at_offline:
         yield from remove_pfn_range_from_zone(kernel, pfns, nid, zone_type)
 

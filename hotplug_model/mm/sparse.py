@@ -30,6 +30,7 @@ from hotplug_model.state.altmap import Altmap
 from hotplug_model.state.dev_pagemap import DevPagemap
 from hotplug_model.state.faults import Allocation
 from hotplug_model.state.ledger import Cause, Law
+from hotplug_model.state.rcu import usage_of
 
 VMEMMAP_POPULATE = {
     "x86": x86_init_64.vmemmap_populate,
@@ -175,9 +176,12 @@ def section_deactivate(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) ->
     yield "clear_subsection_map"
     empty = not table.within(section, "subsection").any()
     if empty:
+        if not kernel.rules.usage_freed_by_rcu:
+            free_usage(kernel, section)
         table.clear_bits(section, "section_flags", SectionFlag.HAS_MEM_MAP)
         yield "section_mem_map_invalid"
-        free_usage(kernel, section)
+        if kernel.rules.usage_freed_by_rcu:
+            free_usage(kernel, section)
     usage = SectionFlag.USAGE | SectionFlag.BOOT_USAGE
     if empty and not kernel.rules.memmap_freed_before_reset:
         table.clear_bits(section, "section_flags", ~usage & 0xFF)
@@ -200,7 +204,7 @@ def free_usage(kernel: Kernel, section: PfnRange) -> None:
     """Free the usage map of a section that is empty, unless boot allocated it.
 
     Source: section_deactivate(); "mm/memory_hotplug: don't free usage map when removing
-    a re-added early section" (in v5.5).
+    a re-added early section" (in v5.5); commit 5ec8e8ea8b77 (in v6.8) for the grace period.
     """
     flags = kernel.pfns.at(section.start_pfn, "section_flags")
     kept = SectionFlag.BOOT_USAGE if kernel.rules.boot_usage_kept else SectionFlag.IS_EARLY
@@ -209,6 +213,11 @@ def free_usage(kernel: Kernel, section: PfnRange) -> None:
     if flags & SectionFlag.BOOT_USAGE:
         kernel.ledger.breach(Law.BOOT_USAGE_FREED, section)
     kernel.pfns.clear_bits(section, "section_flags", SectionFlag.USAGE)
+    name = usage_of(kernel.geometry.section_nr(section.start_pfn))
+    if kernel.rules.usage_freed_by_rcu:
+        kernel.rcu.kfree_rcu(name, kernel.locks)
+    else:
+        kernel.rcu.free(name)
 
 
 def depopulate_section_memmap(

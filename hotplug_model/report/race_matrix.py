@@ -6,31 +6,54 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from hotplug_model.contenders import Kinds
 from hotplug_model.ops import drawn_ops
 from hotplug_model.ops.interleave import Interleave
-from hotplug_model.race import Kinds, Pair
+from hotplug_model.race import Pair
 from hotplug_model.report.columns import columns, passed
 from hotplug_model.report.lines import line, paragraph
 from hotplug_model.trace import Trace
+from hotplug_model.walkers import READERS
 
-GLYPHS = {"safe": ".", "known": "k", "alone": "a", "unsafe": "X", "never": "-"}
+GLYPHS = {
+    "safe": ".", "known": "k", "accepted": "r", "alone": "a", "unsafe": "X", "never": "-",
+}  # fmt: skip
 MEANINGS = (
-    ". safe  X unsafe  k known defect of mainline",
+    ". safe  X unsafe  k known defect of mainline  r race that the kernel accepts",
     "a breaks even one after the other  - never possible at once",
 )
 
 
 def matrix(pairs: Sequence[Pair]) -> list[Text]:
-    """A row and a column for each operation; what is left of the diagonal says it all."""
+    """A row and a column for each operation, of which what is left of the diagonal says it
+    all; then a row for each walker. What was not raced is left out."""
     names = list(drawn_ops())
     verdicts: dict[Kinds, str] = {pair.kinds: pair.verdict for pair in pairs}
-    width = max(map(len, names))
+    walkers = list(dict.fromkeys(first for first, _ in verdicts if first in READERS))
+    if len(verdicts) == len(names) * len(walkers):
+        names = []
+    rows = [(name, names[:nr]) for nr, name in enumerate(names, 1)]
+    return drawn(verdicts, rows + [(walker, list(drawn_ops())) for walker in walkers])
+
+
+def drawn(verdicts: dict[Kinds, str], rows: list[tuple[str, list[str]]]) -> list[Text]:
+    """The rows, each with what it is raced with."""
+    names = list(drawn_ops())
+    width = max(len(name) for name, _ in rows)
     columns = " ".join(f"{nr:>2}" for nr in range(1, len(names) + 1))
-    rows = [line(f"  {'':{width}}    {columns}", "bold")]
-    for nr, name in enumerate(names, 1):
-        cells = " ".join(f"{GLYPHS[verdicts[other, name]]:>2}" for other in names[:nr])
-        rows.append(line(f"  {name:{width}} {nr:>2} {cells}"))
-    return [*rows, *(line(f"  {meaning}") for meaning in MEANINGS)]
+    lines = [line(f"  {'':{width}}    {columns}", "bold")]
+    for name, others in rows:
+        cells = " ".join(f"{GLYPHS[verdicts[kinds_of(name, other)]]:>2}" for other in others)
+        number = names.index(name) + 1 if name in names else ""
+        lines.append(line(f"  {name:{width}} {number:>2} {cells}"))
+    if rows[0][0] in READERS:
+        lines += paragraph(" ".join(f"{nr} {n}" for nr, n in enumerate(names, 1)), "  ", 2)
+    return [*lines, *(line(f"  {meaning}") for meaning in MEANINGS)]
+
+
+def kinds_of(row: str, column: str) -> Kinds:
+    """How the pair in a cell is called."""
+    return (row, column) if row in READERS else (column, row)
 
 
 def told(pair: Pair, path: str) -> list[Text]:

@@ -51,7 +51,10 @@ def known_defects(known: Counter[str], most: int | None = None) -> list[Text]:
     """Known defects of mainline that showed; they do not count."""
     met = known.most_common(most)
     lines = [
-        line(f"  known defect {name} ({times} times): {DEFECTS[name].doc.partition(chr(10))[0]}")
+        line(
+            f"  {'accepted race' if DEFECTS[name].accepted else 'known defect'} {name} "
+            f"({times} times): {DEFECTS[name].doc.partition(chr(10))[0]}"
+        )
         for name, times in met
     ]
     if len(known) > len(met):

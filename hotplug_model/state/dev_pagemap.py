@@ -10,6 +10,11 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.state.altmap import Altmap
 
 
+def references_of(pgmap_id: int) -> str:
+    """What get_dev_pagemap() takes, as something that several share."""
+    return f"pgmap {pgmap_id} references"
+
+
 @dataclass(slots=True, kw_only=True)
 class DevPagemap:
     """``struct dev_pagemap`` (include/linux/memremap.h)."""

@@ -29,11 +29,20 @@ class Law(IntEnum):
     """A usage map that boot allocated was given to kfree()."""
     READ_OUT_OF_BOUNDS = 7
     """A look-up read behind the end, or before the start, of an array."""
-    CYCLE_OF_WAITS = 9
-    """Operations waited for one another in a circle."""
-
     REMOVED_AS_ANOTHER_CLASS = 8
     """Memory was removed as what it had not been added as."""
+    CYCLE_OF_WAITS = 9
+    """Operations waited for one another in a circle."""
+    USED_UNMAPPED = 10
+    """A walker read a struct page whose memmap was freed since it was looked up."""
+    USED_POISONED = 11
+    """A walker read a struct page that was poisoned since it was looked up."""
+    USED_ANOTHERS = 12
+    """A walker read a struct page that is another's, or nobody's, since it was looked up."""
+    READ_AFTER_FREE = 13
+    """What had been freed was read by who had loaded its address before."""
+    NULL_READ = 14
+    """A NULL pointer was followed."""
 
 
 class Cause(IntEnum):
@@ -50,9 +59,17 @@ class Cause(IntEnum):
     """The memmap to free could not be allocated."""
     UNFINISHED = 5
     """The add that the page was allocated for had failed and was not undone."""
-
     UNWOUND = 6
     """An add that failed had mapped it, or unmapped it when it was undone."""
+    WENT_OFFLINE = 7
+    """The page went offline, and who uses it holds nothing that offlining waits for."""
+    WENT_AWAY = 8
+    """The memory was removed, and who uses its page holds nothing that removing waits for."""
+    OUTSIDE_RCU = 9
+    """Freed after a grace period, but read by pfn_to_online_page(), which is in no section
+    of RCU."""
+    UNINITIALISED = 10
+    """The device page can be found, and its initialisation was put off."""
 
 
 class Entry(NamedTuple):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hotplug_model.registry import import_all
-from hotplug_model.walkers.walker import WALKERS, Scan, Walker, walker
+from hotplug_model.walkers.walker import READERS, WALKERS, Holds, Scan, Walker, walker
 
-__all__ = ["WALKERS", "Scan", "Walker", "walker"]
+__all__ = ["READERS", "WALKERS", "Holds", "Scan", "Walker", "walker"]
 
 import_all(__name__, list(__path__))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.walkers.walker import every_pfn, page_is_held, walker
+from hotplug_model.walkers.walker import Holds, every_pfn, page_is_held, walker
 
 
 def held(x: Extents) -> ExtentMask:
@@ -12,7 +12,7 @@ def held(x: Extents) -> ExtentMask:
     return every_pfn(x, "damon_get_folio") & page_is_held(x)
 
 
-@walker("mm/damon/ops-common.c", believes="a page on an LRU list", takes=held)
+@walker("mm/damon/ops-common.c", believes="a page on an LRU list", takes=held, holds=Holds.PAGE)
 def damon_get_folio(x: Extents) -> ExtentMask:
     """Takes a reference on any page of a region, then asks whether it is on an LRU list.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.walkers.walker import (
+    Holds,
     every_pfn_of_zones,
     page_is_held,
     pages_of_zones,
@@ -17,7 +18,12 @@ def held(x: Extents) -> ExtentMask:
     return pages_of_zones(x, "split_huge_pages_all") & page_is_held(x)
 
 
-@walker("mm/huge_memory.c", believes="a huge page of the zone, if it is a head", takes=held)
+@walker(
+    "mm/huge_memory.c",
+    believes="a huge page of the zone, if it is a head",
+    takes=held,
+    holds=Holds.PAGE,
+)
 def split_huge_pages_all(x: Extents) -> ExtentMask:
     """Takes a reference on every page of every zone, then asks for its zone.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.walkers.walker import (
+    Holds,
     every_pfn_of_zones,
     page_is_held,
     pages_of_zones,
@@ -21,7 +22,7 @@ def in_use(x: Extents) -> ExtentMask:
     "mm/kmemleak.c",
     believes="a struct page in use, which may hold pointers",
     takes=in_use,
-    waits_for_hotplug=True,
+    holds=Holds.ONLINE_MEMS,
 )
 def kmemleak_scan(x: Extents) -> ExtentMask:
     """Scans the struct page of every page in use of every zone.

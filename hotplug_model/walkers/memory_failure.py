@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.walkers.walker import asks_pfn_valid, every_pfn, page_reserved, walker
+from hotplug_model.walkers.walker import (
+    Holds,
+    asks_pfn_valid,
+    every_pfn,
+    page_reserved,
+    walker,
+)
 
 
-@walker("mm/memory-failure.c", believes="a page of System RAM, no device page")
+@walker(
+    "mm/memory-failure.c",
+    believes="a page of System RAM, no device page",
+    holds=Holds.PAGE,
+)
 def memory_failure(x: Extents) -> ExtentMask:
     """Marks a broken page, wherever the hardware found it.
 
@@ -25,7 +35,12 @@ def unpoisonable(x: Extents) -> ExtentMask:
     return every_pfn(x, "unpoison_memory") & ~page_reserved(x) & (x.refcount <= 1)
 
 
-@walker("mm/memory-failure.c", believes="a page of System RAM", takes=unpoisonable)
+@walker(
+    "mm/memory-failure.c",
+    believes="a page of System RAM",
+    takes=unpoisonable,
+    holds=Holds.PAGE,
+)
 def unpoison_memory(x: Extents) -> ExtentMask:
     """Takes a broken page, which the caller names, back into use.
 
@@ -46,6 +61,7 @@ def no_device_page(x: Extents) -> ExtentMask:
     "mm/memory-failure.c",
     believes="a page of System RAM, no device page",
     takes=no_device_page,
+    holds=Holds.PAGE,
 )
 def soft_offline_page(x: Extents) -> ExtentMask:
     """Replaces a page, which the caller names, before it breaks.
@@ -54,3 +70,19 @@ def soft_offline_page(x: Extents) -> ExtentMask:
     """
     rows = every_pfn(x, "soft_offline_page")
     return x.remember("soft_offline_page", lambda: x.pfn_valid & rows)
+
+
+@walker(
+    "mm/memory-failure.c",
+    believes="a page of a map that is in use",
+    holds=Holds.PGMAP,
+    asks="pfn_valid",
+)
+def memory_failure_dev_pagemap(x: Extents) -> ExtentMask:
+    """Marks a broken page of a device: what is not online, valid, and has a map.
+
+    Source: memory_failure(), memory_failure_dev_pagemap().
+    """
+    online = every_pfn(x, "memory_failure")
+    rows: ExtentMask = ~online & x.pfn_valid & (x.dev_pagemap >= 0)
+    return rows

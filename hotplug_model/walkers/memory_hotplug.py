@@ -6,6 +6,7 @@ from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState
 from hotplug_model.walkers.walker import (
+    Holds,
     every_nth_pfn,
     first_pfn_decides,
     in_hotplugged_block,
@@ -34,7 +35,7 @@ def smallest(x: Extents) -> ExtentMask:
     "mm/memory_hotplug.c",
     believes="the first page that still belongs to the zone",
     takes=smallest,
-    waits_for_hotplug=True,
+    holds=Holds.MEM_HOTPLUG,
 )
 def find_smallest_section_pfn(x: Extents) -> ExtentMask:
     """Looks at the first page of each subsection for where a zone begins.
@@ -53,7 +54,7 @@ def biggest(x: Extents) -> ExtentMask:
     "mm/memory_hotplug.c",
     believes="the last page that still belongs to the zone",
     takes=biggest,
-    waits_for_hotplug=True,
+    holds=Holds.MEM_HOTPLUG,
 )
 def find_biggest_section_pfn(x: Extents) -> ExtentMask:
     """Looks at the last page of each subsection for where a zone ends.
@@ -73,6 +74,7 @@ def movable_or_kernel(x: Extents) -> ExtentMask:
     "mm/memory_hotplug.c",
     believes="a section whose pages are all online in one zone",
     takes=movable_or_kernel,
+    holds=Holds.DEVICE_HOTPLUG,
 )
 def auto_movable_zone_for_pfn(x: Extents) -> ExtentMask:
     """Looks at the first page of each section of a dynamic memory group for its zone.
@@ -86,7 +88,11 @@ def auto_movable_zone_for_pfn(x: Extents) -> ExtentMask:
     return in_hotplugged_block(x) & firsts
 
 
-@walker("mm/memory_hotplug.c", believes="a page whose zone is that of its memory block")
+@walker(
+    "mm/memory_hotplug.c",
+    believes="a page whose zone is that of its memory block",
+    holds=Holds.DEVICE_HOTPLUG,
+)
 def try_offline_memory_block(x: Extents) -> ExtentMask:
     """Looks at the first page of a memory block, to online it likewise if it must.
 

@@ -15,6 +15,7 @@ from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState
 from hotplug_model.pfn import PfnRange
 from hotplug_model.walkers.walker import (
+    Holds,
     every_pfn,
     in_some,
     page_reserved,
@@ -65,7 +66,7 @@ def online_before(x: Extents, low: Pfns) -> ExtentMask:
     "mm/page_isolation.c",
     believes="a page that tells the zone of its pageblock",
     wide=True,
-    waits_for_hotplug=True,
+    holds=Holds.MEM_HOTPLUG,
 )
 def start_isolate_page_range(x: Extents) -> ExtentMask:
     """Looks for the first online page of each pageblock of a range that shall go offline.
@@ -88,7 +89,7 @@ def start_isolate_page_range(x: Extents) -> ExtentMask:
     "mm/page_isolation.c",
     believes="a pageblock of online memory",
     wide=True,
-    waits_for_hotplug=True,
+    holds=Holds.MEM_HOTPLUG,
 )
 def undo_isolate_page_range(x: Extents) -> ExtentMask:
     """Gives each pageblock back to the allocator, by its first online page.
@@ -108,7 +109,7 @@ def movable(x: Extents) -> ExtentMask:
     believes="a page that is free or can be migrated away",
     takes=movable,
     wide=True,
-    waits_for_hotplug=True,
+    holds=Holds.MEM_HOTPLUG,
 )
 def has_unmovable_pages(x: Extents) -> ExtentMask:
     """Reads each pageblock that shall go offline, from its first online page to its end.
@@ -143,7 +144,7 @@ def isolated(x: Extents) -> ExtentMask:
     believes="a page that is free",
     takes=isolated,
     wide=True,
-    waits_for_hotplug=True,
+    holds=Holds.MEM_HOTPLUG,
 )
 def test_pages_isolated(x: Extents) -> ExtentMask:
     """Reads every page of a range that is going offline, whether or not it is online.
@@ -164,7 +165,7 @@ def test_pages_isolated(x: Extents) -> ExtentMask:
     "mm/page_isolation.c",
     believes="part of a page across the edge",
     wide=True,
-    waits_for_hotplug=True,
+    holds=Holds.MEM_HOTPLUG,
 )
 def isolate_single_pageblock(x: Extents) -> ExtentMask:
     """Looks at the page across either edge of a range that shall go offline.

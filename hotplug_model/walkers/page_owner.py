@@ -5,6 +5,7 @@ from __future__ import annotations
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.walkers.walker import (
+    Holds,
     every_pfn,
     page_is_held,
     page_reserved,
@@ -21,7 +22,12 @@ def owned(x: Extents) -> ExtentMask:
     return in_zone & page_is_held(x) & ~page_reserved(x)
 
 
-@walker("mm/page_owner.c", believes="an allocated page of the zone", takes=owned)
+@walker(
+    "mm/page_owner.c",
+    believes="an allocated page of the zone",
+    takes=owned,
+    holds=Holds.PAGE_EXT,
+)
 def pagetypeinfo_showmixedcount_print(x: Extents) -> ExtentMask:
     """Reads every page of each pageblock of a zone whose first pfn is online.
 

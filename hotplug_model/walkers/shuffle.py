@@ -5,6 +5,7 @@ from __future__ import annotations
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.walkers.walker import (
+    Holds,
     every_pfn,
     page_is_held,
     page_zone_is_walked,
@@ -22,7 +23,7 @@ def swappable(x: Extents) -> ExtentMask:
     "mm/shuffle.c",
     believes="a free chunk of the largest order",
     takes=swappable,
-    waits_for_hotplug=True,
+    holds=Holds.MEM_HOTPLUG,
 )
 def shuffle_valid_page(x: Extents) -> ExtentMask:
     """Looks at the first page of each chunk of the largest order of a zone.

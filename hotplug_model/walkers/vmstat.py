@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.walkers.walker import every_pfn, page_zone_is_walked, visits, walker
+from hotplug_model.walkers.walker import (
+    Holds,
+    every_pfn,
+    page_zone_is_walked,
+    visits,
+    walker,
+)
 
 
 def counted(x: Extents) -> ExtentMask:
@@ -12,7 +18,12 @@ def counted(x: Extents) -> ExtentMask:
     return pagetypeinfo_showblockcount_print(x) & page_zone_is_walked(x)
 
 
-@walker("mm/vmstat.c", believes="a pageblock of the zone", takes=counted)
+@walker(
+    "mm/vmstat.c",
+    believes="a pageblock of the zone",
+    takes=counted,
+    holds=Holds.ZONE_LOCK,
+)
 def pagetypeinfo_showblockcount_print(x: Extents) -> ExtentMask:
     """Counts the pageblocks of a zone by migratetype, looking at one page of each.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from inspect import cleandoc
 from typing import TypeAlias
@@ -16,6 +17,25 @@ from hotplug_model.flags import BlockState, PageContent, PageFlag, SectionFlag
 from hotplug_model.registry import Registry
 
 Scan: TypeAlias = Callable[[Extents], ExtentMask]
+
+
+class Holds(Enum):
+    """What a walker keeps from when it looks a pfn up until it has read its struct page."""
+
+    NOTHING = "nothing"
+    ONLINE_MEMS = "get_online_mems"
+    """mem_hotplug_lock for reading."""
+    MEM_HOTPLUG = "mem_hotplug_begin"
+    """It runs in the middle of an operation that holds mem_hotplug_lock for writing."""
+    DEVICE_HOTPLUG = "device_hotplug_lock"
+    PAGE = "get_page"
+    """A reference on the page, if that is in use; nothing until it has got one."""
+    PAGE_EXT = "page_ext_get"
+    """rcu_read_lock() while it reads what page_ext says of the page; else nothing."""
+    ZONE_LOCK = "zone->lock"
+    """Nothing that hotplug does to a section or to its memmap waits for it."""
+    PGMAP = "get_dev_pagemap"
+    """A reference on the map whose page it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +60,16 @@ class Walker:
     """Whether what it does with a row depends on more than the row, its section and the
     zones that span it. It is then confined to memory blocks that are online or about to
     go offline."""
-    waits_for_hotplug: bool
-    """Whether it runs with mem_hotplug_lock held, for reading or writing, so that it never
-    sees the middle of another operation that holds it for writing."""
+    holds: Holds
+    """What it keeps while it uses a page."""
+    asks: str
+    """``pfn_to_online_page`` or ``pfn_valid``: how mainline looks a page up."""
+
+    @property
+    def waits_for_hotplug(self) -> bool:
+        """Whether it runs with mem_hotplug_lock held, for reading or writing, so that it
+        never sees the middle of another operation that holds it for writing."""
+        return self.holds in (Holds.ONLINE_MEMS, Holds.MEM_HOTPLUG)
 
     @property
     def doc(self) -> str:
@@ -51,6 +78,9 @@ class Walker:
 
 
 WALKERS: Registry[Walker] = Registry("walker")
+"""What may be looked for at any instant."""
+READERS: Registry[Walker] = Registry("walker that takes time")
+"""Those that can be left in the middle, between a look-up and the use of the page."""
 
 
 def walker(
@@ -61,28 +91,32 @@ def walker(
     copies: Scan | None = None,
     complete: bool = False,
     wide: bool = False,
-    waits_for_hotplug: bool = False,
+    holds: Holds = Holds.NOTHING,
+    asks: str = "pfn_to_online_page",
 ) -> Callable[[Scan], Scan]:
     """Register the decorated function, which says which rows are read.
 
-    Without *takes* the walker believes whatever it reads.
+    Without *takes* the walker believes whatever it reads. One that looks for device pages
+    is no pfn walker, but takes time as these do.
     """
 
     def register(reads: Scan) -> Scan:
-        WALKERS.add(
-            reads.__name__,
-            Walker(
-                name=reads.__name__,
-                file=file,
-                reads=reads,
-                takes=takes or reads,
-                believes=believes,
-                copies=copies,
-                complete=complete,
-                wide=wide,
-                waits_for_hotplug=waits_for_hotplug,
-            ),
+        added = Walker(
+            name=reads.__name__,
+            file=file,
+            reads=reads,
+            takes=takes or reads,
+            believes=believes,
+            copies=copies,
+            complete=complete,
+            wide=wide,
+            holds=holds,
+            asks=asks,
         )
+        if holds is not Holds.PGMAP:
+            WALKERS.add(added.name, added)
+        if holds is not Holds.MEM_HOTPLUG:
+            READERS.add(added.name, added)
         return reads
 
     return register

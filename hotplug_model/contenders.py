@@ -1,0 +1,146 @@
+"""What is raced: on which machines, and which requests of two kinds at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import TypeAlias
+
+from hotplug_model.boot import BootLayout
+from hotplug_model.checker import carry_out
+from hotplug_model.errors import UserError
+from hotplug_model.extents import Extents
+from hotplug_model.kernel import Kernel
+from hotplug_model.ops import OPS, Op, drawn_ops
+from hotplug_model.ops.every import draws
+from hotplug_model.ops.walk import Walk
+from hotplug_model.registry import unknown
+from hotplug_model.walkers import READERS, Holds, Walker
+
+BUSY = (
+    "memremap_pages", "add_memory", "add_memory", "online_memory_block", "pin_pages",
+)  # fmt: skip
+"""What happens, each as simple as it can be, before the last of the starts."""
+REQUESTS = 3
+"""How many requests of a kind are tried: the first, the last, and one amid the others."""
+
+Kinds: TypeAlias = tuple[str, str]
+"""Two operations, or a walker and an operation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A machine on which to race, and how it came about."""
+
+    layout: BootLayout
+    events: tuple[Op, ...]
+    kernel: Kernel
+
+
+def every_pair(names: Sequence[str]) -> list[Kinds]:
+    """What to race: the pair that is named, or a walker with every operation; with no name
+    every two operations, each with itself too, and a walker of each way to walk with every
+    operation."""
+    known = [*drawn_ops(), *READERS.names()]
+    for name in names:
+        if name not in known:
+            raise UserError(unknown("operation or walker to race", name, known))
+    walkers = [name for name in names if name in READERS]
+    ops = [name for name in names if name not in READERS]
+    if len(names) > 2 or len(walkers) > 1 or (len(names) == 1 and ops):
+        raise UserError("race takes two operations, or a walker and perhaps an operation")
+    if len(ops) == 2:
+        return [(ops[0], ops[1])]
+    both = [] if walkers else list(combinations_with_replacement(drawn_ops(), 2))
+    return both + [(w, op) for w in walkers or ways_to_walk() for op in ops or drawn_ops()]
+
+
+def ways_to_walk() -> list[str]:
+    """A walker for each thing that one may hold: the others do as it does where they come.
+
+    One that must come to every page is taken first.
+    """
+    ways: dict[Holds, str] = {}
+    for name, walker in sorted(READERS.items(), key=lambda item: not item[1].complete):
+        ways.setdefault(walker.holds, name)
+    return list(ways.values())
+
+
+def every_start(booted: Kernel) -> Iterator[Start]:
+    """Right after boot; one operation of each kind later; and on a busy machine."""
+    seen: set[bytes] = set()
+    for names in ((), *((name,) for name in drawn_ops()), BUSY):
+        kernel = booted.snapshot()
+        events = tuple(carried_out(kernel, names))
+        state = kernel.fingerprint()
+        if len(events) == len(names) and state not in seen:
+            seen.add(state)
+            yield Start(layout=kernel.layout, events=events, kernel=kernel)
+
+
+def carried_out(kernel: Kernel, names: Iterable[str]) -> Iterator[Op]:
+    """Carry out the simplest operation of each kind, for as long as they succeed."""
+    for name in names:
+        if not OPS[name].enabled(kernel):
+            return
+        op = next(draws(kernel, OPS[name], 0))
+        refusal, _ = carry_out(kernel, op)
+        if refusal is not None:
+            return
+        yield op
+
+
+def every_request(kernel: Kernel, kinds: Kinds) -> list[tuple[Op, Op]]:
+    """Requests of two kinds: both drawn here, or either where the other has been."""
+    if kinds[0] in READERS:
+        ops = some(kernel, kinds[1])
+        return [(walk, op) for op in ops for walk in walks(kernel, kinds[0], op)]
+    found: dict[tuple[Op, Op], None] = {}
+    for first in some(kernel, kinds[0]):
+        after = kernel.snapshot()
+        carry_out(after, first)
+        seconds = [*some(kernel, kinds[1]), *some(after, kinds[1])]
+        found |= {(first, second): None for second in seconds}
+    if kinds[0] != kinds[1]:
+        found |= {(b, a): None for a, b in later_first(kernel, kinds)}
+    return list(found)
+
+
+def later_first(kernel: Kernel, kinds: Kinds) -> Iterator[tuple[Op, Op]]:
+    """Requests of the second kind, and of the first where that one has been."""
+    for second in some(kernel, kinds[1]):
+        after = kernel.snapshot()
+        carry_out(after, second)
+        yield from ((second, first) for first in some(after, kinds[0]))
+
+
+def some(kernel: Kernel, name: str) -> list[Op]:
+    """A few usual requests of one kind; none where it is not enabled."""
+    if not OPS[name].enabled(kernel):
+        return []
+    drawn = list(dict.fromkeys(draws(kernel, OPS[name], 0)))
+    return list(dict.fromkeys((drawn[0], drawn[-1], drawn[len(drawn) // 2])))[:REQUESTS]
+
+
+def walks(kernel: Kernel, name: str, op: Op) -> list[Walk]:
+    """A walker at the first pfn of those to which it comes that fare alike while *op* runs.
+
+    Those to which nothing happens are left out.
+    """
+    walker, twin = READERS[name], kernel.snapshot()
+    views = [twin.snapshot().extents()]
+    carry_out(twin, op, lambda _: views.append(twin.snapshot().extents()))
+    views.append(twin.extents())
+    alike: dict[tuple[object, ...], int] = {}
+    for pfn in sorted({pfn for x in views for pfn in x.start_pfn.tolist()}):
+        fate = tuple(instant(x, walker, pfn) for x in views)
+        if len(set(fate)) > 1 and any(comes for comes, _ in fate):
+            alike.setdefault(fate, pfn)
+    return [Walk(name, pfn) for pfn in alike.values()]
+
+
+def instant(x: Extents, walker: Walker, pfn: int) -> tuple[bool, bytes]:
+    """Whether *walker* comes to *pfn* in this view, and all that is kept of the pfn."""
+    row = int(x.start_pfn.searchsorted(pfn, "right")) - 1
+    return bool(walker.reads(x)[row]), x.cells[row].tobytes()

@@ -1,0 +1,81 @@
+"""Of walkers that take time: what the kernel accepts, and what it gets wrong."""
+
+from __future__ import annotations
+
+from hotplug_model.arrays import ExtentMask
+from hotplug_model.defects.defect import accepted_race, known_defect, no_rows
+from hotplug_model.extents import Extents
+from hotplug_model.state.ledger import Cause
+
+
+@accepted_race(
+    "walkers_use_no_poisoned_page",
+    "walkers_use_what_they_looked_up",
+    causes=(Cause.WENT_OFFLINE,),
+)
+def walkers_race_with_offlining(x: Extents) -> ExtentMask:
+    """A walker without a lock looks a page up, and it goes offline before it is read.
+
+    pfn_to_online_page() tells of the instant at which it is asked. Who neither holds
+    get_online_mems() nor a reference on the page may go on with it while offline_pages()
+    clears SECTION_IS_ONLINE and remove_pfn_range_from_zone() poisons the struct page. The
+    memmap is still mapped, so that nothing faults. Walkers raced with offlining before the
+    function existed; it narrows the window and is not meant to close it.
+
+    Source: Michal Hocko on linux-mm, 2017-04-15 (lkml.org/lkml/2017/4/15/31);
+    pfn_to_online_page(), offline_pages() in mm/memory_hotplug.c (6.1).
+    """
+    return no_rows(x)
+
+
+@known_defect("walkers_use_mapped_pages", quiescent=True, causes=(Cause.WENT_AWAY,))
+def nothing_keeps_a_walker_s_memmap(x: Extents) -> ExtentMask:
+    """A walker without a lock looks a page up, and its memmap is freed before it is read.
+
+    offline_and_remove_memory() goes from offline_mem_sections(), which makes
+    pfn_to_online_page() return NULL, to vmemmap_free() without a grace period or anything
+    else that a walker could take part in. One that was left between the look-up and the
+    read faults. Offlining and removing in two requests from user space is no different,
+    but takes longer.
+
+    Source: offline_and_remove_memory(), try_remove_memory() in mm/memory_hotplug.c;
+    section_deactivate(), depopulate_section_memmap() in mm/sparse.c (6.1).
+    """
+    return no_rows(x)
+
+
+@known_defect("nobody_reads_what_was_freed", quiescent=True, causes=(Cause.OUTSIDE_RCU,))
+def online_page_reads_usage_outside_rcu(x: Extents) -> ExtentMask:
+    """pfn_to_online_page() reads a usage map that kfree_rcu() need not keep for it.
+
+    pfn_valid() calls pfn_section_valid() between rcu_read_lock_sched() and its end;
+    pfn_to_online_page() calls the same function outside of any. If it has loaded ms->usage
+    when section_deactivate() frees that by kfree_rcu() and stores NULL, the grace period
+    does not wait for it, and test_bit() reads freed memory.
+
+    Source: pfn_to_online_page() in mm/memory_hotplug.c; pfn_section_valid(), pfn_valid()
+    in include/linux/mmzone.h; section_deactivate() in mm/sparse.c (6.1).
+    """
+    return no_rows(x)
+
+
+@known_defect(
+    "walkers_use_no_poisoned_page",
+    "walkers_use_what_they_looked_up",
+    "walkers_use_mapped_pages",
+    quiescent=True,
+    causes=(Cause.UNINITIALISED,),
+)
+def device_page_is_found_before_it_is_initialised(x: Extents) -> ExtentMask:
+    """A map is found by get_dev_pagemap() before the struct pages of its range are written.
+
+    pagemap_range() stores the map, whose reference is live already, in pgmap_array and
+    only then adds the pages; memmap_init_zone_device() comes last, without a lock. Once
+    the section is valid, memory_failure() gets a reference on the map and
+    memory_failure_dev_pagemap() goes on to use the struct page, poisoned as it is. The
+    longer the range, the longer that lasts.
+
+    Source: pagemap_range(), get_dev_pagemap() in mm/memremap.c; memory_failure(),
+    memory_failure_dev_pagemap() in mm/memory-failure.c (6.1).
+    """
+    return no_rows(x)

@@ -1,0 +1,33 @@
+"""A developer's own walker, named on the command line as ``module:function``."""
+
+from __future__ import annotations
+
+import importlib
+
+from hotplug_model.errors import UserError
+from hotplug_model.walkers.walker import READERS, Scan, walker
+
+
+def find_reader(name: str) -> str:
+    """*name*, once it is known: a registered walker, or a function of the user's.
+
+    The function takes :class:`Extents` and returns the rows that are read. Decorated with
+    :func:`walker` it also says what it holds and whether it asks pfn_valid(); undecorated
+    it holds nothing and asks pfn_to_online_page().
+    """
+    if ":" not in name or name in READERS:
+        _ = READERS[name]
+        return name
+    module_name, _, function_name = name.partition(":")
+    try:
+        scan: Scan = getattr(importlib.import_module(module_name), function_name)
+        if not callable(scan):
+            raise TypeError("it is no function")
+    except (Exception, SystemExit) as error:
+        raise UserError(f"walker {name!r}: {type(error).__name__}: {error}") from None
+    known = {reader.reads: reader for reader in READERS}
+    if scan not in known:
+        walker(module_name, believes="an online page")(scan)
+        known[scan] = READERS[scan.__name__]
+    READERS.add(name, known[scan])
+    return name
