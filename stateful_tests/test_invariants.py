@@ -171,6 +171,11 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "struct_pages_are_no_page_table": lambda: corrupt(breach(Law.MAPPED_BELOW_A_HUGE_PAGE), C),
     "usage_maps_of_boot_are_kept": lambda: corrupt(breach(Law.BOOT_USAGE_FREED), C),
     "nobody_waits_for_ever": lambda: corrupt(breach(Law.CYCLE_OF_WAITS), C),
+    "walkers_use_mapped_pages": lambda: corrupt(breach(Law.USED_UNMAPPED), C),
+    "walkers_use_no_poisoned_page": lambda: corrupt(breach(Law.USED_POISONED), C),
+    "walkers_use_what_they_looked_up": lambda: corrupt(breach(Law.USED_ANOTHERS), C),
+    "nobody_reads_what_was_freed": lambda: corrupt(breach(Law.READ_AFTER_FREE), C),
+    "nobody_follows_a_null_pointer": lambda: corrupt(breach(Law.NULL_READ), C),
     "lookups_stay_in_bounds": lambda: corrupt(breach(Law.READ_OUT_OF_BOUNDS), C),
     "altmaps_account_for_what_they_gave": lambda: corrupt(
         breach(Law.ALTMAP_IN_USE_AT_TEARDOWN), C
