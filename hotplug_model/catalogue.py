@@ -12,13 +12,15 @@ import importlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from errno import errorcode
+from functools import cache
 from inspect import cleandoc
 from itertools import groupby
 from pathlib import Path
 
+from hotplug_model.affected import ASKED, DISAGREEMENTS, Affected, affected
 from hotplug_model.audit import compare
 from hotplug_model.audit_markdown import series_table
 from hotplug_model.boot import LAYOUTS
@@ -252,6 +254,23 @@ def mistakes() -> Table:
     return Table(heading=("kind", "mutants", "the mistake"), rows=rows)
 
 
+def affected_table(found: Sequence[Affected]) -> Table:
+    """Bugs and releases."""
+    rows = [
+        (code(each.change.name), *("x" if name in each.releases else "" for name in ASKED),
+         remark(each.change))
+        for each in found
+    ]  # fmt: skip
+    return Table(heading=("change", *ASKED, "fixed in"), rows=rows)
+
+
+def remark(change: Change) -> str:
+    """When a bug was fixed, and on which releases its history says otherwise."""
+    releases, why = DISAGREEMENTS.get(change.name, ((), ""))
+    span = " to ".join(dict.fromkeys((*releases[:1], *releases[-1:])))
+    return f"{since(change)}; except {span}: {why}" if why else since(change)
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     make.__name__: make
     for make in (
@@ -289,6 +308,14 @@ def table(make: Callable[[], Table]) -> Callable[[], str]:
     return lambda: markdown(make())
 
 
+@cache
+def affected_releases() -> str:
+    """Which release has which bug: what the regressions of this checkout show."""
+    files = sorted((Path(__file__).parent.parent / "regressions").glob("*.json"))
+    traces = [Trace.loads(path.read_text(encoding="utf-8")) for path in files]
+    return markdown(affected_table(list(affected(traces))))
+
+
 def audit() -> str:
     """What each way to apply seed 000 makes wrong, on mainline."""
     return markdown(series_table(compare(None)[1]))
@@ -296,6 +323,7 @@ def audit() -> str:
 
 REGIONS: dict[str, Callable[[], str]] = {
     "audit": audit,
+    "affected": affected_releases,
     **{kind: table(make) for kind, make in TABLES.items()},
     "report": report,
 }

@@ -39,6 +39,7 @@ COMMANDS = {
     "audit": "audit",
     "zoo": "zoo",
     "mutate": "mutate",
+    "releases": "releases",
 }
 """Subcommand -> module of ``hotplug_model.commands``, imported when it is asked for."""
 
@@ -109,9 +110,7 @@ def make_parser() -> Parser:
     add_bisect(commands.add_parser("bisect", help=what, description=what, allow_abbrev=False))
     listing = commands.add_parser("list", help="list what there is", allow_abbrev=False)
     listing.add_argument("what", choices=LISTS, metavar="WHAT", help=", ".join(LISTS))
-    form = listing.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="as JSON")
-    form.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    add_form(listing)
     conform = commands.add_parser(
         "conform", help="replay recorded real kernels against the model", allow_abbrev=False
     )
@@ -131,6 +130,10 @@ def make_parser() -> Parser:
     add_kernel(race)
     add_race(race)
     add_workers(race)
+    what = "say which of the bugs that traces show each release has"
+    releases = commands.add_parser("releases", help=what, description=what, allow_abbrev=False)
+    releases.add_argument("files", nargs="*", metavar="FILE", help="default: regressions/*.json")
+    add_form(releases)
     what = "make small mistakes in the model and say which of them are noticed"
     mutate = commands.add_parser("mutate", help=what, description=what, allow_abbrev=False)
     add_mutate(mutate)
@@ -153,6 +156,13 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=workers, metavar="N", help="processes; default: one a core"
     )
+
+
+def add_form(parser: argparse.ArgumentParser) -> None:
+    """How a table is printed, if not for people."""
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON")
+    form.add_argument("--markdown", action="store_true", help="as a Markdown table")
 
 
 def add_zoo(parser: argparse.ArgumentParser) -> None:

@@ -18,10 +18,11 @@ Rewrite: TypeAlias = Callable[[KernelRules], KernelRules]
 
 RELEASES: dict[str, Release] = {
     f"{major}.{minor}": (major, minor)
-    for major, minors in ((5, range(4, 20)), (6, range(15)))
+    for major, minors in ((4, range(9, 21)), (5, range(20)), (6, range(15)))
     for minor in minors
 }
-"""Releases that can be named. Older ones differ in more than is modelled."""
+"""Releases that can be named. Those before 5.4 differ in more than is modelled; where that
+matters to a bug, ``affected`` says so."""
 
 
 class VariantConflict(UserError):

@@ -1,0 +1,102 @@
+"""Which releases have which of the bugs that are known: each regression on each release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
+from hotplug_model.changes.change import Release
+from hotplug_model.trace import Trace, broken
+
+ASKED = (
+    "4.9", "4.14", "4.20", "5.3", "5.4", "5.6", "5.8", "5.10", "5.12", "5.14", "5.19", "6.1", "6.5",
+    "6.8", "6.12", "6.13",
+)  # fmt: skip
+"""The releases that are asked."""
+
+INTRODUCED: dict[str, Release] = {
+    "1f90a3477df3": (5, 3),
+    "9f9b02e5b346": (5, 3),
+    "d41e2f3bd546": (5, 3),
+    "d4234d131b0a": (5, 3),
+    "ef69bc9f689d": (5, 3),
+    "641fe2e9387a": (4, 13),
+    "feee6b298916": (4, 13),
+    "f42ce5f087eb": (5, 13),
+}
+"""The first release with the bug, where its fix says so: 5.3 has commit ba72b4c8cf60
+("mm/sparsemem: support sub-section hotplug"), 4.13 commit f1dd2cd13c4b ("mm,
+memory_hotplug: do not associate hotadded memory to zones until online"), 5.13 commit
+a08a2ae34613 ("mm,memory_hotplug: allocate memmap from the added memory range"). Of the
+others only is known which release does not have them any more."""
+
+BEFORE_5_13 = tuple(name for name in ASKED if RELEASES[name] < (5, 13))
+BEFORE_5_19 = tuple(name for name in ASKED if RELEASES[name] < (5, 19))
+DEDUP = "what it corrects is there since commit 4917f55b4ef9 (in v5.19)"
+ARM64_KEEPS = "its trace is on arm64, which frees no vmemmap before commit bbd6ec605c0f (in v5.7)"
+ZONES_AT_ADD = "that memory was linked to a zone when it was added, before 4.13, is not modelled"
+DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "2fac4afa0e2e": (
+        BEFORE_5_13, "what it corrects is there since commit a08a2ae34613 (in v5.13)"
+    ),
+    "87a7ae75d738": (BEFORE_5_19, DEDUP),
+    "c1a6c536fb08": (BEFORE_5_19, DEDUP),
+    "cd681403a870": (BEFORE_5_19, DEDUP),
+    "c5e79ef561b0": (
+        ("4.9", "4.14", "4.20"),
+        "its trace maps a device into the hole, which takes commit ba72b4c8cf60 (in v5.3)",
+    ),
+    "d4234d131b0a": (("5.3", "5.4", "5.6"), ARM64_KEEPS),
+    "ef69bc9f689d": (("5.3", "5.4", "5.6"), ARM64_KEEPS),
+    "641fe2e9387a": (("4.9",), ZONES_AT_ADD),
+    "feee6b298916": (("4.9",), ZONES_AT_ADD),
+}  # fmt: skip
+"""Where the history of a bug and its traces do not agree on a release, and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affected:
+    """A bug, and the releases that show it."""
+
+    change: Change
+    releases: tuple[str, ...]
+
+
+def affected(traces: Sequence[Trace]) -> Iterator[Affected]:
+    """Every bug that shipped and that one of *traces* shows on mainline without its fix.
+
+    A release has it if it lacks the fix, and if one of its traces breaks there what it
+    breaks on mainline. Other bugs of the release may break more.
+    """
+    for change in CHANGES:
+        shown = [trace for trace in traces if shows(trace, change)]
+        if change.commit and shown:
+            found = tuple(name for name in ASKED if any(has(name, change, t) for t in shown))
+            yield Affected(change=change, releases=found)
+
+
+def shows(trace: Trace, change: Change) -> bool:
+    """Whether *trace* is a regression of *change*."""
+    whole = trace.changes == (*change.needs, change.name)
+    return whole and trace.release is None and trace.violates == change.breaks != ()
+
+
+def has(release: str, change: Change, trace: Trace) -> bool:
+    """Whether *release* has the bug that *change* brings back."""
+    lacks = change.since is not None and RELEASES[release] < change.since
+    return lacks and set(trace.violates) <= violated(trace, release)
+
+
+def violated(trace: Trace, release: str) -> set[str]:
+    """All that *trace* breaks on *release*, at whichever of its events."""
+    checker = trace.machine(KernelVariant.named(release, ()))
+    found = [checker.boot(), *(checker.apply(event).violations for event in trace.events)]
+    return {name for violations in found for name in broken(violations)}
+
+
+def expected(change: Change, release: str) -> bool:
+    """Whether *release* has the bug by what is known of its history."""
+    at = RELEASES[release]
+    first = INTRODUCED.get(change.name, (0, 0))
+    return change.since is not None and first <= at < change.since
