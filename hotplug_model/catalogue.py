@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from errno import errorcode
-from functools import cache
+from functools import cache, partial
 from inspect import cleandoc
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +27,7 @@ from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import UserError
+from hotplug_model.families import FAMILIES, REGRESSIONS, family
 from hotplug_model.fates import FATES
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
@@ -311,7 +312,7 @@ def table(make: Callable[[], Table]) -> Callable[[], str]:
 @cache
 def affected_releases() -> str:
     """Which release has which bug: what the regressions of this checkout show."""
-    files = sorted((Path(__file__).parent.parent / "regressions").glob("*.json"))
+    files = sorted(REGRESSIONS.glob("*.json"))
     traces = [Trace.loads(path.read_text(encoding="utf-8")) for path in files]
     return markdown(affected_table(list(affected(traces))))
 
@@ -324,6 +325,7 @@ def audit() -> str:
 REGIONS: dict[str, Callable[[], str]] = {
     "audit": audit,
     "affected": affected_releases,
+    **{name: partial(family, name) for name in FAMILIES},
     **{kind: table(make) for kind, make in TABLES.items()},
     "report": report,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,28 @@ def test_the_readme_is_current() -> None:
     assert current, "run: python -m hotplug_model.catalogue README.md"
 
 
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.stem)
+def test_a_page_of_docs_is_current_and_linked(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    current = renewed(text) == text
+    assert current, "run: python -m hotplug_model.catalogue docs/*.md"
+    assert f"](docs/{path.name})" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.stem)
+def test_links_of_a_page_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#]*)", path.read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
 @pytest.mark.parametrize("kind", REGIONS)
-def test_the_readme_has_every_table(kind: str) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_one_page_has_every_table(kind: str) -> None:
+    pages = [ROOT / "README.md", *DOCS]
+    text = "".join(path.read_text(encoding="utf-8") for path in pages)
     assert text.count(f"<!-- begin {kind} -->") == text.count(f"<!-- end {kind} -->") == 1
 
 
