@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.flags import PageFlag
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.pfn import PfnRange, merge_ranges
+from hotplug_model.walkers import WALKERS
 
 
 @always()
@@ -27,14 +30,32 @@ def unplugged_memory_is_not_in_use(x: Extents) -> list[PfnRange]:
     Source: virtio_mem_online_page_cb(), virtio_mem_sbm_unplug_sb_online(),
     virtio_mem_bbm_offline_remove_and_unplug_bb().
     """
+    return unplugged_among(x, x.initialised & x.is_managed)
+
+
+@law(reads="pfns iomem lender")
+def unplugged_memory_is_not_read(x: Extents) -> list[PfnRange]:
+    """The memory of a pfn is read that the hypervisor does not lend.
+
+    Source: commit 0daa322b8ff9 ("fs/proc/kcore: don't read offline sections, logically
+    offline pages and hwpoisoned pages") (in v5.14).
+    """
+    if x.kernel.lender is None:
+        return []
+    copied = [walker.copies(x) for walker in WALKERS if walker.copies is not None]
+    return unplugged_among(x, np.logical_or.reduce(copied))
+
+
+def unplugged_among(x: Extents, rows: ExtentMask) -> list[PfnRange]:
+    """What is unplugged, though some of *rows* lies in it."""
     vm = x.kernel.lender
     if vm is None:
         return []
-    used = x.where(x.initialised & x.is_managed)
+    found = x.where(rows)
     wrong = (
         part
         for block in sorted(vm.states)
         for part in vm.unplugged_parts(block)
-        if any(pfns.overlaps(part) for pfns in used)
+        if any(pfns.overlaps(part) for pfns in found)
     )
     return list(merge_ranges(wrong))

@@ -10,6 +10,7 @@ from hotplug_model.walkers.walker import (
     every_nth_pfn,
     first_pfn_decides,
     in_hotplugged_block,
+    no_page,
     page_zone_is_walked,
     visits,
     walker,
@@ -62,6 +63,47 @@ def find_biggest_section_pfn(x: Extents) -> ExtentMask:
     Source: find_biggest_section_pfn().
     """
     return x.remember("find_biggest_section_pfn", lambda: edge(x, -1))
+
+
+def node_edge(x: Extents) -> ExtentMask:
+    """Pages that may become a node's last; a device's node is as good as any."""
+    return shrink_pgdat_span(x) & ~x.is_zone_device
+
+
+@walker(
+    "mm/memory_hotplug.c",
+    believes="a page that still belongs to the node",
+    takes=node_edge,
+    waits_for_hotplug=True,
+)
+def shrink_pgdat_span(x: Extents) -> ExtentMask:
+    """Looked at the first page of each subsection for where a node ends; reads none today.
+
+    # Simplified: as for the edge of a zone.
+
+    Source: shrink_pgdat_span(); commit 00d6c019b5bc (in v5.4), which asks the zones.
+    """
+    return no_page(x, "shrink_pgdat_span") & visits(x, x.geometry.pages_per_subsection, 0)
+
+
+def still_there(x: Extents) -> ExtentMask:
+    """Sections that keep a node online; those of a device do, too."""
+    return try_offline_node(x) & ~x.is_zone_device
+
+
+@walker(
+    "mm/memory_hotplug.c",
+    believes="a section whose first page tells its node",
+    takes=still_there,
+    waits_for_hotplug=True,
+)
+def try_offline_node(x: Extents) -> ExtentMask:
+    """Looked at the first page of each section for its node; reads none today.
+
+    Source: try_offline_node(); commit 2c91f8fc6c99 (in v5.4), which asks spans and blocks.
+    """
+    sections = x.holds_multiple_of(x.geometry.pages_per_section)
+    return no_page(x, "try_offline_node") & sections
 
 
 def movable_or_kernel(x: Extents) -> ExtentMask:

@@ -135,6 +135,12 @@ def every_pfn(x: Extents, function: str) -> ExtentMask:
     return x.pfn_valid if asks_pfn_valid(x, function) else x.online_page
 
 
+def no_page(x: Extents, function: str) -> ExtentMask:
+    """None, of what kernel *function* took to be a page where it still asks pfn_valid()."""
+    valid: ExtentMask = x.pfn_valid & asks_pfn_valid(x, function)
+    return valid
+
+
 def every_nth_pfn(x: Extents, nr_pages: int, function: str) -> ExtentMask:
     """Ask every_pfn() for each multiple of *nr_pages*, and read no other page."""
     return every_pfn(x, function) & x.holds_multiple_of(nr_pages)
