@@ -104,6 +104,12 @@ def lends_all_but_the_last_part(kernel: Kernel) -> None:
     )
 
 
+def takes_the_last_part_back(kernel: Kernel) -> None:
+    """As before, and the buddy allocator knows, but nobody says so in the struct pages."""
+    lends_all_but_the_last_part(kernel)
+    kernel.pfns.clear_bits(pages(30, 32), "page_flags", PageFlag.MANAGED)
+
+
 def two_devices() -> Kernel:
     """Two maps in sections of their own, without RAM in reach."""
     kernel = boot()
@@ -208,7 +214,12 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "offline_pages_are_not_in_the_buddy_allocator": lambda: corrupt(
         write(pages(24, 26), page_flags=PageFlag.MANAGED | PageFlag.PG_offline), pages(24, 26)
     ),
-    "unplugged_memory_is_not_in_use": lambda: corrupt(lends_all_but_the_last_part, pages(30, 32)),
+    "unplugged_memory_is_not_in_use": lambda: corrupt(
+        lends_all_but_the_last_part, pages(30, 32), echoes={"unplugged_memory_is_not_read"}
+    ),
+    "unplugged_memory_is_not_read": lambda: corrupt(
+        takes_the_last_part_back, pages(30, 32), echoes={"managed_pages_add_up"}
+    ),
     "present_pages_add_up": lambda: corrupt(
         lambda k: adjust_present_page_count(k, 0, ZoneType.ZONE_NORMAL, 1), pages(2, 12)
     ),

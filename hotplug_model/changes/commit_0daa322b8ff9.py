@@ -16,4 +16,4 @@ from hotplug_model.rules import KernelRules
 )
 def kcore_reads_all(rules: KernelRules) -> KernelRules:
     """/proc/kcore copies all memory that is System RAM by the resource tree."""
-    return replace(rules, asks_pfn_valid=rules.asks_pfn_valid | {"read_kcore_iter"})
+    return replace(rules, asks_pfn_valid=rules.asks_pfn_valid | {"kern_addr_valid"})

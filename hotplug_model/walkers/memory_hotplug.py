@@ -74,7 +74,7 @@ def node_edge(x: Extents) -> ExtentMask:
     "mm/memory_hotplug.c",
     believes="a page that still belongs to the node",
     takes=node_edge,
-    waits_for_hotplug=True,
+    holds=Holds.MEM_HOTPLUG,
 )
 def shrink_pgdat_span(x: Extents) -> ExtentMask:
     """Looked at the first page of each subsection for where a node ends; reads none today.
@@ -95,7 +95,7 @@ def still_there(x: Extents) -> ExtentMask:
     "mm/memory_hotplug.c",
     believes="a section whose first page tells its node",
     takes=still_there,
-    waits_for_hotplug=True,
+    holds=Holds.DEVICE_HOTPLUG,
 )
 def try_offline_node(x: Extents) -> ExtentMask:
     """Looked at the first page of each section for its node; reads none today.

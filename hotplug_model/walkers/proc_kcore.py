@@ -8,19 +8,23 @@ from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.flags import PageContent
 from hotplug_model.state.resource import SYSTEM_RAM
-from hotplug_model.walkers.walker import asks_pfn_valid, page_offline, walker
+from hotplug_model.walkers.walker import asks_pfn_valid, every_pfn, page_offline, walker
 
 
 def readable(x: Extents) -> ExtentMask:
     """Pages that hold something; a poisoned struct page has PG_hwpoison set."""
     hwpoison: ExtentMask = x.content == PageContent.POISONED
-    return listed(x) & x.online_page & ~page_offline(x) & ~hwpoison
+    return listed(x) & every_pfn(x, "read_kcore_iter") & ~page_offline(x) & ~hwpoison
 
 
 def copied(x: Extents) -> ExtentMask:
     """Pages whose memory is copied: before commit 0daa322b8ff9 (in v5.14) all in the list."""
-    whole = asks_pfn_valid(x, "read_kcore_iter")
-    return listed(x) & x.pfn_valid if whole else readable(x)
+    return listed(x) & x.pfn_valid if looks_at_no_page(x) else readable(x)
+
+
+def looks_at_no_page(x: Extents) -> bool:
+    """Whether it asks no more than that there is memory, as kern_addr_valid() says."""
+    return asks_pfn_valid(x, "kern_addr_valid")
 
 
 def listed(x: Extents) -> ExtentMask:
@@ -53,5 +57,5 @@ def read_kcore_iter(x: Extents) -> ExtentMask:
 
     Source: read_kcore_iter(), kcore_ram_list().
     """
-    looks: ExtentMask = listed(x) & x.online_page & (not asks_pfn_valid(x, "read_kcore_iter"))
-    return looks
+    rows: ExtentMask = listed(x) & every_pfn(x, "read_kcore_iter") & (not looks_at_no_page(x))
+    return rows
