@@ -40,6 +40,7 @@ def check(
         layouts=request.layouts,
         strict=request.strict,
         faults=request.faults,
+        races=request.races,
         on_step=on_step,
         on_found=lambda found: on_found(found.trace),
         deadline=started + request.seconds if request.seconds else float("inf"),

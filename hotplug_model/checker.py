@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from hotplug_model import steps
 from hotplug_model.arrays import ExtentMask
+from hotplug_model.contexts import RETURNS
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.extents import Extents
@@ -68,6 +69,11 @@ class Outcome:
     """What the operation asked for and did not get, because its ``fail_at`` says so."""
     state: int = 0
     """The state behind it; see :attr:`Checker.state`."""
+
+    @property
+    def refused_one(self) -> bool:
+        """Whether one of several operations in flight was refused."""
+        return any(f": {RETURNS} -" in milestone for milestone in self.milestones)
 
 
 class Checker:

@@ -248,6 +248,9 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     """What ``check`` and ``walk`` both take."""
     add_machines(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--races", action="store_true", help="some operations are in flight together, two at a time"
+    )
 
 
 def add_machines(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from hotplug_model.ops import OPS, Op, drawn_ops
 from hotplug_model.ops.every import draws
 from hotplug_model.ops.walk import Walk
 from hotplug_model.registry import unknown
+from hotplug_model.together import may_meet
 from hotplug_model.walkers import READERS, Holds, Walker
 
 BUSY = (
@@ -101,9 +102,9 @@ def every_request(kernel: Kernel, kinds: Kinds) -> list[tuple[Op, Op]]:
         after = kernel.snapshot()
         carry_out(after, first)
         seconds = [*some(kernel, kinds[1]), *some(after, kinds[1])]
-        found |= {(first, second): None for second in seconds}
+        found |= {(first, second): None for second in seconds if may_meet(first, second)}
     if kinds[0] != kinds[1]:
-        found |= {(b, a): None for a, b in later_first(kernel, kinds)}
+        found |= {(b, a): None for a, b in later_first(kernel, kinds) if may_meet(a, b)}
     return list(found)
 
 

@@ -26,7 +26,7 @@ class Coverage:
     milestones: dict[str, set[str]] = field(default_factory=dict)
     """Operation -> the milestones that it has passed."""
     pairs: set[tuple[str, str]] = field(default_factory=set)
-    """Operations that followed one another in one example."""
+    """Operations that followed one another, alone, in one example."""
     reached: set[str] = field(default_factory=set)
     """``sometimes`` properties that were true once."""
     failed: dict[str, Counter[str]] = field(default_factory=dict)
@@ -53,11 +53,12 @@ class Coverage:
         self.known.update({v.defect for v in outcome.known if v.defect})
         if outcome.failed is not None:
             self.failed.setdefault(name, Counter())[outcome.failed.value] += 1
-        if self._last is not None:
-            self.pairs.add((self._last, name))
-        self._last = name
+        alone = name if name in drawn_ops() else None
+        if self._last is not None and alone is not None:
+            self.pairs.add((self._last, alone))
+        self._last = alone
         self.steps += 1
-        self.effective += bool(refused) or outcome.state != before
+        self.effective += bool(refused) or outcome.state != before or outcome.refused_one
         self._arrive(outcome.state)
 
     def _arrive(self, state: int) -> None:

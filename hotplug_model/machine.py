@@ -26,6 +26,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op, drawn_ops
 from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.rules import KernelRules
+from hotplug_model.together import draw_together
 from hotplug_model.trace import Trace, broken
 
 CHOICES = 1 << 64
@@ -74,6 +75,8 @@ class Run:
     strict: bool = False
     faults: bool = False
     """Whether an allocation of an operation may fail."""
+    races: bool = False
+    """Whether two operations may be in flight together."""
     coverage: Coverage = field(default_factory=Coverage)
     on_step: Callable[[Coverage], None] = lambda coverage: None
     on_found: Callable[[Broken], None] = lambda found: None
@@ -173,6 +176,25 @@ def rule_for(cls: type[Op]) -> Any:
     return stateful.precondition(lambda self: cls.enabled(self.kernel))(as_rule)
 
 
+@st.composite
+def drawn_together(draw: st.DrawFn) -> Op:
+    """Two operations in flight together, in the running machine's state."""
+    machine: Any = draw(st.runner())
+    packed = draw(st.integers(SIMPLEST, SIMPLEST + (CHOICES << 128) - 1))
+    choose, kinds = PackedChooser(packed - SIMPLEST), list(drawn_ops().values())
+    return draw_together(machine.kernel, kinds, choose, machine.run.faults)
+
+
+def interleaving() -> Any:
+    """The Hypothesis rule of two operations in flight together."""
+
+    def request(self: MemoryHotplug, op: Op) -> None:
+        self.request(op)
+
+    request.__name__ = "interleave"
+    return stateful.rule(op=drawn_together())(request)
+
+
 def machine_for(run: Run) -> type[MemoryHotplug]:
     """A state machine class over every registered operation."""
 
@@ -183,6 +205,8 @@ def machine_for(run: Run) -> type[MemoryHotplug]:
     rules = run.variant.rules()
     members: dict[str, Any] = {"run": run, "kernel_rules": rules, "boot_layout": booting}
     members |= {name: rule_for(cls) for name, cls in drawn_ops().items()}
+    if run.races:
+        members["interleave"] = interleaving()
     return type("MemoryHotplug", (MemoryHotplug,), members)
 
 
@@ -192,11 +216,13 @@ def case_for(
     geometry: str = "tiny",
     strict: bool = False,
     faults: bool = False,
+    races: bool = False,
 ) -> type[TestCase]:
     """What a test file needs: ``TestMine = case_for("module:function")`` is collected.
 
     Every boot layout is drawn; the active Hypothesis profile says how hard to look. With
-    *faults* some operations are drawn with an allocation that fails.
+    *faults* some operations are drawn with an allocation that fails, with *races* some two
+    together, which take turns.
     """
     sizes = GEOMETRIES[geometry]
     run = Run(
@@ -205,6 +231,7 @@ def case_for(
         layouts={name: make(sizes) for name, make in LAYOUTS.items()},
         strict=strict,
         faults=faults,
+        races=races,
     )
     case: type[TestCase] = machine_for(run).TestCase
     return case

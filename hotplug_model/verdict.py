@@ -27,6 +27,8 @@ class Request:
     strict: bool = False
     faults: bool = False
     """Whether an allocation of an operation may fail."""
+    races: bool = False
+    """Whether two operations may be in flight together."""
     floor: Floor = NO_FLOOR
     """What the run must have seen if it finds nothing."""
 

@@ -22,6 +22,7 @@ from hotplug_model.errors import ModelError
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op, drawn_ops
 from hotplug_model.ops.faults import draw_with_fault
+from hotplug_model.together import draw_together
 from hotplug_model.trace import Trace, broken
 from hotplug_model.verdict import Report, Request, conclude
 from hotplug_model.workers import blocked_interrupts, pool_of, wait_for
@@ -127,7 +128,7 @@ class RandomWalk:
         for _ in range(self.request.steps_of(number)):
             if violations or self.out_of_time():
                 break
-            events.append(draw(checker.kernel, kinds, choose, self.request.faults))
+            events.append(self._drawn(checker.kernel, kinds, choose))
             violations = self._apply(checker, events[-1])
         if not violations:
             return None
@@ -137,6 +138,14 @@ class RandomWalk:
     def out_of_time(self) -> bool:
         """Whether the time that the user gave is over."""
         return time.monotonic() > self.deadline
+
+    def _drawn(self, kernel: Kernel, kinds: list[type[Op]], choose: SeededChooser) -> Op:
+        """The next operation; with races, every fourth time two together."""
+        if self.request.races and not choose.index(4):
+            enabled = [kind for kind in kinds if kind.enabled(kernel)]
+            several = enabled or list(drawn_ops().values())
+            return draw_together(kernel, several, choose, self.request.faults)
+        return draw(kernel, kinds, choose, self.request.faults)
 
     def _apply(self, checker: Checker, op: Op) -> list[Violation]:
         outcome = checker.apply(op)

@@ -50,5 +50,6 @@ def request_of(args: argparse.Namespace) -> CheckRequest:
         seed=args.seed,
         strict=args.strict,
         faults=args.faults,
+        races=args.races,
         floor=NO_FLOOR if partial else profile.floor,
     )

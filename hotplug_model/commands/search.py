@@ -107,7 +107,7 @@ def command_of(args: argparse.Namespace, *options: str) -> str:
     for option in ("release", "geometry", "boot", *options, "seed"):
         value = getattr(args, option, None)
         words += [] if value is None else [f"--{option}", str(value)]
-    switches = [f"--{name}" for name in ("strict", "faults") if getattr(args, name, False)]
+    switches = [f"--{name}" for name in ("strict", "faults", "races") if getattr(args, name, False)]
     return shlex.join([*words, *switches])
 
 

@@ -36,5 +36,6 @@ def request_of(args: argparse.Namespace) -> WalkRequest:
         seed=args.seed,
         strict=args.strict,
         faults=args.faults,
+        races=args.races,
         workers=args.workers,
     )

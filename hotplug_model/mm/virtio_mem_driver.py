@@ -14,6 +14,8 @@ from hotplug_model.rules import Steps
 from hotplug_model.state.resource import Resource
 from hotplug_model.state.virtio_mem import VirtioMem
 
+WORK = "virtio_mem work"
+"""Who holds it is the one run of the device's work queue; virtio_mem_remove() waits for it."""
 TRIED_AGAIN = (errno.ENOSPC, errno.EBUSY, errno.ENOMEM)
 """With what a request may fail for now; anything else breaks the device."""
 
@@ -61,16 +63,19 @@ def config_changed(kernel: Kernel, requested: int) -> Steps:
 
     Never refuses: what fails is tried again when something changes.
 
-    Source: virtio_mem_config_changed(), virtio_mem_run_wq().
+    Source: virtio_mem_config_changed(), virtio_mem_run_wq(); cancel_work_sync() in
+    virtio_mem_deinit_hotplug() for who waits, and what was not begun is not done any more.
     """
     vm = device_of(kernel)
     vm.requested = requested
-    if vm.broken:
-        return
+    yield from kernel.locks.take(WORK)
     try:
-        yield from run_wq(kernel)
+        if kernel.lender is vm and not vm.broken:
+            yield from run_wq(kernel)
     except KernelRefusal as refusal:
         vm.broken = refusal.errno not in TRIED_AGAIN
+    finally:
+        kernel.locks.drop(WORK)
 
 
 def run_wq(kernel: Kernel) -> Steps:
@@ -91,14 +96,21 @@ def remove(kernel: Kernel) -> Steps:
     knows any more what of them is plugged. Online ones stay, and cannot go offline.
 
     # Simplified: if memory stays, so does the region, and the driver finds it claimed;
-    what it then would have to unplug it does not find.
+    what it then would have to unplug it does not find. Blocks that others put online or
+    offline meanwhile get no -EBUSY from its notifier.
 
     Source: virtio_mem_remove(), virtio_mem_deinit_hotplug().
     """
     vm = device_of(kernel)
-    for block in vm.in_state(virtio_mem_sbm.OFFLINE_PARTIAL) if vm.in_sbm else []:
-        yield from remove_memory(kernel, vm.block_pfns(block))
-    kernel.callbacks, kernel.lender = Callbacks(), None
-    if not kernel.iomem.system_ram(vm.region):
-        kernel.iomem.release_resource(vm.region)
+    yield from kernel.locks.take(WORK)
+    try:
+        if kernel.lender is not vm:
+            raise KernelRefusal(errno.ENODEV)
+        for block in vm.in_state(virtio_mem_sbm.OFFLINE_PARTIAL) if vm.in_sbm else []:
+            yield from remove_memory(kernel, vm.block_pfns(block))
+        kernel.callbacks, kernel.lender = Callbacks(), None
+        if not kernel.iomem.system_ram(vm.region):
+            kernel.iomem.release_resource(vm.region)
+    finally:
+        kernel.locks.drop(WORK)
     yield "virtio_mem_remove"

@@ -44,7 +44,7 @@ class Interleave(Op):
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
-        """Never: ``hotplug-model race`` alone makes schedules."""
+        """Never by itself; :func:`hotplug_model.together.draw_together` makes schedules."""
         return False
 
     def pfns_touched(self) -> list[PfnRange]:

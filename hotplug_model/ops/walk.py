@@ -31,7 +31,7 @@ class Walk(Op):
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
-        """Never: ``hotplug-model race`` alone lets walkers take time."""
+        """Never by itself: alone it sees what walkers that take no time see."""
         return False
 
     def pfns_touched(self) -> list[PfnRange]:

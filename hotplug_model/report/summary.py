@@ -67,7 +67,8 @@ def coverage_table(report: Report) -> list[Text]:
     coverage = report.coverage
     width = max(map(len, drawn_ops()))
     rows = [line(f"  {'operation':<{width}} {'drawn':>7} {'ok':>7}  refused", "bold")]
-    for name in drawn_ops():
+    together = ["interleave"] if report.request.races else []
+    for name in [*drawn_ops(), *together]:
         counts = coverage.outcomes.get(name, Counter())
         refused = [f"{err} {n}" for err, n in sorted(counts.items()) if err != "ok"]
         drawn = sum(counts.values())

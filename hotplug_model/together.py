@@ -1,0 +1,99 @@
+"""Drawing two operations, or a walker and one, in flight together, and their schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotplug_model import steps
+from hotplug_model.kernel import Kernel
+from hotplug_model.ops import Chooser, Op
+from hotplug_model.ops.faults import draw_with_fault
+from hotplug_model.ops.interleave import Interleave
+from hotplug_model.ops.virtio_mem import VirtioMemProbe
+from hotplug_model.ops.walk import Walk
+from hotplug_model.walkers import READERS
+
+BEHIND, AMID_A_WALK = 1, 2
+"""Of three places where to draw the second operation; the simplest is beside the first."""
+MAX_SWITCHES = 3
+"""An operation is left that often at the most before everybody runs to the end."""
+WISHES = 1 << 16
+"""Places of a switch to choose from before it is known how many there are."""
+
+
+def draw_together(
+    kernel: Kernel, kinds: Sequence[type[Op]], choose: Chooser, faults: bool = False
+) -> Op:
+    """Two operations of *kinds* that are enabled, or a walker and one, and their schedule;
+    one operation alone if nobody would ask for both at once.
+
+    The second is drawn where the first has not begun, or where it is over. The choices
+    shrink to fewer switches, then to earlier ones.
+    """
+    nr_switches = choose.index(MAX_SWITCHES + 1)
+    wishes = [choose.index(WISHES) for _ in range(nr_switches)]
+    where = choose.index(3)
+    if where == AMID_A_WALK:
+        first: Op = draw_walk(kernel, choose)
+        second = draw_one(kernel, kinds, choose, faults)
+        milestones = [nr_milestones(kernel.snapshot(), first)]
+    else:
+        first, after = draw_one(kernel, kinds, choose, faults), kernel.snapshot()
+        milestones = [nr_milestones(after, first)]
+        second = draw_one(after if where == BEHIND else kernel, kinds, choose, faults)
+    if not may_meet(first, second):
+        return first
+    milestones.append(nr_milestones(kernel.snapshot(), second))
+    return Interleave((first, second), scheduled(milestones, wishes))
+
+
+def draw_walk(kernel: Kernel, choose: Chooser) -> Walk:
+    """Any walker that comes to the first pfn of a range of pages that are alike."""
+    names, x = READERS.names(), kernel.extents()
+    return Walk(names[choose.index(len(names))], int(x.start_pfn[choose.index(len(x.start_pfn))]))
+
+
+def draw_one(kernel: Kernel, kinds: Sequence[type[Op]], choose: Chooser, faults: bool) -> Op:
+    """One operation of *kinds* that is enabled, all as likely; one at least must be."""
+    enabled = [kind for kind in kinds if kind.enabled(kernel)]
+    kind = enabled[choose.index(len(enabled))]
+    return draw_with_fault(kind, kernel, choose) if faults else kind.draw(kernel, choose)
+
+
+def nr_milestones(kernel: Kernel, op: Op) -> int:
+    """How many milestones *op* passes if it is alone; *kernel* is where it ends."""
+    passed: list[str] = []
+    kernel.faults.arm(op.fail_at)
+    steps.run(op.steps(kernel), passed.append)
+    kernel.faults.arm(None)
+    return len(passed)
+
+
+def scheduled(milestones: Sequence[int], wishes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """A turn for each of the *wishes*, alternately; wish 0 is for the first milestone.
+
+    Whoever has no milestone left has no more turns.
+    """
+    left, turns = list(milestones), []
+    for number, wish in enumerate(wishes):
+        context = number % len(left)
+        if not left[context]:
+            break
+        length = wish % left[context] + 1
+        left[context] -= length
+        turns.append((context, length))
+    return tuple(turns)
+
+
+def may_meet(first: Op, second: Op) -> bool:
+    """Whether somebody may ask for both at once.
+
+    Nobody but its driver adds, maps or removes what a virtio-mem device has: the memory
+    is no one else's. Operations that are drawn one after the other know that already.
+    """
+    for one, other in ((first, second), (second, first)):
+        if isinstance(one, VirtioMemProbe):
+            touched = other.pfns_touched()
+            if not isinstance(other, VirtioMemProbe) and any(one.pfns.overlaps(p) for p in touched):
+                return False
+    return True
