@@ -31,6 +31,7 @@ from hotplug_model.families import FAMILIES, REGRESSIONS, family
 from hotplug_model.fates import FATES
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
+from hotplug_model.kept import kept
 from hotplug_model.markdown import Row, Table, code, markdown
 from hotplug_model.mutants.kinds import KINDS
 from hotplug_model.mutants.source import mutants
@@ -244,8 +245,12 @@ def kills() -> Table:
         noticed = [change for change in CHANGES if name in change.breaks]
         alone = ", ".join(code(c.name) for c in noticed if len(c.breaks) == 1)
         beside = ", ".join(code(c.name) for c in noticed if len(c.breaks) > 1)
-        rows.append((code(name), alone or "nothing", beside or "nothing"))
-    return Table(heading=("invariant", "alone notices", "notices beside others"), rows=rows)
+        rows.append((
+            code(name), alone or "nothing", beside or "nothing",
+            kept(name) or "what it notices alone",
+        ))  # fmt: skip
+    heading = ("invariant", "alone notices", "notices beside others", "kept for")
+    return Table(heading=heading, rows=rows)
 
 
 def mistakes() -> Table:

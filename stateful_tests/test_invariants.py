@@ -29,7 +29,6 @@ from hotplug_model.invariants import INVARIANTS, Invariant
 from hotplug_model.invariants.refusals import refusals_leave_the_machine_alone
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
-from hotplug_model.mm.page_alloc import adjust_managed_page_count
 from hotplug_model.mm.zones import adjust_present_page_count, set_span
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.ledger import Law
@@ -225,9 +224,6 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     ),
     "managed_pages_add_up": lambda: corrupt(
         lambda k: k.pfns.clear_bits(FIRST, "page_flags", PageFlag.MANAGED), FIRST
-    ),
-    "zones_manage_no_more_than_is_present": lambda: corrupt(
-        lambda k: adjust_managed_page_count(k, 0, 1), FIRST, echoes={"managed_pages_add_up"}
     ),
     "nodes_count_what_their_zones_count": lambda: corrupt(
         lambda k: setattr(k.nodes[0], "node_present_pages", 21), pages(0, 32)

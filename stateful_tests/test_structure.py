@@ -85,7 +85,7 @@ DRIVERS = (
     "minimise", "certify", "normal_form", "suspicion", "trace", "trace_json", "trace_file",
     "recorded", "coverage", "verdict", "walk", "bisect", "bug", "fates", "cost", "audit", "scenes",
     "hunt", "floor", "settings", "sightings", "workers", "reachable", "mutants", "affected",
-    "families", "__main__",
+    "families", "kept", "__main__",
 )  # fmt: skip
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "state": ("mm", "ops", "walkers", "invariants", "kernel", "checker", "changes", *DRIVERS),

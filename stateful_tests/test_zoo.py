@@ -9,6 +9,9 @@ import pytest
 
 from hotplug_model.catalogue import kills
 from hotplug_model.changes import CHANGES
+from hotplug_model.invariants import INVARIANTS
+from hotplug_model.kept import MUTANTS, REASONS
+from hotplug_model.mutants.source import mutants_of
 from hotplug_model.trace import Trace
 from hotplug_model.zoo import PARTS, ROWS, Row
 
@@ -67,3 +70,15 @@ def names_in(row: tuple[str, ...]) -> list[str]:
     """The changes of a row."""
     names = ", ".join(row[1:]).replace("`", "").split(", ")
     return [name for name in names if name in CHANGES]
+
+
+def test_an_invariant_that_notices_nothing_alone_is_kept_for_a_reason() -> None:
+    alone = {change.breaks[0] for change in CHANGES if len(change.breaks) == 1}
+    assert set(MUTANTS) | set(REASONS) == set(INVARIANTS.names()) - alone
+    assert not set(MUTANTS) & set(REASONS)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_that_an_invariant_is_kept_for_can_be_made(name: str) -> None:
+    file, text = MUTANTS[name]
+    assert any(text in str(mutant) for mutant, _ in mutants_of(file))

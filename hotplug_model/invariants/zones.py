@@ -157,19 +157,6 @@ def managed_pages_add_up(x: Extents) -> list[PfnRange]:
     return spans(x, counted != x.zone_numbers[:, MANAGED])
 
 
-@law(reads="nodes", quiescent=True)
-def zones_manage_no_more_than_is_present(x: Extents) -> list[PfnRange]:
-    """A zone manages more pages than are present.
-
-    Midway it may: online_pages() frees pages before it counts them as present.
-    That no more are present than it spans follows from zone_spans_cover_their_pages and
-    present_pages_add_up.
-
-    Source: zone_managed_pages(), include/linux/mmzone.h.
-    """
-    return spans(x, x.zone_numbers[:, MANAGED] > x.zone_numbers[:, PRESENT])
-
-
 def spans(x: Extents, zones: NDArray[np.bool_]) -> list[PfnRange]:
     """Where the zones span, of which *zones* is true."""
     every = [zone for _, _, zone in each_zone(x.kernel)]

@@ -1,0 +1,96 @@
+"""Why invariants are kept that no change of the zoo is noticed by alone.
+
+``zones_manage_no_more_than_is_present`` is not: it follows from managed_pages_add_up and
+present_pages_add_up, and no change and no mutant was ever noticed by it alone.
+"""
+
+from __future__ import annotations
+
+MUTANTS: dict[str, tuple[str, str]] = {
+    "the_linear_map_ends_with_its_memory": (
+        "mm/arch_memory.py", "left-out: kernel.pfns.assign(pfns, 'linear_map', state)"
+    ),
+    "pgmap_references_count_the_pages": ("mm/memremap.py", "flipped: if pgmap.counts_pages:"),
+    "valid_pfns_have_a_struct_page": (
+        "mm/sparse.py", "left-out: populate_section_memmap(kernel, pfns, altmap, pgmap)"
+    ),
+    "populated_subsections_are_valid": (
+        "mm/sparse.py", "left-out: table.write(pfns, subsection=0, memory=MemoryClass.NONE)"
+    ),
+    "online_sections_are_online_blocks": (
+        "mm/online.py", "left-out: online_mem_sections(kernel, pfns)"
+    ),
+    "memory_blocks_hold_no_device_memory": (
+        "mm/memremap.py", "left-out: yield from add_device_pages(kernel, pgmap_id, range_id)"
+    ),
+    "memory_blocks_lie_in_system_ram": ("mm/memory_hotplug.py", "left-out: raise"),
+    "offline_pages_are_not_in_the_buddy_allocator": ("mm/virtio_mem.py", "left-out: return"),
+    "unplugged_memory_is_not_in_use": (
+        "mm/virtio_mem.py",
+        "left-out: vm.states[block] = state_of_block(kernel, vm, block, online)",
+    ),
+    "memmap_goes_back_to_its_owner": (
+        "mm/sparse_vmemmap.py", "flipped: own = row['origin'] in OWN_MEMORY"
+    ),
+    "vmemmap_outlives_its_pfns": (
+        "mm/sparse_vmemmap.py", "flipped: rows = (kernel.pfns.column('subsection')[runs] != 0)"
+    ),
+    "allocated_vmemmap_is_mapped": (
+        "mm/sparse_vmemmap.py", "left-out: kernel.ledger.freed(origin, nr_pages)"
+    ),
+    "walkers_take_no_zone_device_page": (
+        "mm/memremap.py", "left-out: kernel.pfns.write(pfns, pgmap_array=pgmap_id)"
+    ),
+    "zone_spans_cover_their_pages": ("mm/page_alloc.py", "column: kernel.pfns.write(pfns, content"),
+    "device_spans_cover_their_pages": (
+        "mm/zones.py", "flipped: if zone_type == ZoneType.ZONE_DEVICE:"
+    ),
+    "node_spans_cover_their_zones": (
+        "mm/zones.py", "left-out: resize_pgdat_range(kernel.nodes[nid], pfns)"
+    ),
+    "node_spans_shrink": ("state/zone.py", "bound: return PfnRange(start, start + spanned)"),
+    "present_pages_add_up": (
+        "mm/online.py",
+        "left-out: adjust_present_page_count(kernel, nid, zone_type, -pfns.nr_pages)",
+    ),
+    "nodes_count_what_their_zones_count": (
+        "mm/zones.py", "left-out: kernel.nodes[nid].node_present_pages += nr_pages"
+    ),
+    "managed_pages_add_up": (
+        "mm/page_alloc.py",
+        "column: kernel.pfns.write(pfns, page_flags=PageFlag.MANAGED, refcount=0)",
+    ),
+}  # fmt: skip
+"""A mutant that only this invariant noticed: its file, and how its description begins."""
+
+RACES = "it judges what two operations, or a walker that takes time, do at once: see `race`"
+REASONS: dict[str, str] = {
+    "walkers_use_mapped_pages": RACES,
+    "walkers_use_no_poisoned_page": RACES,
+    "walkers_use_what_they_looked_up": RACES,
+    "nobody_reads_what_was_freed": RACES,
+    "nobody_follows_a_null_pointer": RACES,
+    "pgmap_array_holds_the_maps": "it names an entry that is left behind, where no device page is",
+    "device_pages_point_to_their_map": "it says which page points to the wrong map",
+    "populated_device_pages_have_a_map": "an entry that is missing, not wrong, shows here first",
+    "online_sections_are_valid": "an online section without a memmap is what all walkers rely on",
+    "online_pages_are_initialised": "it needs no walker, so it holds whatever walkers ask",
+    "struct_pages_are_no_page_table": "it alone notices a known defect of mainline",
+    "lookups_stay_in_bounds": "what is read out of bounds may be right by chance",
+    "markers_claim_no_page_in_use": "the next removal would free it; this says so before",
+    "self_hosted_memmap_is_nobodys_memory": "memmap in the buddy allocator breaks much later",
+    "walkers_take_no_stale_page": "where memmaps are not poisoned it is all that notices row 18",
+    "walkers_read_mapped_pages": "a fault, where the other invariants on walkers say nonsense",
+    "walkers_miss_no_online_page": "what pfn_to_online_page() denies wrongly shows nowhere else",
+    "memory_is_read_through_the_linear_map": "a fault of the reader, not of the map",
+}
+"""What it says that no other does, where no mutant was found."""
+
+
+def kept(name: str) -> str:
+    """Why; empty if a change is noticed by *name* alone."""
+    if name in MUTANTS:
+        file, text = MUTANTS[name]
+        kind, _, before = text.partition(": ")
+        return f"alone notices a mutant of `{file}`: {kind} `{before}`"
+    return REASONS.get(name, "")
