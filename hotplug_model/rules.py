@@ -58,6 +58,12 @@ class KernelRules:
     """Whether add_memory() excludes writes to ``memoryN/state``."""
     mhp_range_allowed_first: bool
     """Whether add_memory() checks addressability before anything else."""
+    online_takes_mem_hotplug_lock: bool
+    """Whether onlining and offlining exclude get_online_mems(), and all that adds memory."""
+    self_hosted_memmap_under_lock: bool
+    """Whether a block's own memmap is set up and counted under the same lock."""
+    blocks_removed_first: bool
+    """Whether memory block devices go before any of their sections, not with the last."""
     memmap_on_memory: str
     """``absent``, ``one_block`` (5.13) or ``per_block`` (6.8)."""
     memmap_on_memory_falls_back: bool

@@ -9,15 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PARTS: dict[str, str] = {
-    "in flight": "a second operation, or a walker that looks now and uses later",
     "encoded memmap": "the value of section_mem_map: encoded pointer, early node number, flags",
     "section roots": "mem_section roots, and sparse_index_init() failing or finding one",
     "upper tables": "page tables above PTEs, and one set of them for each mm",
     "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
-    "page_ext": "page_ext, freed when its memory goes offline",
     "hwpoison": "broken pages, and what counts them",
     "page references": "references on single ZONE_DEVICE pages, and who drops them when",
-    "pgmap release": "a rule for the order of a pgmap's kill, wait and exit, and a wait that lasts",
+    "pgmap release": "a rule for whether a pgmap is killed before anybody waits for it",
     "static keys": "static keys and their counts",
     "device init": "a law on how long a valid device page may wait: mainline defers it on purpose",
     "device pageblocks": "migrate types of ZONE_DEVICE pageblocks",
@@ -63,8 +61,8 @@ SPARSE = (
     shown(2, "A boot usage map is freed as if allocated.", "usage-of-readded-section"),
     shown(3, "Without vmemmap a section is reset before its memmap is found.", "d41e2f3bd546"),
     shown(5, "Part of an early section takes its boot memmap with it.", "ef69bc9f689d"),
-    lacking(7, "in flight", "The usage map is freed under a lockless pfn_valid()."),
-    lacking(8, "in flight", "pfn_valid() follows a usage pointer that became NULL."),
+    shown(7, "The usage map is freed under a lockless pfn_valid().", "5ec8e8ea8b77"),
+    shown(8, "pfn_valid() follows a usage pointer that became NULL.", "82f0b6f041fa"),
     lacking(9, "sanitizers", "pfn_valid() of a sanitizer enters itself again."),
     lacking(10, "encoded memmap", "The early node number overlaps section flags."),
     lacking(11, "encoded memmap", "Adding amid a section encodes the wrong memmap."),
@@ -81,7 +79,7 @@ WALKING = (
     shown(20, "memory_failure() takes any valid pfn.", "96c804a6ae8c"),
     shown(22, "page_owner reads any valid pfn.", "a26ee565b6cd"),
     shown(23, "Soft offlining takes any valid pfn.", "641fe2e9387a"),
-    lacking(24, "page_ext", "page_ext is freed under its lockless readers."),
+    shown(24, "page_ext is freed under its lockless readers.", "b1d5488a252d"),
     shown(25, "/proc/kcore reads RAM that is offline or broken.", "0daa322b8ff9"),
     lacking(26, "page references", "KVM takes PG_reserved to mean that nobody counts."),
     shown(27, "Of a pageblock only the ends are asked, and by pfn_valid().", "2d070eab2e82"),
@@ -98,9 +96,9 @@ ZONES = (
     lacking(41, "pcplists", "Isolated pages hide on pcplists."),
     lacking(42, "node states", "Zonelists are rebuilt while the empty node counts."),
     lacking(43, "pfn width", "A pfn is truncated to 32 bits."),
-    lacking(45, "in flight", "Blocks outlive the sections that they stand for."),
-    lacking(46, "in flight", "Onlining does not take mem_hotplug_lock."),
-    lacking(47, "in flight", "A block's own memmap is set up without mem_hotplug_lock."),
+    shown(45, "Blocks outlive the sections that they stand for.", "4c4b7f9ba948"),
+    shown(46, "Onlining does not take mem_hotplug_lock.", "381eab4a6ee8"),
+    shown(47, "A block's own memmap is set up without mem_hotplug_lock.", "001002e73712"),
 )
 VMEMMAP = (
     shown(48, "Unpopulated parts of a huge page are not marked.", "8d400913c231"),
@@ -122,7 +120,7 @@ VMEMMAP = (
 DEVICES = (
     lacking(65, "page references", "Each look-up of a page counts on its pgmap, with wrong ends."),
     lacking(66, "pgmap release", "A map is not killed before its last reference is awaited."),
-    lacking(67, "pgmap release", "The percpu_ref exits before the last page is put."),
+    shown(67, "The percpu_ref exits before the last page is put.", "50f44ee7248a"),
     lacking(69, "sanitizers", "A shadow is removed that was never added."),
     lacking(71, "static keys", "Mapping and unmapping count a static key differently."),
     lacking(72, "device init", "Device pages are valid long before they are initialised."),

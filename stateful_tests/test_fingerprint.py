@@ -49,6 +49,7 @@ NOT_PART = {
     "nr_memmap_pages": "a statistic that no operation reads",
     "nr_memmap_boot_pages": "a statistic that no operation reads",
     "callbacks": "follow from the lender",
+    "rcu": "empty between operations; schedules compare it apart",
     "memblock": "no operation of mainline reads more of it than iomem says, too",
 }
 NOT_PART_OF_THE_LEDGER = {

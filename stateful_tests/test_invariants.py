@@ -181,6 +181,13 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "walkers_use_what_they_looked_up": lambda: corrupt(breach(Law.USED_ANOTHERS), C),
     "nobody_reads_what_was_freed": lambda: corrupt(breach(Law.READ_AFTER_FREE), C),
     "nobody_follows_a_null_pointer": lambda: corrupt(breach(Law.NULL_READ), C),
+    "zones_change_under_mem_hotplug_lock": lambda: corrupt(
+        breach(Law.ZONE_CHANGED_UNLOCKED), C
+    ),
+    "memory_blocks_stand_for_sections": lambda: corrupt(
+        lambda k: k.pfns.clear_bits(C, "section_flags", SectionFlag.HAS_MEM_MAP), C,
+        echoes={"populated_subsections_are_valid"},
+    ),
     "lookups_stay_in_bounds": lambda: corrupt(breach(Law.READ_OUT_OF_BOUNDS), C),
     "altmaps_account_for_what_they_gave": lambda: corrupt(
         breach(Law.ALTMAP_IN_USE_AT_TEARDOWN), C
@@ -220,7 +227,8 @@ BREAKS: dict[str, Callable[[], Broken]] = {
         takes_the_last_part_back, pages(30, 32), echoes={"managed_pages_add_up"}
     ),
     "present_pages_add_up": lambda: corrupt(
-        lambda k: adjust_present_page_count(k, 0, ZoneType.ZONE_NORMAL, 1), pages(2, 12)
+        lambda k: adjust_present_page_count(k, 0, ZoneType.ZONE_NORMAL, 1), pages(2, 12),
+        echoes={"zones_change_under_mem_hotplug_lock"},
     ),
     "managed_pages_add_up": lambda: corrupt(
         lambda k: k.pfns.clear_bits(FIRST, "page_flags", PageFlag.MANAGED), FIRST

@@ -20,6 +20,7 @@ from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.race import Pair, Race, RaceRequest, race_all
 from hotplug_model.report.columns import columns, passed
+from hotplug_model.report.counterexample import page
 from hotplug_model.report.race_matrix import matrix
 from hotplug_model.schedules import Schedules
 from hotplug_model.trace import Trace, replay
@@ -155,6 +156,34 @@ def test_the_columns_show_where_each_was_left_and_what_broke() -> None:
     waits = next(text for text in lines if text.strip().startswith("waits for mem_hotplug_lock"))
     assert waits.index("waits") > left.index("device_add")
     assert lines[-1].strip() == "! nobody_waits_for_ever"
+
+
+REGRESSIONS = Path(__file__).parent.parent / "regressions"
+
+
+def test_a_page_shows_the_columns_and_what_a_walker_sees_in_its_own() -> None:
+    text = (REGRESSIONS / "defect-nothing-keeps-a-walker-s-memmap.json").read_text()
+    drawn = [each.plain.strip() for each in page(Trace.loads(text), None)]
+    at = drawn.index("sees PMOE- initialised Normal/1")
+    assert drawn[at - 1] == "online_section"
+    assert drawn[at + 1 : at + 3] == ["ms->usage", "pfn_to_online_page  (left here)"]
+    last = drawn.index("sees ----- not mapped")
+    assert drawn[last - 1 : last + 2 : 2] == ["returns", "! walkers_use_mapped_pages"]
+
+
+def test_of_a_machine_on_which_nothing_breaks_no_schedule_is_drawn_but_its_own() -> None:
+    event = Interleave((add(C), device(HOLE)), ((0, 2),))
+    trace = Trace(geometry="tiny", boot=LAYOUTS["collision"](GEOMETRIES["tiny"]), events=(event,))
+    drawn = [each.plain for each in page(trace, None)]
+    assert any("waits for mem_hotplug_lock" in each for each in drawn)
+    assert not any("!" in each for each in drawn)
+
+
+def test_the_matrix_of_a_walker_is_its_row() -> None:
+    pairs = [Pair(kinds=kinds, nr_requests=1) for kinds in every_pair(["kpageflags_read"])]
+    rows = [text.plain for text in matrix(pairs)]
+    assert rows[1].split() == ["kpageflags_read", *"." * len(drawn_ops())]
+    assert rows[2].split()[:2] == ["1", "online_memory_block"]
 
 
 def test_the_matrix_has_a_cell_for_each_pair() -> None:

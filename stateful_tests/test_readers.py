@@ -258,6 +258,27 @@ def test_a_device_page_is_found_before_it_is_initialised() -> None:
     }
 
 
+EARLY = "device-page-is-found-before-it-is-initialised"
+
+
+@pytest.mark.parametrize("release", ["5.4", "5.12", "6.1", "6.14"])
+def test_that_window_is_open_on_every_release(release: str) -> None:
+    rules = KernelVariant.named(release, ()).rules()
+    walk, map_it = Walk("memory_failure_dev_pagemap", 16), device(C)
+    assert EARLY in {d for _, d in broken(machine(rules=rules), walk, map_it, switches=1)}
+
+
+@pytest.mark.parametrize(("change", "defects"), [((), {EARLY}), (("966cf44f637e",), set())])
+def test_since_966cf44f637e_it_lasts_until_after_the_lock(
+    change: tuple[str, ...], defects: set[str]
+) -> None:
+    rules = KernelVariant.named(None, change).rules()
+    alone = milestones(boot(rules=rules), device(C))
+    unlocked = alone.index("memmap_init_zone_device") + 1
+    op = Interleave((device(C), Walk("memory_failure_dev_pagemap", 16)), ((0, unlocked),))
+    assert {v.defect for v in Checker(boot(rules=rules)).apply(op).known} == defects
+
+
 def test_memory_that_holds_the_memmap_of_a_device_is_not_recoverable() -> None:
     kernel = machine(device(C, altmap=(0, 4)))
     assert "get_dev_pagemap" not in milestones(kernel, Walk("memory_failure_dev_pagemap", 16))

@@ -64,3 +64,13 @@ def nobody_follows_a_null_pointer(x: Extents) -> list[PfnRange]:
     pfn_section_valid()") (in v6.10).
     """
     return broken(x, Law.NULL_READ)
+
+
+@law(Law.ZONE_CHANGED_UNLOCKED, reads="ledger")
+def zones_change_under_mem_hotplug_lock(x: Extents) -> list[PfnRange]:
+    """A zone changes while somebody who holds get_online_mems() relies on it.
+
+    Source: present_pages of struct zone in include/linux/mmzone.h; commit 001002e73712
+    ("mm/memory_hotplug: add missing mem_hotplug_lock") (in v6.7).
+    """
+    return broken(x, Law.ZONE_CHANGED_UNLOCKED)

@@ -40,6 +40,17 @@ def online_sections_are_valid(x: Extents) -> ExtentMask:
     return x.section_has(SectionFlag.IS_ONLINE) & ~x.section_has(VALID)
 
 
+@always()
+def memory_blocks_stand_for_sections(x: Extents) -> ExtentMask:
+    """User space sees a memory block of which a section is gone.
+
+    Source: try_remove_memory(), mm/memory_hotplug.c; commit 4c4b7f9ba948
+    ("mm/memory_hotplug: remove memory block devices before arch_remove_memory()") (in v5.3).
+    """
+    rows: ExtentMask = (x.block != BlockState.NONE) & ~x.has_mem_map
+    return rows
+
+
 @always(quiescent=True)
 def online_sections_are_online_blocks(x: Extents) -> ExtentMask:
     """SECTION_IS_ONLINE and the state of the memory block disagree.

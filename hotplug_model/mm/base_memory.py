@@ -57,13 +57,17 @@ def device_lock(block_id: int) -> str:
     return f"memory{block_id} device_lock"
 
 
-def remove_memory_block_devices(kernel: Kernel, pfns: PfnRange) -> ZoneLinks:
+def remove_memory_block_devices(kernel: Kernel, pfns: PfnRange) -> None:
     """Unregister the blocks in *pfns*."""
-    links: ZoneLinks = []
     for block_id in kernel.blocks_in(pfns):
-        links.append((kernel.block_pfns(block_id), kernel.blocks.pop(block_id).zone))
+        del kernel.blocks[block_id]
         kernel.set_block_state(block_id, BlockState.NONE)
-    return links
+
+
+def zone_links(kernel: Kernel, pfns: PfnRange) -> ZoneLinks:
+    """The blocks in *pfns*, each with the zone that counts it."""
+    blocks = kernel.blocks_in(pfns)
+    return [(kernel.block_pfns(block_id), kernel.blocks[block_id].zone) for block_id in blocks]
 
 
 def state_store(
@@ -123,22 +127,50 @@ def memory_block_online(kernel: Kernel, block_id: int) -> Steps:
     zone_type = zone_for_pfn_range(kernel, online_type, block.nid, pfns)
     memmap = PfnRange(pfns.start_pfn, pfns.start_pfn + nr_vmemmap)
     rest = PfnRange(memmap.end_pfn, pfns.end_pfn)
-    yield from kernel.locks.take("mem_hotplug_lock")
-    try:
-        yield from mhp_init_memmap_on_memory(kernel, memmap, block.nid, zone_type)
-        try:
-            yield from online_pages(kernel, rest, block.nid, zone_type)
-        except KernelRefusal:
-            yield from mhp_deinit_memmap_on_memory(kernel, memmap, block.nid, zone_type)
-            raise
-        if nr_vmemmap:
-            adjust_present_page_count(kernel, block.nid, zone_type, nr_vmemmap)
-        block.zone = zone_type
-        block.left_offline = False
-    finally:
-        kernel.locks.drop("mem_hotplug_lock")
+    takes = kernel.rules.online_takes_mem_hotplug_lock
+    whole = kernel.rules.self_hosted_memmap_under_lock
+    online = holding_lock(
+        kernel, takes and not whole, online_pages(kernel, rest, block.nid, zone_type)
+    )
+    yield from holding_lock(
+        kernel, takes and whole, online_with_memmap(kernel, block_id, memmap, zone_type, online)
+    )
     kernel.set_block_state(block_id, BlockState.MEM_ONLINE)
     yield "memory_block_online"
+
+
+def online_with_memmap(
+    kernel: Kernel, block_id: int, memmap: PfnRange, zone_type: ZoneType, online: Steps
+) -> Steps:
+    """Set up the block's own memmap, online the rest, count both."""
+    block = kernel.blocks[block_id]
+    yield from mhp_init_memmap_on_memory(kernel, memmap, block.nid, zone_type)
+    try:
+        yield from online
+    except KernelRefusal:
+        yield from mhp_deinit_memmap_on_memory(kernel, memmap, block.nid, zone_type)
+        raise
+    if block.nr_vmemmap_pages:
+        adjust_present_page_count(kernel, block.nid, zone_type, block.nr_vmemmap_pages)
+    block.zone = zone_type
+    block.left_offline = False
+
+
+def holding_lock(kernel: Kernel, really: bool, steps: Steps) -> Steps:
+    """*steps* between mem_hotplug_begin() and mem_hotplug_done(), if *really*.
+
+    Source: commit 381eab4a6ee8 ("mm/memory_hotplug: fix online/offline_pages called w.o.
+    mem_hotplug_lock") (in v4.20); commit 001002e73712 ("mm/memory_hotplug: add missing
+    mem_hotplug_lock") (in v6.7).
+    """
+    if not really:
+        yield from steps
+        return
+    yield from kernel.locks.take("mem_hotplug_lock")
+    try:
+        yield from steps
+    finally:
+        kernel.locks.drop("mem_hotplug_lock")
 
 
 def device_offline(kernel: Kernel, block_id: int, unmovable: bool) -> Steps:
@@ -161,31 +193,43 @@ def memory_block_offline(kernel: Kernel, block_id: int, unmovable: bool) -> Step
     Source: memory_block_offline(), memory_subsys_offline().
     """
     block = kernel.blocks[block_id]
-    pfns, nr_vmemmap = kernel.block_pfns(block_id), block.nr_vmemmap_pages
-    memmap = PfnRange(pfns.start_pfn, pfns.start_pfn + nr_vmemmap)
-    rest = PfnRange(memmap.end_pfn, pfns.end_pfn)
+    start = kernel.block_pfns(block_id).start_pfn
+    memmap = PfnRange(start, start + block.nr_vmemmap_pages)
     kernel.set_block_state(block_id, BlockState.MEM_GOING_OFFLINE)
-    yield from kernel.locks.take("mem_hotplug_lock")
+    takes = kernel.rules.online_takes_mem_hotplug_lock
+    whole = kernel.rules.self_hosted_memmap_under_lock
+    inner = takes and not whole
     try:
-        zone_type = offline_zone(kernel, block_id, rest)
-        if nr_vmemmap:
-            adjust_present_page_count(kernel, block.nid, zone_type, -nr_vmemmap)
-        try:
-            yield from offline_pages(kernel, rest, block.nid, zone_type, unmovable)
-        except KernelRefusal:
-            if nr_vmemmap:
-                adjust_present_page_count(kernel, block.nid, zone_type, nr_vmemmap)
-            raise
-        yield from mhp_deinit_memmap_on_memory(kernel, memmap, block.nid, zone_type)
-        shrunk = kernel.rules.remove_pfn_range_from_zone_at_offline
-        block.zone = None if shrunk else zone_type
+        yield from holding_lock(
+            kernel, takes and whole, offline_with_memmap(kernel, block_id, memmap, unmovable, inner)
+        )
     except KernelRefusal:
         kernel.set_block_state(block_id, BlockState.MEM_ONLINE)
         raise
-    finally:
-        kernel.locks.drop("mem_hotplug_lock")
     kernel.set_block_state(block_id, BlockState.MEM_OFFLINE)
     yield "memory_block_offline"
+
+
+def offline_with_memmap(
+    kernel: Kernel, block_id: int, memmap: PfnRange, unmovable: bool, locks: bool
+) -> Steps:
+    """Offline what does not hold the block's own memmap, then that; count both."""
+    block, nr_vmemmap = kernel.blocks[block_id], memmap.nr_pages
+    rest = PfnRange(memmap.end_pfn, kernel.block_pfns(block_id).end_pfn)
+    zone_type = offline_zone(kernel, block_id, rest)
+    if nr_vmemmap:
+        adjust_present_page_count(kernel, block.nid, zone_type, -nr_vmemmap)
+    try:
+        yield from holding_lock(
+            kernel, locks, offline_pages(kernel, rest, block.nid, zone_type, unmovable)
+        )
+    except KernelRefusal:
+        if nr_vmemmap:
+            adjust_present_page_count(kernel, block.nid, zone_type, nr_vmemmap)
+        raise
+    yield from mhp_deinit_memmap_on_memory(kernel, memmap, block.nid, zone_type)
+    shrunk = kernel.rules.remove_pfn_range_from_zone_at_offline
+    block.zone = None if shrunk else zone_type
 
 
 def offline_zone(kernel: Kernel, block_id: int, pfns: PfnRange) -> ZoneType:

@@ -267,19 +267,39 @@ def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
         raise KernelRefusal(errno.EBUSY)
     parts = removal_parts(kernel, pfns)
     nid = kernel.blocks[blocks[-1]].nid if blocks else None
-    links = base_memory.remove_memory_block_devices(kernel, pfns)
-    yield "remove_memory_block_devices"
+    links = base_memory.zone_links(kernel, pfns)
+    first = kernel.rules.blocks_removed_first
+    if first:
+        base_memory.remove_memory_block_devices(kernel, pfns)
+        yield "remove_memory_block_devices"
     yield from kernel.locks.take("mem_hotplug_lock")
     try:
         for part, altmap in parts:
             yield from unlink_zone(kernel, part, nid, links)
-            yield from arch_remove_memory(kernel, part, MemoryClass.SYSTEM_RAM, altmap)
+            remove = arch_remove_memory if first else remove_with_blocks
+            yield from remove(kernel, part, MemoryClass.SYSTEM_RAM, altmap)
             end_altmap(kernel, part, altmap)
         hotremove_memblock(kernel, pfns)
         kernel.iomem.release_adjustable(pfns)
     finally:
         kernel.locks.drop("mem_hotplug_lock")
     yield "remove_memory"
+
+
+def remove_with_blocks(
+    kernel: Kernel, pfns: PfnRange, memory: MemoryClass, altmap: Altmap | None
+) -> Steps:
+    """arch_remove_memory(), a section at a time; a block goes with its last section.
+
+    Source: __remove_section(), unregister_memory_section() before commit 4c4b7f9ba948
+    ("mm/memory_hotplug: remove memory block devices before arch_remove_memory()") (in v5.3).
+    """
+    for section in kernel.geometry.section_chunks(pfns):
+        for block_id in kernel.block_ids(section):
+            block = kernel.block_pfns(block_id)
+            if section.end_pfn == block.end_pfn:
+                base_memory.remove_memory_block_devices(kernel, block)
+        yield from arch_remove_memory(kernel, section, memory, altmap)
 
 
 def removal_parts(kernel: Kernel, pfns: PfnRange) -> list[tuple[PfnRange, Altmap | None]]:

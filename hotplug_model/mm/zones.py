@@ -11,6 +11,7 @@ from hotplug_model.mm.sparse import section_taint_zone_device
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.ledger import Law
 from hotplug_model.state.zone import Node, Zone
 
 
@@ -21,6 +22,7 @@ def move_pfn_range_to_zone(
 
     Source: move_pfn_range_to_zone().
     """
+    wants_lock(kernel, pfns)
     kernel.rules.resize_zone_range(kernel.zone(nid, zone_type), pfns)
     resize_pgdat_range(kernel.nodes[nid], pfns)
     yield "resize_zone_range"
@@ -31,6 +33,16 @@ def move_pfn_range_to_zone(
         yield "section_taint_zone_device"
     memmap_init_range(kernel, pfns, nid, zone_type, altmap)
     yield "memmap_init_range"
+
+
+def wants_lock(kernel: Kernel, pfns: PfnRange) -> None:
+    """Zones change while mem_hotplug_lock is held for writing, or that is a breach.
+
+    Source: present_pages in struct zone, include/linux/mmzone.h; commit 001002e73712
+    ("mm/memory_hotplug: add missing mem_hotplug_lock") (in v6.7).
+    """
+    if not kernel.locks.mem_hotplug:
+        kernel.ledger.breach(Law.ZONE_CHANGED_UNLOCKED, pfns)
 
 
 def resize_zone_range(zone: Zone, pfns: PfnRange) -> None:
@@ -66,6 +78,7 @@ def remove_pfn_range_from_zone(
     yield "remove_pfn_range_from_zone"
     if zone_type == ZoneType.ZONE_DEVICE:
         return
+    wants_lock(kernel, pfns)
     yield from kernel.rules.shrink_zone_span(kernel, nid, zone_type, pfns)
 
 
@@ -148,7 +161,9 @@ def adjust_present_page_count(
     kernel: Kernel, nid: int, zone_type: ZoneType, nr_pages: int
 ) -> None:
     """Add *nr_pages* present pages to a zone and its node."""
-    kernel.zone(nid, zone_type).present_pages += nr_pages
+    zone = kernel.zone(nid, zone_type)
+    wants_lock(kernel, zone.span)
+    zone.present_pages += nr_pages
     kernel.nodes[nid].node_present_pages += nr_pages
 
 

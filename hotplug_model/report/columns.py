@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from string import ascii_uppercase
 
@@ -12,8 +12,12 @@ from rich.text import Text
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT, carry_out
 from hotplug_model.contexts import RETURNS, WAITS
+from hotplug_model.kernel import Kernel
+from hotplug_model.ops import Op
 from hotplug_model.ops.interleave import Interleave
+from hotplug_model.ops.walk import Walk
 from hotplug_model.report.lines import WIDTH, line
+from hotplug_model.report.state_table import describe
 from hotplug_model.trace import Trace
 
 MOST = 3
@@ -28,11 +32,13 @@ class Passed:
     """Whose it is; None if it is nobody's."""
     milestone: str
     broke: tuple[str, ...]
+    saw: str = ""
+    """What a walker finds at its pfn; empty of an operation."""
 
 
 def passed(trace: Trace, variant: KernelVariant | None = None) -> list[Passed]:
     """What the last step of *trace*, an interleaving, passes on its way."""
-    checker = trace.machine(variant)
+    checker, last = trace.machine(variant), trace.events[-1]
     for event in trace.events[:-1]:
         carry_out(checker.kernel, event)
     known = {v.invariant for v in checker.look(QUIESCENT)}
@@ -45,11 +51,23 @@ def passed(trace: Trace, variant: KernelVariant | None = None) -> list[Passed]:
         known.update(new)
         name, colon, rest = milestone.partition(": ")
         column = ascii_uppercase.index(name) if colon else None
-        found.append(Passed(column, rest if colon else milestone, new))
+        saw = "" if column is None else seen_by(last, column, checker.kernel)
+        found.append(Passed(column, rest if colon else milestone, new, saw))
 
-    carry_out(checker.kernel, trace.events[-1], at)
+    carry_out(checker.kernel, last, at)
     at(QUIESCENT)
     return found if found[-1].broke else found[:-1]
+
+
+def seen_by(event: Op, column: int, kernel: Kernel) -> str:
+    """What a walker that is in *column* finds at its pfn now."""
+    context = event.contexts[column] if isinstance(event, Interleave) else event
+    if not isinstance(context, Walk):
+        return ""
+    x = kernel.extents()
+    row = int(x.start_pfn.searchsorted(context.pfn, "right")) - 1
+    sect, _, content, node, *_ = describe(x, row)
+    return f"sees {sect} {content}" + (f" {node}" if node != "-" else "")
 
 
 def columns(event: Interleave, milestones: Sequence[Passed]) -> list[Text]:
@@ -60,11 +78,22 @@ def columns(event: Interleave, milestones: Sequence[Passed]) -> list[Text]:
     lines = [line(f"  {name}  {op}") for name, op in zip(names, event.contexts, strict=True)]
     heading = "    " + "".join(name.ljust(width) for name in names)
     lines += [line(), line(heading.rstrip(), "bold")]
-    for column, group in groupby(milestones, lambda each: each.column):
+    for column, group in groupby(told_once(milestones), lambda each: each.column):
         indent = " " * (4 + width * (column or 0))
         for text, style in stretch(list(group), column is not None):
             lines.append(line((indent + text)[:WIDTH], style))
     return lines
+
+
+def told_once(milestones: Sequence[Passed]) -> list[Passed]:
+    """What a walker sees only where it is not what the same one saw last."""
+    last: dict[int | None, str] = {}
+    told = []
+    for each in milestones:
+        new = each.saw != last.get(each.column, "")
+        last[each.column] = each.saw
+        told.append(each if new else replace(each, saw=""))
+    return told
 
 
 def stretch(run: list[Passed], is_left: bool) -> list[tuple[str, str]]:
@@ -72,7 +101,7 @@ def stretch(run: list[Passed], is_left: bool) -> list[tuple[str, str]]:
     shown: list[tuple[str, str]] = []
     skipped = 0
     for number, each in enumerate(run):
-        if 0 < number < len(run) - 1 and len(run) > MOST and not each.broke:
+        if 0 < number < len(run) - 1 and len(run) > MOST and not each.broke and not each.saw:
             skipped += 1
             continue
         if skipped:
@@ -81,5 +110,6 @@ def stretch(run: list[Passed], is_left: bool) -> list[tuple[str, str]]:
         last = number == len(run) - 1
         left = last and is_left and not each.milestone.startswith((RETURNS, WAITS))
         shown.append((each.milestone + ("  (left here)" if left else ""), ""))
+        shown += [(f"  {each.saw}", "dim")] if each.saw else []
         shown += [(f"! {name}", "bold red") for name in each.broke]
     return shown

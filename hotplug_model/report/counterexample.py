@@ -18,14 +18,18 @@ from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.invariants import INVARIANTS, vmemmap
 from hotplug_model.invariants.walkers import walkers_now
 from hotplug_model.ops import Op
+from hotplug_model.ops.interleave import Interleave
 from hotplug_model.pfn import PfnRange
 from hotplug_model.report import state_table, strip, tables
+from hotplug_model.report.columns import columns, passed
 from hotplug_model.report.lines import WIDTH, line, paragraph, printable
 from hotplug_model.report.story import Story, tell
 from hotplug_model.trace import Trace
 from hotplug_model.trace_file import replay_options
 
 MAX_LINES = 40
+MAX_SCHEDULE = 18
+"""Lines of a last step that is several operations at once, which come on top."""
 MAX_NOTES = 6
 """Lines of a postmortem, which come on top."""
 LEVELS = ((4, 6, False), (2, 4, False), (2, 4, True), (1, 2, True), (0, 1, True))
@@ -45,7 +49,7 @@ def page(
     max_lines: int = MAX_LINES,
 ) -> list[Text]:
     """The whole report of *trace*, found at *path*; never longer than *max_lines*, but
-    for a postmortem of MAX_NOTES lines."""
+    for a schedule of MAX_SCHEDULE lines and a postmortem of MAX_NOTES."""
     story = tell(trace, variant or trace.variant(), *LEVELS[0][:2])
     top, ending = [headline(story), *machine(story)], command(trace, path)
     for head, tail, brief in LEVELS:
@@ -55,9 +59,9 @@ def page(
         states = state(story, room)
         if states or (room >= 0 and not story.violations):
             break
-    notes = paragraph(trace.postmortem, "  ", MAX_NOTES)
-    max_lines += len(notes) + bool(notes)
-    parts = [part for part in (top, history, states, verdict, notes) if part]
+    notes, together = paragraph(trace.postmortem, "  ", MAX_NOTES), schedule(story)
+    max_lines += sum(len(part) + bool(part) for part in (notes, together))
+    parts = [part for part in (top, history, together, states, verdict, notes) if part]
     lines = [each for part in parts for each in (*part, line())]
     return [*lines[: max_lines - len(ending)], *ending] if ending else lines[:-1][:max_lines]
 
@@ -137,6 +141,15 @@ def step(story: Story, plan: strip.Strip, index: int, last: bool) -> list[Text]:
         *carets(story, plan),
         row("", story.outcomes[index], after, "at its end"),
     ]
+
+
+def schedule(story: Story) -> list[Text]:
+    """Who went how far, a column each, if the last step is several operations at once."""
+    last = story.events[-1] if story.events else None
+    if not isinstance(last, Interleave):
+        return []
+    trace = dataclasses.replace(story.trace, events=story.events)
+    return columns(last, passed(trace, story.variant))[:MAX_SCHEDULE]
 
 
 def places(story: Story) -> list[PfnRange]:

@@ -43,6 +43,8 @@ class Law(IntEnum):
     """What had been freed was read by who had loaded its address before."""
     NULL_READ = 14
     """A NULL pointer was followed."""
+    ZONE_CHANGED_UNLOCKED = 15
+    """A zone was resized, or its present pages were counted, without mem_hotplug_lock."""
 
 
 class Cause(IntEnum):

@@ -31,7 +31,6 @@ class Page:
     content: int
     zone: int
     refcount: int
-    page_pgmap: int
     page_flags: int
     section: int
     """The flags of its section."""
@@ -39,9 +38,7 @@ class Page:
     @classmethod
     def of(cls, kernel: Kernel, pfn: int) -> Page:
         """That of *pfn*, now."""
-        names = (
-            "memmap", "content", "zone", "refcount", "page_pgmap", "page_flags", "section_flags",
-        )  # fmt: skip
+        names = ("memmap", "content", "zone", "refcount", "page_flags", "section_flags")
         return cls(*(kernel.pfns.at(pfn, name) for name in names))
 
     @property
@@ -51,9 +48,10 @@ class Page:
         hole = self.page_flags & PageFlag.HOLE
         return initialised and not hole and self.zone != ZoneType.ZONE_DEVICE
 
-    def belongs_to(self, pgmap_id: int) -> bool:
+    @property
+    def is_device(self) -> bool:
         """Whether it is what who looks for pages of a map looks for."""
-        return self.content == PageContent.INITIALISED and self.page_pgmap == pgmap_id
+        return self.content == PageContent.INITIALISED and self.zone == ZoneType.ZONE_DEVICE
 
     @property
     def broken(self) -> Law:
@@ -249,7 +247,7 @@ def walk_device(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
     try:
         yield walker.holds.value
         page = Page.of(kernel, pfn)
-        if not page.belongs_to(pgmap_id):
+        if not page.is_device:
             pgmap = kernel.pgmaps.get(pgmap_id)
             unfinished = pgmap is not None and not is_mapped(pgmap, pfn)
             cause = Cause.UNINITIALISED if unfinished else Cause.NONE
