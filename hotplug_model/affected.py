@@ -24,6 +24,9 @@ INTRODUCED: dict[str, Release] = {
     "641fe2e9387a": (4, 13),
     "feee6b298916": (4, 13),
     "f42ce5f087eb": (5, 13),
+    "001002e73712": (5, 13),
+    "5ec8e8ea8b77": (5, 3),
+    "82f0b6f041fa": (5, 3),
 }
 """The first release with the bug, where its fix says so: 5.3 has commit ba72b4c8cf60
 ("mm/sparsemem: support sub-section hotplug"), 4.13 commit f1dd2cd13c4b ("mm,
@@ -36,6 +39,8 @@ BEFORE_5_19 = tuple(name for name in ASKED if RELEASES[name] < (5, 19))
 DEDUP = "what it corrects is there since commit 4917f55b4ef9 (in v5.19)"
 ARM64_KEEPS = "its trace is on arm64, which frees no vmemmap before commit bbd6ec605c0f (in v5.7)"
 ZONES_AT_ADD = "that memory was linked to a zone when it was added, before 4.13, is not modelled"
+DEVICE_FIRST = "its walker looks for device pages as since commit 96c804a6ae8c (in v5.4)"
+ONLINE_UNLOCKED = "onlining takes no mem_hotplug_lock before commit 381eab4a6ee8 (in v4.20)"
 DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "2fac4afa0e2e": (
         BEFORE_5_13, "what it corrects is there since commit a08a2ae34613 (in v5.13)"
@@ -50,6 +55,16 @@ DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "d4234d131b0a": (("5.3", "5.4", "5.6"), ARM64_KEEPS),
     "ef69bc9f689d": (("5.3", "5.4", "5.6"), ARM64_KEEPS),
     "641fe2e9387a": (("4.9",), ZONES_AT_ADD),
+    "5ec8e8ea8b77": (("5.3",), DEVICE_FIRST),
+    "82f0b6f041fa": (("5.3",), DEVICE_FIRST),
+    "50f44ee7248a": (("4.9", "4.14", "4.20"), DEVICE_FIRST),
+    "001002e73712": (("4.9", "4.14"), ONLINE_UNLOCKED),
+    "8df1d0e4a265": (("4.9", "4.14"), ONLINE_UNLOCKED),
+    "b1d5488a252d": (
+        tuple(name for name in ASKED if RELEASES[name] < (5, 12)),
+        "its schedule counts a milestone that pfn_to_online_page() has since commit 9f9b02e5b346 "
+        "(in v5.12)",
+    ),
     "feee6b298916": (("4.9",), ZONES_AT_ADD),
 }  # fmt: skip
 """Where the history of a bug and its traces do not agree on a release, and why."""

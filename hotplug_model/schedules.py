@@ -34,6 +34,8 @@ class Schedules:
     reduced: bool = True
     """Whether a place that was passed before is passed again."""
     nr_tried: int = 0
+    nr_looks: int = 0
+    """At how many milestones every invariant was evaluated."""
     _passed: set[Place] = field(default_factory=set)
 
     def with_switches(self, nr: int) -> Iterator[tuple[Turns, list[Violation]]]:
@@ -68,7 +70,9 @@ class Schedules:
         for milestone in contexts.finish(last):
             if self._been_at(contexts, contexts.running):
                 return found
+            self.nr_looks += 1
             found += checker.look(milestone)
+        self.nr_looks += 1
         kernel.pfns.merge()
         kernel.vmemmap.merge()
         return found + checker.look(QUIESCENT)

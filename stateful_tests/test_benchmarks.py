@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "throughput.py"
+from hotplug_model.changes import CHANGES
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SCRIPT = BENCHMARKS / "throughput.py"
 SMALL = ("--pairs", "1", "--examples", "3", "--steps", "5")
 
 
@@ -33,3 +36,23 @@ def test_the_raw_numbers_give_the_ratio() -> None:
         )
         assert abs(figure["ratio"] - whole / empty) < 1e-9
         assert pair["empty"]["examples"] == pair["whole"]["examples"]
+
+
+def test_what_a_race_leaves_out_lost_nothing_on_any_change() -> None:
+    heading, *lines, total = (BENCHMARKS / "race_reduction.txt").read_text().splitlines()
+    names = {line.split()[0] for line in lines}
+    assert heading.split() == ["change", "schedules", "looks", "reduced", "violations"]
+    assert names <= {change.name for change in CHANGES if change.breaks}
+    assert {"5ec8e8ea8b77", "b1d5488a252d", "8df1d0e4a265"} <= names
+    assert all(line.endswith(", the same") for line in lines)
+    assert total.endswith(" 0 lost")
+
+
+def test_that_comparison_runs() -> None:
+    command = [sys.executable, str(BENCHMARKS / "race_reduction.py"), "8df1d0e4a265"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    _, line, total = printed.splitlines()
+    assert line.split()[0] == "8df1d0e4a265"
+    looks, reduced = map(int, line.split()[2:4])
+    assert 0 < reduced < looks
+    assert total.split()[1:3] == [str(looks), str(reduced)]
