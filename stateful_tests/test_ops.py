@@ -19,6 +19,7 @@ from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
+from hotplug_model.ops.walk import Walk
 from hotplug_model.pfn import PfnRange
 from stateful_tests.kernels import (
     HOLE,
@@ -52,6 +53,7 @@ WORKS: dict[str, tuple[tuple[Op, ...], Op]] = {
     "request_mem_region": ((), RequestMemRegion(C)),
     "release_mem_region": ((RequestMemRegion(C),), ReleaseMemRegion(C)),
     "interleave": ((), Interleave((add(C), device(HOLE)), ((0, 3), (1, 2)))),
+    "walk": ((), Walk("kpageflags_read", 0)),
     "virtio_mem_probe": ((), PROBE),
     "virtio_mem_request": ((PROBE,), VirtioMemRequest(4)),
     "virtio_mem_remove": ((PROBE,), VirtioMemRemove()),
@@ -74,7 +76,7 @@ REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     "virtio_mem_request": ((), VirtioMemRequest(4), errno.ENODEV),
     "virtio_mem_remove": ((), VirtioMemRemove(), errno.ENODEV),
 }  # fmt: skip
-NEVER_REFUSED = {"veto_memory_notifier", "interleave"}
+NEVER_REFUSED = {"veto_memory_notifier", "interleave", "walk"}
 
 
 @pytest.mark.parametrize("name", OPS.names())
