@@ -66,10 +66,7 @@ MUTANTS: dict[str, tuple[str, str]] = {
 RACES = "it judges what two operations, or a walker that takes time, do at once: see `race`"
 REASONS: dict[str, str] = {
     "walkers_use_mapped_pages": RACES,
-    "walkers_use_no_poisoned_page": RACES,
     "walkers_use_what_they_looked_up": RACES,
-    "nobody_reads_what_was_freed": RACES,
-    "nobody_follows_a_null_pointer": RACES,
     "pgmap_array_holds_the_maps": "it names an entry that is left behind, where no device page is",
     "device_pages_point_to_their_map": "it says which page points to the wrong map",
     "populated_device_pages_have_a_map": "an entry that is missing, not wrong, shows here first",
