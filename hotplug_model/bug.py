@@ -36,15 +36,20 @@ class Trials:
         """The machine right after boot."""
         return Checker(self._booted.snapshot(), self.trace.strict, self._sound)
 
+    def broken_by(self, events: Sequence[Op]) -> tuple[int | None, list[Violation]]:
+        """Index of the first of *events* that breaks something, and what: as ``replay()``."""
+        checker = self.machine()
+        if found := checker.boot():
+            return -1, found
+        for index, event in enumerate(events):
+            if found := checker.apply(event).violations:
+                return index, found
+        return None, []
+
     def show(self, events: Sequence[Op]) -> bool:
         """Whether the last of *events* shows the bug, and none before shows any."""
-        checker = self.machine()
-        found = checker.boot()
-        for event in events:
-            if found:
-                return False
-            found = checker.apply(event).violations
-        return bug_of(found) == self.bug
+        index, found = self.broken_by(events)
+        return index == len(events) - 1 and bug_of(found) == self.bug
 
     def with_events(self, trace: Trace, events: Sequence[Op]) -> Trace | None:
         """*trace* with other *events*, if they show the bug."""

@@ -34,14 +34,17 @@ class Coverage:
     known: Counter[str] = field(default_factory=Counter)
     """Known defects of mainline that showed, and how often."""
     states: Sightings = field(default_factory=Sightings)
-    """Where machines were between operations."""
+    """Where machines were between operations; in one example each state counts once."""
     _last: str | None = None
     _state: int = 0
+    _visited: set[int] = field(default_factory=set)
+    """States of the example that is running."""
 
     def start_example(self, state: int) -> None:
         """A new machine was booted, and is in *state*."""
         self.examples += 1
         self._last = None
+        self._visited.clear()
         self._arrive(state)
 
     def count(self, op: Op, outcome: Outcome) -> None:
@@ -63,7 +66,9 @@ class Coverage:
 
     def _arrive(self, state: int) -> None:
         self._state = state
-        self.states.see(state)
+        if state not in self._visited:
+            self._visited.add(state)
+            self.states.see(state)
 
     def merge(self, other: Coverage) -> None:
         """Add what another run has tried."""

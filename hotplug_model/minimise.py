@@ -7,10 +7,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 from hotplug_model.bug import Trials, bug_of
+from hotplug_model.checker import carry_out
 from hotplug_model.ops import Op
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.state.faults import parse, spell
-from hotplug_model.trace import Trace, replay
+from hotplug_model.trace import Trace
 
 
 def minimise(trace: Trace) -> Trace:
@@ -25,11 +26,12 @@ def minimise(trace: Trace) -> Trace:
     Source: Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing Input (IEEE
     TSE 28, 2002).
     """
-    index, violations = replay(trace)
+    trials = Trials(trace, frozenset())
+    index, violations = trials.broken_by(trace.events)
     if index is None:
         return trace
+    trials.bug = bug_of(violations)
     trace = replace(trace, events=trace.events[: index + 1])
-    trials = Trials(trace, bug_of(violations))
     trace = trials.with_events(trace, effective(trials, trace)) or trace
     size = len(trace.events) // 2
     while size > 1:
@@ -43,7 +45,10 @@ def minimise(trace: Trace) -> Trace:
 def effective(trials: Trials, trace: Trace) -> tuple[Op, ...]:
     """The last event, and all others that did not leave the machine as it was."""
     checker = trials.machine()
-    states = [checker.now(), *(checker.apply(event).state for event in trace.events[:-1])]
+    states = [checker.now()]
+    for event in trace.events[:-1]:
+        carry_out(checker.kernel, event)
+        states.append(checker.now())
     # The last event was not carried out: it has no state behind it.
     steps = zip(trace.events, pairwise(states), strict=False)
     return (*(event for event, (a, b) in steps if a != b), *trace.events[-1:])

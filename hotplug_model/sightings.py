@@ -48,6 +48,8 @@ class Sightings:
     def unseen(self) -> float:
         """The chance that the next look is at a state that was never seen.
 
+        Looks have to be independent: an example that stays where it is looks once.
+
         Source: I. J. Good, The population frequencies of species and the estimation of
         population parameters, Biometrika 40 (1953): the share of looks that were the
         only one at their state.

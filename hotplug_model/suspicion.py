@@ -13,7 +13,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 from hotplug_model.trace import Trace
 
-DEAR = 2
+DEAR = 4
 """As many operations cost about as much to judge by sums as one by walkers."""
 WHOLE = 8
 """As many operations cost about as much to judge by sums as one by every invariant."""
@@ -26,8 +26,9 @@ class OutOfBudget(Exception):
 class Suspicion:
     """Judges by a few invariants of a bug, and in full only what breaks just these.
 
-    The few are those that ask no walker; all of the bug's if each does. The budget is in
-    operations, not in time, so that what comes of it is the same anywhere.
+    The few are those that ask no walker. If each does, all are asked that do, the bug's or
+    not, for what walkers say is found out once. The budget is in operations, not in time,
+    so that what comes of it is the same anywhere.
     """
 
     def __init__(self, trace: Trace, bug: Bug) -> None:
@@ -35,11 +36,12 @@ class Suspicion:
         self.bug = bug
         self.budget = 0
         """Operations that may still be tried."""
-        named = sorted({name for name, _ in bug})
-        few = [name for name in named if not INVARIANTS[name].asks_walkers] or named
-        self._asked = tuple(INVARIANTS[name] for name in few)
-        self._wanted = {(name, defect) for name, defect in bug if name in few}
-        self._price = DEAR if any(each.asks_walkers for each in self._asked) else 1
+        few = sorted({name for name, _ in bug if not INVARIANTS[name].asks_walkers})
+        self._asked = tuple(
+            each for each in INVARIANTS if (each.name in few if few else each.asks_walkers)
+        )
+        self._wanted = {(name, defect) for name, defect in bug if not few or name in few}
+        self._price = 1 if few else DEAR
         self._sound: set[bytes] = set()
         self._trials: dict[BootLayout, Trials] = {}
 

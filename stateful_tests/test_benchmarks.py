@@ -1,4 +1,4 @@
-"""The benchmark runs. What it measures is nobody's business here: no test depends on time."""
+"""The benchmarks run. What they measure is nobody's business here: no test depends on time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from pathlib import Path
 from hotplug_model.changes import CHANGES
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SCRIPT = BENCHMARKS / "throughput.py"
 SMALL = ("--pairs", "1", "--examples", "3", "--steps", "5")
+
+
+def printed(script: str, *args: str) -> str:
+    """What a script prints."""
+    command = [sys.executable, str(BENCHMARKS / script), *args]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def throughput(*args: str) -> str:
     """What the script prints, with tiny numbers."""
-    command = [sys.executable, str(SCRIPT), *SMALL, *args]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return printed("throughput.py", *SMALL, *args)
 
 
 def test_it_prints_a_ratio_for_each_geometry() -> None:
@@ -49,10 +53,34 @@ def test_what_a_race_leaves_out_lost_nothing_on_any_change() -> None:
 
 
 def test_that_comparison_runs() -> None:
-    command = [sys.executable, str(BENCHMARKS / "race_reduction.py"), "8df1d0e4a265"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    _, line, total = printed.splitlines()
+    _, line, total = printed("race_reduction.py", "8df1d0e4a265").splitlines()
     assert line.split()[0] == "8df1d0e4a265"
     looks, reduced = map(int, line.split()[2:4])
     assert 0 < reduced < looks
     assert total.split()[1:3] == [str(looks), str(reduced)]
+
+
+def test_minimal_traces_are_counted_by_what_they_violate() -> None:
+    lines = printed("minimal.py", "feee6b298916", "--seeds", "2", "--steps", "2").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines if line[:1] == "|"]
+    assert rows[0][1:-1] == [
+        "change", "violates", "optimum", "seeds", "as short as the shortest", "identical",
+    ]  # fmt: skip
+    assert [row[1] for row in rows[2:]] == ["`feee6b298916`"] * (len(rows) - 2)
+    assert sum(int(row[4]) for row in rows[2:]) == 2
+    assert all(row[4] == row[5] for row in rows[2:])
+
+
+def test_what_is_killed_has_left_what_it_had_found() -> None:
+    check, explore = printed("killed.py", "--times", "10").splitlines()
+    assert check.startswith("check: killed 5 times")
+    assert check.endswith("none was lost")
+    assert explore.startswith("explore: killed 5 times")
+    assert explore.endswith("each went on")
+
+
+def test_what_is_estimated_stands_beside_what_is_so() -> None:
+    heading, one, two = printed("states.py", "--examples", "2").splitlines()
+    assert heading.startswith("64 states: add_memory")
+    assert one.split()[:2] == ["1", "examples:"]
+    assert two.endswith(" in 20 others")

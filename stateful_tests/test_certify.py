@@ -9,7 +9,6 @@ import pytest
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.bug import bug_of
 from hotplug_model.certify import MINIMAL, SHORTEST, certify
-from hotplug_model.explore import shorter
 from hotplug_model.explore.shorter import Shorter
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.normal_form import exchanges, normal_form, simplified, swaps
@@ -76,18 +75,17 @@ def test_a_search_that_ends_early_says_how_far_it_came() -> None:
     assert minimal.found[MINIMAL] == "no shorter found up to depth 0"
 
 
-def test_the_search_counts_the_depths_that_it_has_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_counts_the_depths_that_it_has_tried() -> None:
     trace = of_change(SLOW_PATH, add(C), VetoMemoryNotifier(True, False), online(2))
     few = kinds_named([event.op_name() for event in trace.events])
-    monkeypatch.setattr(shorter, "kinds_named", lambda names: few)
-    search = Shorter(suspicion_of(trace), trace)
+    search = Shorter(suspicion_of(trace), trace, few)
     assert search.first(40) is None
     assert search.complete == 1
-    search = Shorter(suspicion_of(trace), trace)
+    search = Shorter(suspicion_of(trace), trace, few)
     assert search.first(4000) is None
     assert search.complete == 2
     longer = replace(trace, events=(add(D), *trace.events))
-    found = Shorter(suspicion_of(trace), longer).first(4000)
+    found = Shorter(suspicion_of(trace), longer, few).first(4000)
     assert found is not None
     assert sorted(map(str, found.events)) == sorted(
         ["veto_memory_notifier(online=True, offline=False)", str(add(C)), str(online(2, "online"))]
@@ -97,7 +95,7 @@ def test_the_search_counts_the_depths_that_it_has_tried(monkeypatch: pytest.Monk
 def test_a_shorter_trace_of_another_bug_is_not_accepted() -> None:
     trace = collision(nr_before=2)
     suspicion = Suspicion(trace, bug_of(replay(trace)[1]) | {("present_pages_add_up", "")})
-    assert Shorter(suspicion, trace).first(40) is None
+    assert Shorter(suspicion, trace, kinds_named(())).first(40) is None
 
 
 def test_what_may_break_on_the_way_is_no_trace() -> None:
@@ -161,3 +159,10 @@ def test_schedules_are_left_as_they_are() -> None:
     assert minimal.events == (event,)
     assert minimal.found[MINIMAL] == SHORTEST
 
+
+
+def test_fewer_steps_of_the_kinds_that_are_there_are_found_beyond_the_budget() -> None:
+    trace = of_change("2d070eab2e82", add(C), add(D), online(3, "online"))
+    minimal = certify(trace, budget=60)
+    assert len(minimal.events) == 2
+    assert minimal.found[MINIMAL] == "no shorter found up to depth 0"

@@ -90,9 +90,9 @@ def test_a_step_is_effective_if_it_changed_something_or_was_refused() -> None:
     assert (coverage.effective, coverage.steps) == (3, 4)
 
 
-def test_states_are_counted() -> None:
+def test_a_state_counts_once_an_example() -> None:
     coverage = counted()
-    assert coverage.states.counts == {1: 3, 2: 2}
+    assert coverage.states.counts == {1: 2, 2: 1}
 
 
 def test_to_remove_nothing_leaves_the_state_and_to_add_changes_it() -> None:

@@ -20,6 +20,7 @@ from hotplug_model.report.counterexample import MAX_NOTES, layout, page
 from hotplug_model.report.lines import line, paragraph, show
 from hotplug_model.report.strip import LEGEND, cells_of, glyphs
 from hotplug_model.trace import Trace
+from stateful_tests.kernels import add, remove
 from stateful_tests.traces import collision, crowded
 
 LONG_PATH = "/tmp/" + "a directory with spaces/" * 12 + "trace.json"
@@ -173,7 +174,9 @@ def test_what_backed_the_memmap_is_said_where_that_changed() -> None:
 
 
 def test_what_backs_the_memmap_is_said_where_it_stays_and_should_not() -> None:
-    lines = drawn(regression("unpopulated-part-never-marked"))
+    pfns = PfnRange(128, 192)
+    whole = replace(regression("unpopulated-part-never-marked"), events=(add(pfns), remove(pfns)))
+    lines = drawn(whole)
     assert "  memmap of [0x92-0xdc): huge pages from the buddy allocator" in lines
     assert not any("memmap of" in each for each in drawn(collision()))
 

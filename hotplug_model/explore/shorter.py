@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
-from hotplug_model.ops.every import UNUSUAL, every_op, kinds_named
+from hotplug_model.ops.every import UNUSUAL, every_op
 from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.trace import Trace
 
@@ -36,8 +36,10 @@ class Shorter:
 
     suspicion: Suspicion
     trace: Trace
+    kinds: tuple[type[Op], ...]
+    """Kinds of operations to try."""
     complete: int = 0
-    """No trace of so many events, nor of fewer, shows the bug."""
+    """No trace of so many events of these kinds, nor of fewer, shows the bug."""
     _faults: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,7 +65,7 @@ class Shorter:
     def expand(self, before: Reached, arrived: dict[bytes, Reached]) -> Trace | None:
         """Try every operation on a machine, and add to *arrived* where it leads."""
         boot, here = self.trace.boot, before.kernel.fingerprint()
-        for op in every_op(before.kernel, kinds_named(()), UNUSUAL, self._faults):
+        for op in every_op(before.kernel, self.kinds, UNUSUAL, self._faults):
             kernel = before.kernel.snapshot()
             ways = [(*way, op) for way in before.ways]
             if self.suspicion.breaks(kernel, op):

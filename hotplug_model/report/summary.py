@@ -87,8 +87,8 @@ def seen(report: Report) -> list[Text]:
         line(f"  {share_text(effective)} steps changed something or were refused"),
         *paragraph(f"seen: {shares}", "  ", 2),
         line(
-            f"  {about}{states.distinct} distinct states; the next step would lead to a new one "
-            f"with a chance of {states.unseen:.3f}"
+            f"  {about}{states.distinct} distinct states; one that the next example comes to is "
+            f"new with a chance of {states.unseen:.3f}"
         ),
     ]
 

@@ -1,0 +1,163 @@
+"""How short and how alike counterexamples of one bug come out, and what that costs.
+
+For each change and each seed a walk on mainline with that change goes on for so many steps,
+passing over every operation that would break something, until it may fail; then it fails.
+What is found is minimised as `check` does it. All that break the same, on any boot layout,
+should come out the same.
+
+    python benchmarks/minimal.py [CHANGE ...] [--seeds N] [--steps N] [--seconds S]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from hotplug_model.boot import LAYOUTS
+from hotplug_model.bug import bug_of
+from hotplug_model.certify import MINIMAL, SHORTEST, certify
+from hotplug_model.changes import CHANGES, KernelVariant
+from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.markdown import Row, Table, markdown
+from hotplug_model.ops import Op, drawn_ops
+from hotplug_model.trace import Trace, broken, replay
+from hotplug_model.walk import SeededChooser, WalkRequest, draw
+
+PATIENCE = 400
+"""Operations to draw beyond the steps at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One counterexample, minimised."""
+
+    violates: tuple[str, ...]
+    events: int
+    said: str
+    text: str
+    """The whole trace, but for how it was found."""
+    cpu_seconds: float
+
+
+def failure(change: str, seed: int, nr_steps: int) -> Trace | None:
+    """A counterexample of *nr_steps* operations or more; None if the walk has none."""
+    kind = CHANGES[change]
+    sizes = GEOMETRIES[kind.geometry]
+    request = WalkRequest(
+        variant=KernelVariant.named(None, (*kind.needs, change)),
+        geometry=kind.geometry,
+        layouts={name: make(sizes) for name, make in LAYOUTS.items()},
+    )
+    choose = SeededChooser(seed, 0)
+    booted = request.booted(list(request.layouts)[choose.index(len(request.layouts))])
+    checker = booted.machine()
+    if found := checker.boot():
+        return replace(booted, violates=broken(found))
+    events: list[Op] = []
+    for _ in range(nr_steps + PATIENCE):
+        op = draw(checker.kernel, list(drawn_ops().values()), choose, kind.faults)
+        before = checker.kernel.snapshot()
+        if found := checker.apply(op).violations:
+            if len(events) >= nr_steps - 1:
+                return replace(booted, events=(*events, op), violates=broken(found))
+            checker.kernel = before
+        else:
+            events.append(op)
+    return None
+
+
+def sample(trace: Trace) -> Sample:
+    """Minimise *trace* and look at what comes of it."""
+    boots = [make(GEOMETRIES[trace.geometry]) for make in LAYOUTS]
+    started = time.process_time()
+    minimal = certify(trace, boots)
+    seconds = time.process_time() - started
+    if bug_of(replay(minimal)[1]) != bug_of(replay(trace)[1]):
+        raise SystemExit(f"{trace.changes}: minimised to another bug")
+    return Sample(
+        violates=minimal.violates,
+        events=len(minimal.events),
+        said=str(minimal.found[MINIMAL]),
+        text=replace(minimal, found={}).dumps(),
+        cpu_seconds=seconds,
+    )
+
+
+def rows(change: str, samples: list[Sample]) -> Iterator[Row]:
+    """A row for each set of invariants that a change breaks."""
+    for violates in sorted({each.violates for each in samples}):
+        same = [each for each in samples if each.violates == violates]
+        texts = [each.text for each in same]
+        lengths = sorted(each.events for each in same)
+        proven = [each.events for each in same if each.said == SHORTEST]
+        optimum = str(min(proven)) if proven else f"at most {lengths[0]}"
+        yield (
+            f"`{change}`",
+            ", ".join(f"`{name}`" for name in violates),
+            optimum,
+            str(len(same)),
+            str(lengths.count(lengths[0])),
+            str(max(map(texts.count, texts))),
+        )
+
+
+def percentile(seconds: list[float], share: float) -> float:
+    """The value that *share* of them do not exceed."""
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def yardstick() -> float:
+    """CPU seconds of a million additions, to compare machines by."""
+    started, total = time.process_time(), 0
+    for number in range(1_000_000):
+        total += number
+    return time.process_time() - started
+
+
+HEAD = ("change", "violates", "optimum", "seeds", "as short as the shortest", "identical")
+
+
+def main(argv: list[str]) -> int:
+    """Measure and print Markdown."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("changes", nargs="*", help="default: all that take no race, on tiny")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seconds", type=float, help="begin no change after so many")
+    args = parser.parse_args(argv)
+    tiny = [c.name for c in CHANGES if c.breaks and not c.races and c.geometry == "tiny"]
+    started = time.monotonic()
+    before = yardstick()
+    table: list[Row] = []
+    spent: list[float] = []
+    skipped: list[str] = []
+    for change in args.changes or tiny:
+        if args.seconds and time.monotonic() - started > args.seconds:
+            skipped.append(change)
+            continue
+        found = [failure(change, seed, args.steps) for seed in range(args.seeds)]
+        samples = [sample(trace) for trace in found if trace is not None]
+        spent += [each.cpu_seconds for each in samples]
+        table += rows(change, samples)
+    print(
+        f"Counterexamples of {args.steps} steps or a few more, {args.seeds} seeds a change, "
+        f"Python {platform.python_version()}.\n"
+    )
+    print(markdown(Table(heading=HEAD, rows=table)))
+    print(
+        f"Minimising took {percentile(spent, 0.5):.2f} s of CPU in the median, "
+        f"{percentile(spent, 0.95):.2f} s at the 95th percentile of {len(spent)}, on a machine "
+        f"that adds a million numbers in {(before + yardstick()) / 2:.3f} s."
+    )
+    if skipped:
+        print(f"\nNot run, for want of time: {', '.join(skipped)}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
