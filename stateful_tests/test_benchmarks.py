@@ -84,3 +84,33 @@ def test_what_is_estimated_stands_beside_what_is_so() -> None:
     assert heading.startswith("64 states: add_memory")
     assert one.split()[:2] == ["1", "examples:"]
     assert two.endswith(" in 20 others")
+
+
+DETECTION = BENCHMARKS / "detection.py"
+
+
+def detection(*args: str) -> str:
+    """What the other script prints, with tiny numbers."""
+    command = [sys.executable, str(DETECTION), "--seeds", "1", *args]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_each_way_to_look_has_a_line() -> None:
+    heading, *lines = detection("--budget", "20", "1f90a3477df3").splitlines()
+    assert heading.split() == ["change", "way", "found", "steps", "seconds", "events"]
+    assert [line.split()[:2] for line in lines] == [
+        ["1f90a3477df3", way] for way in ("tool", "plain", "uniform")
+    ]
+
+
+def test_raw_numbers_of_a_search_in_vain_and_of_one_that_finds() -> None:
+    searches = json.loads(detection("--budget", "40", "--json", "d33695b16a9f", "1f90a3477df3"))
+    vain, found = searches[0], searches[3]
+    assert (vain["found"], vain["steps"], vain["events"]) == (False, 40, None)
+    assert found["found"]
+    assert 0 < found["events"] <= found["steps"] <= 40
+
+
+def test_the_readme_has_what_was_measured() -> None:
+    (kept,) = BENCHMARKS.glob("detection-*.json")
+    assert detection("--raw", str(kept)) in (BENCHMARKS.parent / "README.md").read_text()
