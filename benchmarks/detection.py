@@ -7,7 +7,7 @@ plain     a Hypothesis machine as one writes it first: arguments from fixed list
           that is not applicable does nothing
 uniform   the same blind requests, drawn by a seeded generator
 
-What is found is not shrunk: Hypothesis alone may take five minutes for it.
+What is found is not shrunk.
 
     python benchmarks/detection.py [--seeds N] [--budget N] [--json] [CHANGE ...]
     python benchmarks/detection.py --raw benchmarks/detection-2026-11-28.json
