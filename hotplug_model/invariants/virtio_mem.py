@@ -33,7 +33,7 @@ def unplugged_memory_is_not_in_use(x: Extents) -> list[PfnRange]:
     return unplugged_among(x, x.initialised & x.is_managed)
 
 
-@law(reads="pfns iomem lender")
+@law(reads="pfns nodes iomem blocks pgmaps locks lender")
 def unplugged_memory_is_not_read(x: Extents) -> list[PfnRange]:
     """The memory of a pfn is read that the hypervisor does not lend.
 
