@@ -4,7 +4,7 @@ The same Hypothesis machine runs with its rule bodies empty (the floor: drawing 
 bookkeeping) and with all that the checker does, in turns, in one process. CPU time a step
 is compared within each pair; the median of the pairs' ratios is the figure.
 
-    python benchmarks/throughput.py [--pairs N] [--examples N] [--steps N] [--json]
+    python benchmarks/throughput.py [--races] [--pairs N] [--examples N] [--steps N] [--json]
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ def measure(geometry: str, empty: bool, args: argparse.Namespace, seed: int) -> 
         variant=KernelVariant(),
         geometry=geometry,
         layouts={name: make(sizes) for name, make in LAYOUTS.items()},
+        races=args.races,
     )
     whole = MemoryHotplug.request
     if empty:
@@ -112,6 +113,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--examples", type=int, default=400)
     parser.add_argument("--steps", type=int, default=40, help="at most, an example")
+    parser.add_argument("--races", action="store_true", help="some operations at once")
     parser.add_argument("--json", action="store_true", help="raw numbers as JSON")
     args = parser.parse_args(argv)
     results = {name: measure_pairs(name, args) for name in GEOMETRIES_MEASURED}

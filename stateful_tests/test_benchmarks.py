@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from hotplug_model.changes import CHANGES
 
@@ -24,8 +28,9 @@ def throughput(*args: str) -> str:
     return printed("throughput.py", *SMALL, *args)
 
 
-def test_it_prints_a_ratio_for_each_geometry() -> None:
-    lines = throughput().splitlines()
+@pytest.mark.parametrize("races", [(), ("--races",)], ids=["alone", "at once"])
+def test_it_prints_a_ratio_for_each_geometry(races: tuple[str, ...]) -> None:
+    lines = throughput(*races).splitlines()
     headings = [line for line in lines if not line.startswith(" ")]
     assert [line.partition(":")[0] for line in headings] == ["tiny", "x86_64"]
     assert all(line.endswith(" times the empty machine") for line in headings)
@@ -72,10 +77,10 @@ def test_minimal_traces_are_counted_by_what_they_violate() -> None:
 
 
 def test_what_is_killed_has_left_what_it_had_found() -> None:
-    check, explore = printed("killed.py", "--times", "10").splitlines()
-    assert check.startswith("check: killed 5 times")
+    check, explore = printed("killed.py", "--times", "6").splitlines()
+    assert check.startswith("check: killed 3 times")
     assert check.endswith("none was lost")
-    assert explore.startswith("explore: killed 5 times")
+    assert explore.startswith("explore: killed 3 times")
     assert explore.endswith("each went on")
 
 
@@ -114,3 +119,11 @@ def test_raw_numbers_of_a_search_in_vain_and_of_one_that_finds() -> None:
 def test_the_readme_has_what_was_measured() -> None:
     (kept,) = BENCHMARKS.glob("detection-*.json")
     assert detection("--raw", str(kept)) in (BENCHMARKS.parent / "README.md").read_text()
+
+
+def test_explore_counts_the_states_that_spin_counts() -> None:
+    spin = runpy.run_path(str(BENCHMARKS / "spin.py"))
+    states = [spin["explored"](nr_sections)[0] for nr_sections in (1, 2)]
+    assert states == [16, 64]
+    if shutil.which("spin"):
+        assert [spin["spun"](nr_sections)[0] for nr_sections in (1, 2)] == states
