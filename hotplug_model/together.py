@@ -9,12 +9,16 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Chooser, Op
 from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.ops.interleave import Interleave
-from hotplug_model.ops.virtio_mem import VirtioMemProbe
+from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
+from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
+from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.walk import Walk
 from hotplug_model.walkers import READERS
 
 BEHIND, AMID_A_WALK = 1, 2
 """Of three places where to draw the second operation; the simplest is beside the first."""
+RESIZED = (VirtioMemRequest, VirtioMemRemove)
+ON_THEIR_WAY = (OnlineMemoryBlock, OfflineMemoryBlock, OfflineAndRemoveMemory)
 MAX_SWITCHES = 3
 """An operation is left that often at the most before everybody runs to the end."""
 WISHES = 1 << 16
@@ -90,8 +94,17 @@ def may_meet(first: Op, second: Op) -> bool:
 
     Nobody but its driver adds, maps or removes what a virtio-mem device has: the memory
     is no one else's. Operations that are drawn one after the other know that already.
+
+    # Simplified: the driver's hotplug_mutex is no lock of the model. What it keeps apart,
+    a change of the device's size and a block on its way online or offline, is not asked
+    for at once, in other memory of the machine neither.
+
+    Source: virtio_mem_memory_notifier_cb() locks it at MEM_GOING_ONLINE and
+    MEM_GOING_OFFLINE and unlocks it when that is over; virtio_mem_sbm_unplug_request().
     """
     for one, other in ((first, second), (second, first)):
+        if isinstance(one, RESIZED) and isinstance(other, ON_THEIR_WAY):
+            return False
         if isinstance(one, VirtioMemProbe):
             touched = other.pfns_touched()
             if not isinstance(other, VirtioMemProbe) and any(one.pfns.overlaps(p) for p in touched):

@@ -30,7 +30,7 @@ from hotplug_model.together import (
     scheduled,
 )
 from hotplug_model.walk import SeededChooser, WalkRequest, walk
-from stateful_tests.kernels import C, D, add, boot, device, online
+from stateful_tests.kernels import C, D, add, boot, device, offline, online
 
 KINDS = list(drawn_ops().values())
 PROBE = VirtioMemProbe(D, 0, 2, False)
@@ -105,6 +105,14 @@ def test_the_second_may_be_one_that_the_first_makes_possible() -> None:
 def test_memory_that_a_driver_has_is_no_one_else_s(other: Op) -> None:
     may = isinstance(other, VirtioMemRemove | VirtioMemProbe)
     assert may_meet(PROBE, other) == may_meet(other, PROBE) == may
+
+
+@pytest.mark.parametrize("resized", [VirtioMemRequest(8), VirtioMemRemove()], ids=str)
+def test_what_the_driver_s_mutex_keeps_apart_is_not_asked_for_at_once(resized: Op) -> None:
+    for block in (online(2), offline(2), OfflineAndRemoveMemory(C, False)):
+        assert not may_meet(block, resized)
+        assert not may_meet(resized, block)
+    assert may_meet(resized, add(C))
 
 
 def test_other_memory_is_anybody_s() -> None:
