@@ -10,7 +10,8 @@ from hotplug_model.ops import Chooser, Op
 from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
-from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
+from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory, RemoveMemory
+from hotplug_model.ops.memremap import MemremapPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.walk import Walk
 from hotplug_model.walkers import READERS
@@ -19,6 +20,7 @@ BEHIND, AMID_A_WALK = 1, 2
 """Of three places where to draw the second operation; the simplest is beside the first."""
 RESIZED = (VirtioMemRequest, VirtioMemRemove)
 ON_THEIR_WAY = (OnlineMemoryBlock, OfflineMemoryBlock, OfflineAndRemoveMemory)
+REMOVERS = (RemoveMemory, OfflineAndRemoveMemory)
 MAX_SWITCHES = 3
 """An operation is left that often at the most before everybody runs to the end."""
 WISHES = 1 << 16
@@ -93,7 +95,9 @@ def may_meet(first: Op, second: Op) -> bool:
     """Whether somebody may ask for both at once.
 
     Nobody but its driver adds, maps or removes what a virtio-mem device has: the memory
-    is no one else's. Operations that are drawn one after the other know that already.
+    is no one else's. Nor does anybody map as a device's what another removes as System RAM:
+    remove_memory() asks for no more than that no block there is online. Operations that are
+    drawn one after the other know that already.
 
     # Simplified: the driver's hotplug_mutex is no lock of the model. What it keeps apart,
     a change of the device's size and a block on its way online or offline, is not asked
@@ -105,8 +109,14 @@ def may_meet(first: Op, second: Op) -> bool:
     for one, other in ((first, second), (second, first)):
         if isinstance(one, RESIZED) and isinstance(other, ON_THEIR_WAY):
             return False
-        if isinstance(one, VirtioMemProbe):
-            touched = other.pfns_touched()
-            if not isinstance(other, VirtioMemProbe) and any(one.pfns.overlaps(p) for p in touched):
-                return False
+        if isinstance(one, REMOVERS) and isinstance(other, MemremapPages) and touch(one, other):
+            return False
+        another = not isinstance(other, VirtioMemProbe)
+        if isinstance(one, VirtioMemProbe) and another and touch(one, other):
+            return False
     return True
+
+
+def touch(one: Op, other: Op) -> bool:
+    """Whether both name some pfn."""
+    return any(a.overlaps(b) for a in one.pfns_touched() for b in other.pfns_touched())

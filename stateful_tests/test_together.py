@@ -17,7 +17,7 @@ from hotplug_model.machine import MemoryHotplug, PackedChooser, Run, case_for, m
 from hotplug_model.ops import Op, drawn_ops
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OnlineMemoryBlock
-from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory
+from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemremapPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.walk import Walk
@@ -113,6 +113,13 @@ def test_what_the_driver_s_mutex_keeps_apart_is_not_asked_for_at_once(resized: O
         assert not may_meet(block, resized)
         assert not may_meet(resized, block)
     assert may_meet(resized, add(C))
+
+
+@pytest.mark.parametrize("remover", [RemoveMemory(C), OfflineAndRemoveMemory(C, False)], ids=str)
+def test_nobody_maps_what_another_removes(remover: Op) -> None:
+    assert not may_meet(remover, device(C))
+    assert not may_meet(device(D, C), remover)
+    assert may_meet(remover, device(D))
 
 
 def test_other_memory_is_anybody_s() -> None:
