@@ -164,16 +164,21 @@ def drawn(draw: st.DrawFn, cls: type[Op]) -> Op:
     return cls.draw(machine.kernel, choose)
 
 
-def rule_for(cls: type[Op]) -> Any:
-    """The Hypothesis rule of one operation."""
+def rule(name: str, ops: st.SearchStrategy[Op]) -> Any:
+    """A Hypothesis rule that requests one of *ops*."""
 
     def request(self: MemoryHotplug, op: Op) -> None:
         self.request(op)
 
-    request.__name__ = cls.op_name()
-    request.__doc__ = cls.__doc__
-    as_rule = stateful.rule(op=drawn(cls))(request)
-    return stateful.precondition(lambda self: cls.enabled(self.kernel))(as_rule)
+    request.__name__ = name
+    return stateful.rule(op=ops)(request)
+
+
+def rule_for(cls: type[Op]) -> Any:
+    """The Hypothesis rule of one operation."""
+    return stateful.precondition(lambda self: cls.enabled(self.kernel))(
+        rule(cls.op_name(), drawn(cls))
+    )
 
 
 @st.composite
@@ -183,16 +188,6 @@ def drawn_together(draw: st.DrawFn) -> Op:
     packed = draw(st.integers(SIMPLEST, SIMPLEST + (CHOICES << 128) - 1))
     choose, kinds = PackedChooser(packed - SIMPLEST), list(drawn_ops().values())
     return draw_together(machine.kernel, kinds, choose, machine.run.faults)
-
-
-def interleaving() -> Any:
-    """The Hypothesis rule of two operations in flight together."""
-
-    def request(self: MemoryHotplug, op: Op) -> None:
-        self.request(op)
-
-    request.__name__ = "interleave"
-    return stateful.rule(op=drawn_together())(request)
 
 
 def machine_for(run: Run) -> type[MemoryHotplug]:
@@ -206,7 +201,7 @@ def machine_for(run: Run) -> type[MemoryHotplug]:
     members: dict[str, Any] = {"run": run, "kernel_rules": rules, "boot_layout": booting}
     members |= {name: rule_for(cls) for name, cls in drawn_ops().items()}
     if run.races:
-        members["interleave"] = interleaving()
+        members["interleave"] = rule("interleave", drawn_together())
     return type("MemoryHotplug", (MemoryHotplug,), members)
 
 
