@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -62,6 +63,8 @@ class BootLayout:
             raise UserError("boot: ram and window must not be empty, ram must be sorted")
         if not all(pfns.is_aligned(geometry.pages_per_section) for pfns in self.window):
             raise UserError("boot: window must consist of whole sections")
+        if self.sparsemem_vmemmap and not geometry.sparsemem_vmemmap:
+            raise UserError(f"boot: {geometry.arch} has no sparsemem_vmemmap")
         if not (1 <= self.nodes <= 8 and all(0 <= nid < self.nodes for _, nid in self.ram)):
             raise UserError("boot: 1 to 8 nodes, and every nid below their number")
         if not 1 <= self.sections_per_block <= 64:
@@ -107,8 +110,18 @@ MAX_WINDOW = 16
 
 
 def layout(make: LayoutMaker) -> LayoutMaker:
-    """Register a boot layout under its function's name, with dashes."""
-    return LAYOUTS.add(make.__name__.replace("_", "-"), make)
+    """Register a boot layout under its function's name, with dashes.
+
+    Where an architecture has no SPARSEMEM_VMEMMAP the machine has none either.
+    """
+
+    @wraps(make)
+    def possible(geometry: Geometry) -> BootLayout:
+        made = make(geometry)
+        return made if geometry.sparsemem_vmemmap else replace(made, sparsemem_vmemmap=False)
+
+    LAYOUTS.add(make.__name__.replace("_", "-"), possible)
+    return make
 
 
 def search_sections(geometry: Geometry) -> list[PfnRange]:

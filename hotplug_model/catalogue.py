@@ -21,6 +21,8 @@ from itertools import groupby
 from pathlib import Path
 
 from hotplug_model.affected import ASKED, DISAGREEMENTS, Affected, affected
+from hotplug_model.architectures import ARCHITECTURES, CLASSES
+from hotplug_model.architectures import ROWS as ROWS_BY_CLASS
 from hotplug_model.audit import compare
 from hotplug_model.audit_markdown import series_table
 from hotplug_model.boot import LAYOUTS
@@ -28,7 +30,7 @@ from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import UserError
 from hotplug_model.families import FAMILIES, REGRESSIONS, family
-from hotplug_model.fates import FATES
+from hotplug_model.fates import EVERYWHERE, FATES
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
 from hotplug_model.kept import kept
@@ -173,6 +175,16 @@ def amount(size: int) -> str:
     return f"{size} GiB"
 
 
+def architectures() -> Table:
+    """Architectures: what becomes of memory on each."""
+    names = ARCHITECTURES.names()
+    rows = [
+        (CLASSES[row.memory], row.operation, *(row.outcome(name) for name in names))
+        for row in ROWS_BY_CLASS
+    ]
+    return Table(heading=("memory", "operation", *names), rows=rows)
+
+
 def boots() -> Table:
     """Boot layouts."""
     rows = [(code(n), first_line(make)) for n, make in LAYOUTS.items()]
@@ -212,7 +224,7 @@ def fates() -> Table:
     for fate in endings:
         left = [each.defect for each in FATES if each[:3] == fate[:3] and each.defect]
         where = {GEOMETRIES[name].arch: None for name in FATES[fate]}
-        everywhere = len(where) == len({geometry.arch for geometry in GEOMETRIES})
+        everywhere = len(where) == len({GEOMETRIES[name].arch for name in EVERYWHERE})
         rows.append((
             code(fate.operation), code(fate.allocation.value),
             "everywhere" if everywhere else ", ".join(where),
@@ -280,8 +292,8 @@ def remark(change: Change) -> str:
 TABLES: dict[str, Callable[[], Table]] = {
     make.__name__: make
     for make in (
-        ops, walkers, invariants, changes, releases, geometries, boots, defects, accepted,
-        sometimes, incomparable, fates, zoo, kills, mistakes,
+        ops, walkers, invariants, changes, releases, geometries, architectures, boots, defects,
+        accepted, sometimes, incomparable, fates, zoo, kills, mistakes,
     )
 }  # fmt: skip
 

@@ -256,7 +256,9 @@ def add_search(parser: argparse.ArgumentParser) -> None:
 def add_machines(parser: argparse.ArgumentParser) -> None:
     """What to search on, and where what is found goes."""
     add_kernel(parser)
-    parser.add_argument("--geometry", metavar="G", help="default: the change's, or tiny")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--geometry", metavar="G", help="default: the change's, or tiny")
+    where.add_argument("--arch", metavar="A", help="the tiny geometry of an architecture")
     parser.add_argument("--boot", metavar="FILE|NAME", help="default: every boot layout")
     parser.add_argument("--strict", action="store_true", help="known defects count")
     parser.add_argument("--faults", action="store_true", help="allocations fail, too")

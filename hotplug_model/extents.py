@@ -32,7 +32,7 @@ USAGE = int(SectionFlag.USAGE)
 INITIALISED = int(PageContent.INITIALISED)
 GARBAGE, UNUSED = int(PageContent.GARBAGE), int(PageContent.UNUSED)
 DEVICE = int(ZoneType.ZONE_DEVICE)
-MAPPED, STRAY = int(LinearMap.MAPPED), int(LinearMap.STRAY)
+UNMAPPED, TORN = int(LinearMap.NONE), int(LinearMap.TORN)
 HOLE, MANAGED = int(PageFlag.HOLE), int(PageFlag.MANAGED)
 NR_ZONES = len(ZoneType)
 
@@ -174,8 +174,9 @@ class Extents:
 
     @cached_property
     def kernel_page_present(self) -> ExtentMask:
-        """``kernel_page_present()``: whether the CPU finds the page in the linear map."""
-        rows: ExtentMask = (self.linear_map == MAPPED) | (self.linear_map == STRAY)
+        """``kernel_page_present()``: whether the CPU finds the page, in the linear map or,
+        where there is high memory, by kmap()."""
+        rows: ExtentMask = (self.linear_map != UNMAPPED) & (self.linear_map != TORN)
         return rows
 
     @cached_property

@@ -16,6 +16,7 @@ OK = 0
 EVERYWHERE = (
     "tiny", "tiny_56", "tiny_arm64", "tiny_arm64_64k", "tiny_powerpc", "tiny_s390",
 )  # fmt: skip
+"""Of the architectures that still add memory each way to map vmemmap."""
 X86 = EVERYWHERE[:2]
 ARM64, ARM64_64K, POWERPC, S390 = EVERYWHERE[2:]
 NOT_56 = (X86[0], ARM64, ARM64_64K, POWERPC, S390)

@@ -100,7 +100,7 @@ class MemoryClass(IntEnum):
 
 
 class LinearMap(IntEnum):
-    """Whether the kernel's linear map covers a pfn; the last two are ours."""
+    """Whether the kernel's linear map covers a pfn; STRAY and TORN are ours."""
 
     NONE = 0
     MAPPED = 1
@@ -108,6 +108,8 @@ class LinearMap(IntEnum):
     """Covered, by an add that failed, or must fail because somebody else is there."""
     TORN = 3
     """Not covered any more: the add that failed was undone over somebody else's memory."""
+    HIGHMEM = 4
+    """Not covered, nor need it be: kmap() maps each page for as long as it is used."""
 
 
 class MappingLevel(IntEnum):

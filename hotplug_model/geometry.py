@@ -35,6 +35,8 @@ class Geometry:
     """Bytes that one huge mapping of vmemmap covers."""
     maps_vmemmap_huge: bool = True
     """Whether vmemmap may be mapped huge at all; arm64 with 64K pages does not."""
+    sparsemem_vmemmap: bool = True
+    """Whether the architecture offers SPARSEMEM_VMEMMAP."""
     max_physmem_bits: int = 46
     max_dma_pfn: int = 0
     """First pfn above ZONE_DMA; 0 if there is no such zone."""
@@ -210,6 +212,10 @@ GEOMETRIES.add("tiny_powerpc", replace(TINY, arch="powerpc", pmd_shift=10))
 """One mapping of vmemmap describes two sections."""
 GEOMETRIES.add("tiny_s390", replace(TINY, arch="s390", pmd_shift=8))
 """Two huge mappings of vmemmap a section."""
+GEOMETRIES.add("tiny_ia64", replace(TINY, arch="ia64", maps_vmemmap_huge=False))
+GEOMETRIES.add("tiny_x86_32", replace(TINY, arch="x86_32", sparsemem_vmemmap=False))
+GEOMETRIES.add("tiny_sh", replace(TINY, arch="sh", sparsemem_vmemmap=False))
+GEOMETRIES.add("tiny_tile", replace(TINY, arch="tile", sparsemem_vmemmap=False))
 GEOMETRIES.add(
     "small",
     Geometry(

@@ -138,6 +138,8 @@ class KernelRules:
     """As what arch_remove_memory() is told to remove it."""
     takes_unaddressable_memory: bool
     """Whether architectures add memory that they shall not map."""
+    s390_removes_memory: bool
+    """Whether s390 has an arch_remove_memory() that removes."""
     arm64_unmaps_linear_map: bool
     """Whether arm64 unmaps what it removes, and what it failed to add."""
     arm64_maps_parts_by_base_pages: bool

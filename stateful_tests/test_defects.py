@@ -101,6 +101,10 @@ SHOWN: dict[str, Shown] = {
         {"memmap_goes_back_to_its_owner", "altmaps_account_for_what_they_gave"},
         layout(),
     ),
+    "ia64-keeps-the-memmap": Shown(
+        (add(C), RemoveMemory(C)), QUIESCENT, {"unused_vmemmap_is_freed"},
+        layout("collision", "tiny_ia64"), "tiny_ia64",
+    ),
     "shared-page-goes-to-the-last-altmap": Shown(
         (
             device(pages(18, 22), altmap=(0, 3)),

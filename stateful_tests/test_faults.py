@@ -39,7 +39,9 @@ LAYOUTS_OF = {"tiny_56": ("collision", "auto-online", "classic-sparse")}
 
 
 def test_every_geometry_with_small_numbers_is_looked_at() -> None:
-    assert list(EVERYWHERE) == [name for name in GEOMETRIES.names() if name.startswith("tiny")]
+    small = [name for name in GEOMETRIES.names() if name.startswith("tiny")]
+    gone = {f"tiny_{arch}" for arch in ("ia64", "x86_32", "sh", "tile")}
+    assert list(EVERYWHERE) == [name for name in small if name not in gone]
 
 
 @pytest.mark.parametrize("geometry", EVERYWHERE)
@@ -234,7 +236,8 @@ def test_a_check_reaches_failing_allocations_only_if_asked() -> None:
 def test_large_machines_know_the_pairs_of_small_ones() -> None:
     assert known_pairs("x86_64") == known_pairs("tiny")
     assert known_pairs("s390") == known_pairs("tiny_s390") != known_pairs("tiny")
-    assert all(known_pairs(name) for name in GEOMETRIES.names())
+    arches = {GEOMETRIES[name].arch for name in EVERYWHERE}
+    assert all(known_pairs(n) for n, geometry in GEOMETRIES.items() if geometry.arch in arches)
 
 
 # Minimising and drawing

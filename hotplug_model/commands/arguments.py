@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from hotplug_model.architectures import ARCHITECTURES
 from hotplug_model.changes import KernelVariant
 from hotplug_model.errors import UserError
 from hotplug_model.trace import Trace
@@ -53,6 +54,8 @@ def settle(args: argparse.Namespace) -> KernelVariant:
     A change says on which geometry it shows, and whether it takes failing allocations.
     """
     variant = named_variant(args)
+    if getattr(args, "arch", None) is not None:
+        args.geometry = ARCHITECTURES[args.arch]
     where = {change.geometry for change in variant.changes}
     if args.geometry is None:
         args.geometry = where.pop() if len(where) == 1 else "tiny"

@@ -131,6 +131,18 @@ def subsections_share_a_base_page(x: Extents) -> ExtentMask:
     return rows | blamed_on(x, Cause.SHARED) | devices_with_an_altmap(x, rows)
 
 
+@known_defect("unused_vmemmap_is_freed", quiescent=True)
+def ia64_keeps_the_memmap(x: Extents) -> ExtentMask:
+    """On ia64 the memmap of what is removed is never freed.
+
+    vmemmap_free() has no body. Who adds the same section again finds its memmap there.
+
+    Source: vmemmap_free() in arch/ia64/mm/discontig.c (6.1).
+    """
+    rows: ExtentMask = ~x.subsection & (x.geometry.arch == "ia64")
+    return rows
+
+
 @known_defect("memmap_goes_back_to_its_owner", quiescent=True, causes=(Cause.UNPOPULATED,))
 def a_memmap_that_failed_is_freed(x: Extents) -> ExtentMask:
     """Without SPARSEMEM_VMEMMAP a memmap that could not be allocated is given to kvfree().

@@ -4,13 +4,13 @@ arch_add_memory() maps memory, then makes it valid; arch_remove_memory() goes th
 way. Memory that the CPU cannot reach gets struct pages and no mapping.
 
 Source: arch/x86/mm/init_64.c, arch/arm64/mm/mmu.c, arch/powerpc/mm/mem.c,
-arch/s390/mm/init.c (6.1).
+arch/s390/mm/init.c (6.1); see ARCH_MEMORY for those that are gone.
 """
 
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,21 +28,52 @@ from hotplug_model.state.ledger import Cause, Law
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchMemory:
-    """Where arch_add_memory() of architectures differs."""
+    """Where arch_add_memory() and arch_remove_memory() of architectures differ."""
 
-    mapping_errno: int | None
+    mapping_errno: int | None = None
     """What a mapping that fails is refused with; None where nobody is told."""
-    unmaps_what_failed: bool
+    unmaps_what_failed: bool = False
     """Whether what was mapped is unmapped if __add_pages() fails."""
+    reached_by: LinearMap = LinearMap.MAPPED
+    """How the CPU reaches memory that was added."""
+    by_page_tables: bool = True
+    """Whether it takes page tables to map it; else nothing can fail and nothing is undone."""
+    zone_device: bool = True
+    """CONFIG_ZONE_DEVICE, which an architecture must ask for."""
+    removal_errno: int | None = None
+    """What arch_remove_memory() refuses with; None if it removes."""
 
 
 ARCH_MEMORY = {
-    "x86": ArchMemory(mapping_errno=None, unmaps_what_failed=False),
-    "arm64": ArchMemory(mapping_errno=None, unmaps_what_failed=True),
+    "x86": ArchMemory(),
+    "x86_32": ArchMemory(
+        reached_by=LinearMap.HIGHMEM, by_page_tables=False, zone_device=False
+    ),
+    "arm64": ArchMemory(unmaps_what_failed=True),
     "powerpc": ArchMemory(mapping_errno=errno.EFAULT, unmaps_what_failed=True),
     "s390": ArchMemory(mapping_errno=errno.ENOMEM, unmaps_what_failed=True),
-}
-"""By ``Geometry.arch``. x86 and arm64 die if they run out of memory for page tables."""
+    "ia64": ArchMemory(by_page_tables=False, zone_device=False),
+    "sh": ArchMemory(by_page_tables=False, zone_device=False),
+    "tile": ArchMemory(
+        reached_by=LinearMap.HIGHMEM, by_page_tables=False, zone_device=False,
+        removal_errno=errno.EBUSY,
+    ),
+}  # fmt: skip
+"""By ``Geometry.arch``, each as it was last: tile until v4.16, hotplug on x86-32 until v5.15,
+ia64 until v6.6. x86-64 and arm64 die if they run out of memory for page tables. ia64 and sh
+reach all physical addresses without; on x86-32 and tile what is added is high memory.
+
+Source: arch/x86/mm/init_32.c, arch/ia64/mm/init.c, arch/sh/mm/init.c, arch/tile/mm/init.c
+(4.9); mm/Kconfig for CONFIG_ZONE_DEVICE.
+"""
+
+
+def arch_memory(kernel: Kernel) -> ArchMemory:
+    """The architecture's, as the rules have it."""
+    arch = ARCH_MEMORY[kernel.geometry.arch]
+    if kernel.geometry.arch == "s390" and not kernel.rules.s390_removes_memory:
+        return replace(arch, removal_errno=errno.EBUSY)
+    return arch
 
 
 def arch_add_memory(
@@ -58,7 +89,7 @@ def arch_add_memory(
     Refuses with -EINVAL what it shall not map where it cannot do so, with what the
     architecture makes of a mapping that fails (-EFAULT on powerpc, -ENOMEM on s390), and
     as add_pages(). Then arm64, powerpc and s390 unmap all of
-    *pfns*, whoever may live there; x86 unmaps nothing.
+    *pfns*, whoever may live there; x86-64 unmaps nothing.
 
     Source: arch_add_memory(); pagemap_range() in mm/memremap.c, which calls add_pages()
     itself for device-private memory.
@@ -69,7 +100,7 @@ def arch_add_memory(
             raise KernelRefusal(errno.EINVAL)
         yield from add_pages(kernel, pfns, nid, altmap, pgmap)
         return
-    arch = ARCH_MEMORY[kernel.geometry.arch]
+    arch = arch_memory(kernel)
     if arch.mapping_errno is not None and not kernel.faults.grant(Allocation.LINEAR_MAP, 1):
         raise KernelRefusal(arch.mapping_errno)
     create_linear_mapping(kernel, pfns)
@@ -97,6 +128,19 @@ def arch_remove_memory(
         yield "arch_remove_linear_mapping"
 
 
+def refuse_removal(kernel: Kernel) -> None:
+    """Refuses with what arch_remove_memory() does where it never removes anything: -EBUSY.
+
+    # Simplified: remove_memory() asks nobody and ignored that, but whatever it undid
+    first lay in __remove_pages(), which such an architecture does not call. So all stays.
+
+    Source: arch_remove_memory() in arch/tile/mm/init.c, arch/s390/mm/init.c (4.9).
+    """
+    refused = arch_memory(kernel).removal_errno
+    if refused is not None:
+        raise KernelRefusal(refused)
+
+
 def as_it_is(memory: MemoryClass) -> MemoryClass:
     """Mainline's callers tell the truth: System RAM, or what the map's type says."""
     return memory
@@ -115,7 +159,7 @@ def create_linear_mapping(kernel: Kernel, pfns: PfnRange) -> None:
     """
     runs = kernel.pfns.cut(pfns)
     hidden = kernel.pfns.column("memory")[runs] == MemoryClass.UNADDRESSABLE
-    state = np.where(hidden, LinearMap.STRAY, LinearMap.MAPPED)
+    state = np.where(hidden, LinearMap.STRAY, arch_memory(kernel).reached_by)
     kernel.pfns.assign(pfns, "linear_map", state)
 
 
@@ -124,7 +168,10 @@ def leave_or_unmap(kernel: Kernel, pfns: PfnRange) -> None:
     runs = kernel.pfns.cut(pfns)
     memory = kernel.pfns.column("memory")[runs]
     lives_there = (memory == MemoryClass.SYSTEM_RAM) | (memory == MemoryClass.ADDRESSABLE)
-    if ARCH_MEMORY[kernel.geometry.arch].unmaps_what_failed and unmaps(kernel):
+    arch = arch_memory(kernel)
+    if not arch.by_page_tables:
+        state = np.where(lives_there, arch.reached_by, LinearMap.NONE)
+    elif arch.unmaps_what_failed and unmaps(kernel):
         state = np.where(lives_there, LinearMap.TORN, LinearMap.NONE)
     else:
         state = np.where(lives_there, LinearMap.MAPPED, LinearMap.STRAY)
@@ -139,7 +186,7 @@ def note_another_class(kernel: Kernel, pfns: PfnRange, memory: MemoryClass) -> N
     table = kernel.pfns
     runs = table.cut(pfns)
     state = table.column("linear_map")[runs]
-    mapped = (state == LinearMap.MAPPED) | (state == LinearMap.STRAY)
+    mapped = (state != LinearMap.NONE) & (state != LinearMap.TORN)
     other = mapped if memory == MemoryClass.UNADDRESSABLE else ~mapped
     was = table.column("memory")[runs]
     other |= (was == MemoryClass.SYSTEM_RAM) != (memory == MemoryClass.SYSTEM_RAM)

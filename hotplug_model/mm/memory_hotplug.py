@@ -15,7 +15,11 @@ from hotplug_model.flags import (
 )
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import base_memory
-from hotplug_model.mm.arch_memory import arch_add_memory, arch_remove_memory
+from hotplug_model.mm.arch_memory import (
+    arch_add_memory,
+    arch_remove_memory,
+    refuse_removal,
+)
 from hotplug_model.mm.memblock import memblock_add_node, memblock_remove
 from hotplug_model.mm.zones import remove_pfn_range_from_zone
 from hotplug_model.pfn import PfnRange
@@ -243,8 +247,9 @@ def online_new_blocks(kernel: Kernel, pfns: PfnRange) -> Steps:
 def remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
     """Remove *pfns*, all of whose blocks are offline: blocks, sections, resource.
 
-    Refuses with -EBUSY if a block is not offline, with -EINVAL if blocks with and
-    without a memmap of their own are mixed. Blocks that do not exist are no obstacle.
+    Refuses with -EBUSY if a block is not offline or the architecture removes nothing, with
+    -EINVAL if blocks with and without a memmap of their own are mixed. Blocks that do not
+    exist are no obstacle.
 
     # Simplified: a range that is not block aligned is a BUG() in the kernel; here it
     refuses with -EINVAL.
@@ -265,6 +270,7 @@ def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
     blocks = kernel.blocks_in(pfns)
     if any(kernel.blocks[b].state != BlockState.MEM_OFFLINE for b in blocks):
         raise KernelRefusal(errno.EBUSY)
+    refuse_removal(kernel)
     parts = removal_parts(kernel, pfns)
     nid = kernel.blocks[blocks[-1]].nid if blocks else None
     links = base_memory.zone_links(kernel, pfns)

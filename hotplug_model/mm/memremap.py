@@ -7,7 +7,7 @@ import errno
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import MemoryClass, MemoryType, RefState, ZoneType
 from hotplug_model.kernel import Kernel
-from hotplug_model.mm.arch_memory import arch_add_memory, arch_remove_memory
+from hotplug_model.mm.arch_memory import arch_add_memory, arch_memory, arch_remove_memory
 from hotplug_model.mm.memory_hotplug import end_altmap
 from hotplug_model.mm.page_alloc import (
     init_device_pages,
@@ -27,11 +27,14 @@ NO_PGMAP = -1
 def memremap_pages(kernel: Kernel, pgmap_id: int, pgmap: DevPagemap) -> Steps:
     """Map every range of *pgmap* as ZONE_DEVICE; on failure undo those that were mapped.
 
-    Refuses with -EINVAL without a range or for device-private memory that the kernel was
-    built without, with -ENOMEM, and as pagemap_range().
+    Refuses with -ENXIO on an architecture without ZONE_DEVICE, with -EINVAL without a range
+    or for device-private memory that the kernel was built without, with -ENOMEM, and as
+    pagemap_range().
 
-    Source: memremap_pages().
+    Source: memremap_pages(); devm_memremap_pages() in include/linux/memremap.h.
     """
+    if not arch_memory(kernel).zone_device:
+        raise KernelRefusal(errno.ENXIO)
     private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
     if not pgmap.ranges or (private and not kernel.layout.device_private):
         raise KernelRefusal(errno.EINVAL)

@@ -10,6 +10,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.mm import (
     arm64_mmu,
     arm64_unused_vmemmap,
+    ia64_discontig,
     powerpc_init_64,
     s390_vmem,
     x86_init_64,
@@ -37,12 +38,14 @@ VMEMMAP_POPULATE = {
     "arm64": arm64_mmu.vmemmap_populate,
     "powerpc": powerpc_init_64.vmemmap_populate,
     "s390": s390_vmem.vmemmap_populate,
+    "ia64": ia64_discontig.vmemmap_populate,
 }
 VMEMMAP_FREE = {
     "x86": x86_init_64.vmemmap_free,
     "arm64": arm64_mmu.vmemmap_free,
     "powerpc": powerpc_init_64.vmemmap_free,
     "s390": s390_vmem.vmemmap_free,
+    "ia64": ia64_discontig.vmemmap_free,
 }
 
 

@@ -13,13 +13,14 @@ from typing import TypeAlias
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.coverage import Coverage
+from hotplug_model.fates import EVERYWHERE
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.mutants.reach import Line, watched
 from hotplug_model.mutants.source import Mutant, is_possible, mutated, running
 from hotplug_model.walk import RandomWalk, WalkRequest
 
-SCENES = tuple(name for name in GEOMETRIES.names() if name.startswith("tiny"))
+SCENES = EVERYWHERE
 """Geometries to walk on: one for each way to map vmemmap."""
 LOOKED_THROUGH = ("state/", "mm/pfn_to_online_page.py", "mm/base_memory.py")
 """What invariants and walkers call themselves: what was judged sound without a mistake in
