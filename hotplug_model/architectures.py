@@ -10,10 +10,11 @@ from typing import TypeAlias
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import carry_out
-from hotplug_model.flags import LinearMap, MemoryClass
+from hotplug_model.flags import LinearMap, MemoryClass, ZoneType
 from hotplug_model.geometry import GEOMETRIES, TINY
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
+from hotplug_model.ops.memory_block import OnlineMemoryBlock
 from hotplug_model.ops.memory_hotplug import AddMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.registry import Registry
@@ -25,8 +26,9 @@ for name in ("ia64", "powerpc", "s390", "sh", "tile", "x86_32"):
 ARCHITECTURES.add("x86-64", "tiny")
 ARCHITECTURES.add("arm64", "tiny_arm64")
 
-FREE = TINY.section_pfns(2)
+FREE, BEHIND = TINY.section_pfns(2), TINY.section_pfns(3)
 """What is asked about; all geometries with small numbers have it."""
+BEFORE_4_13 = ("shrink-asks-online", "feee6b298916", "f1dd2cd13c4b")
 SEED = "seed003-unaddressable"
 REACHED = {
     LinearMap.NONE: "not mapped", LinearMap.MAPPED: "mapped", LinearMap.STRAY: "still mapped",
@@ -50,14 +52,26 @@ class Asked:
     ops: Question
     changes: tuple[str, ...] = ()
     """On mainline, or with these."""
+    shows_zone: bool = False
+    """Whether what matters is the zone that the memory belongs to."""
+    unknown_to: tuple[str, ...] = ()
+    """Architectures that did not add such memory yet."""
 
     def outcome(self, architecture: str) -> str:
-        """The errno of the last operation, and how the CPU reaches the memory after it."""
+        """The errno of the last operation, and how the CPU reaches the memory after it.
+
+        In parentheses: the errno of one before it, so that there is nothing to ask.
+        """
+        if architecture in self.unknown_to:
+            return "not yet"
         kernel = machine(architecture, self.changes)
         *before, refusal = [carry_out(kernel, op)[0] for op in self.ops]
-        if any(before):
-            return "nothing there"
+        for earlier in filter(None, before):
+            return f"(-{errorcode[earlier.errno]})"
         err = f"-{errorcode[refusal.errno]}" if refusal else ""
+        if self.shows_zone:
+            pfn = FREE.start_pfn if self.ops[-1] == ADD else BEHIND.start_pfn
+            return ZoneType(kernel.pfns.at(pfn, "zone")).label
         reached = REACHED[LinearMap(kernel.pfns.at(FREE.start_pfn, "linear_map"))]
         return ", ".join(filter(None, (err, reached)))
 
@@ -94,6 +108,15 @@ ROWS: Sequence[Asked] = (
     Asked(
         memory=RAM, operation="add_memory() with MEMORY_UNADDRESSABLE, as seed 003 has it",
         ops=(ADD,), changes=(SEED, "seed003-flags-on-ram"),
+    ),
+    Asked(
+        memory=RAM, operation="zone of add_memory() before f1dd2cd13c4b", ops=(ADD,),
+        changes=BEFORE_4_13, shows_zone=True, unknown_to=("arm64",),
+    ),
+    Asked(
+        memory=RAM, operation="the same behind memory that is online_movable",
+        ops=(ADD, OnlineMemoryBlock(2, "online_movable"), AddMemory(0, BEHIND, 0)),
+        changes=BEFORE_4_13, shows_zone=True, unknown_to=("arm64",),
     ),
     Asked(memory=PMEM, operation="memremap_pages()", ops=(device("generic"),)),
     Asked(

@@ -6,19 +6,30 @@ from enum import IntEnum, IntFlag
 
 
 class ZoneType(IntEnum):
-    """``enum zone_type`` (include/linux/mmzone.h) with all zones configured."""
+    """``enum zone_type`` (include/linux/mmzone.h), numbered as on 64 bits, where there is no
+    ZONE_HIGHMEM. Where there is, it lies below ZONE_MOVABLE: see ``ZONES_IN_ORDER``."""
 
     ZONE_DMA = 0
     ZONE_DMA32 = 1
     ZONE_NORMAL = 2
     ZONE_MOVABLE = 3
     ZONE_DEVICE = 4
+    ZONE_HIGHMEM = 5
 
     @property
     def label(self) -> str:
         """The name that sysfs and /proc/zoneinfo print, e.g. ``DMA32``."""
         name = self.name.removeprefix("ZONE_")
+        if self == ZoneType.ZONE_HIGHMEM:
+            return "HighMem"
         return name if name.startswith("DMA") else name.capitalize()
+
+
+ZONES_IN_ORDER = (
+    ZoneType.ZONE_DMA, ZoneType.ZONE_DMA32, ZoneType.ZONE_NORMAL, ZoneType.ZONE_HIGHMEM,
+    ZoneType.ZONE_MOVABLE, ZoneType.ZONE_DEVICE,
+)  # fmt: skip
+"""From the lowest to the highest, as ``zone_idx()`` has them with all zones configured."""
 
 
 class SectionFlag(IntFlag):

@@ -52,6 +52,8 @@ class KernelRules:
     """Widens a zone's span."""
     offline_rejects_holes: bool
     """Whether offline_pages() refuses ranges that are not wholly System RAM."""
+    zones_at_add: bool
+    """Whether arch_add_memory() puts memory into a zone (before 4.13), not going online."""
     block_zone: Callable[[Kernel, int], ZoneType | None]
     """The single zone of an online memory block, or None."""
     add_memory_takes_device_hotplug_lock: bool

@@ -151,7 +151,7 @@ def equal_sections(kernel: Kernel, kinds: Iterable[type[Op]], unusual: int) -> l
     offline = layout.memhp_default_state == OnlineType.MMOP_OFFLINE
     if marks or alone or not (blind and plain and offline):
         return []
-    if not rules.remove_pfn_range_from_zone_at_offline:
+    if rules.zones_at_add or not rules.remove_pfn_range_from_zone_at_offline:
         return []
     taken = [*(pfns for pfns, _ in layout.ram), *(pfns for _, pfns in layout.firmware)]
     return [

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 import pytest
 
 from hotplug_model.__main__ import main
-from hotplug_model.architectures import ARCHITECTURES, ROWS, Asked, machine
+from hotplug_model.architectures import ARCHITECTURES, BEFORE_4_13, ROWS, Asked, machine
 from hotplug_model.changes import KernelVariant
-from hotplug_model.checker import Checker
+from hotplug_model.checker import QUIESCENT, Checker, carry_out
 from hotplug_model.cli import make_parser
 from hotplug_model.commands.arguments import settle
 from hotplug_model.errors import UserError
-from hotplug_model.flags import LinearMap
+from hotplug_model.flags import (
+    MHP_MEMMAP_ON_MEMORY,
+    LinearMap,
+    MemoryClass,
+    NotifierAction,
+    ZoneType,
+)
 from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.kernel import Kernel
 from hotplug_model.mm.arch_memory import ARCH_MEMORY
+from hotplug_model.mm.zone_for_memory import arch_zone
+from hotplug_model.pfn import PfnRange
 from hotplug_model.walk import WalkRequest, walk
-from stateful_tests.kernels import C, add, boot, device, do, layout, offline, online, remove
+from stateful_tests.kernels import (
+    C,
+    D,
+    add,
+    boot,
+    device,
+    do,
+    layout,
+    milestones,
+    offline,
+    online,
+    remove,
+)
 
 NAMES = ("ia64", "powerpc", "s390", "sh", "tile", "x86-32", "x86-64", "arm64")
-NO, NONE, ABSENT = "not mapped", "nothing there", "-ENXIO, not mapped"
+NO, NONE, ABSENT = "not mapped", "(-ENXIO)", "-ENXIO, not mapped"
 
 
 def row(*cells: str) -> dict[str, str]:
@@ -41,6 +63,8 @@ EXPECTED = [
     REMOVED,
     REMOVED | {"s390": "-EBUSY, mapped"},
     row(*(f"-EINVAL, {NO}" for _ in NAMES)),
+    row("Normal", "DMA", "Movable", "Normal", "Movable", "HighMem", "Normal", "not yet"),
+    row(*("Movable", "(-EINVAL)", *("Movable",) * 5, "not yet")),
     DEVICE | dict.fromkeys(("powerpc", "s390", "x86-64", "arm64"), "mapped"),
     DEVICE | dict.fromkeys(("x86-64", "arm64"), "mapped")
     | {"powerpc": f"-EFAULT, {NO}", "s390": f"-ENOMEM, {NO}"},
@@ -132,3 +156,113 @@ def test_what_an_architecture_lacks_cannot_be_asked_of_its_boot() -> None:
     with pytest.raises(UserError, match="sh has no sparsemem_vmemmap"):
         replace(layout(), sparsemem_vmemmap=True).validate(GEOMETRIES["tiny_sh"])
     assert not boot("collision", "tiny_sh").layout.sparsemem_vmemmap
+
+
+# The zone, while memory had one as soon as it was added
+
+
+def old(name: str = "x86-64") -> Kernel:
+    return machine(name, BEFORE_4_13)
+
+
+def zone_of(kernel: Kernel, pfns: PfnRange) -> str:
+    (number,) = set(kernel.pfns.within(pfns, "zone").tolist())
+    return ZoneType(number).label
+
+
+def spans(kernel: Kernel) -> dict[str, PfnRange]:
+    zones = {zone.label: kernel.zone(0, zone).span for zone in ZoneType}
+    return {label: span for label, span in zones.items() if span.nr_pages}
+
+
+def test_what_is_added_is_set_up_at_once_and_nobody_s_to_use() -> None:
+    kernel = old()
+    assert do(kernel, add(C)) is None
+    x = kernel.extents()
+    assert any(pfns.contains(C) for pfns in x.where(x.initialised & ~x.online_page))
+    assert spans(kernel)["Normal"] == PfnRange(2, C.end_pfn)
+    assert kernel.zone(0, ZoneType.ZONE_NORMAL).present_pages == 10
+
+
+def test_the_last_block_of_a_zone_may_go_online_in_the_next() -> None:
+    kernel = old()
+    assert do(kernel, add(C), online(2, "online_movable")) is None
+    assert (zone_of(kernel, C), spans(kernel)["Movable"]) == ("Movable", C)
+    assert spans(kernel)["Normal"] == PfnRange(2, C.start_pfn)
+    assert do(kernel, offline(2), online(2, "online_kernel")) is None
+    assert zone_of(kernel, C) == "Normal"
+    assert "Movable" not in spans(kernel)
+
+
+def test_a_block_in_the_midst_of_its_zone_may_not() -> None:
+    kernel = old()
+    assert do(kernel, add(C), add(D)) is None
+    assert do(kernel, online(2, "online_movable")) == errno.EINVAL
+    assert zone_of(kernel, C) == "Normal"
+    assert do(kernel, online(2, "online")) is None
+
+
+def test_no_zone_is_passed_over_that_is_in_use() -> None:
+    kernel = old("x86-32")
+    assert do(kernel, add(C), online(2, "online_movable")) is None
+    assert do(kernel, offline(2), online(2, "online_kernel")) is None
+    assert zone_of(kernel, C) == "Normal"
+    kernel = old("powerpc")
+    assert do(kernel, add(C)) is None
+    assert do(kernel, online(2, "online_movable")) == errno.EINVAL
+
+
+def test_a_zone_shrinks_when_memory_is_removed_not_when_it_goes_offline() -> None:
+    kernel = old()
+    assert do(kernel, add(C), online(2), offline(2)) is None
+    assert spans(kernel)["Normal"] == PfnRange(2, C.end_pfn)
+    assert do(kernel, remove(C)) is None
+    assert spans(kernel)["Normal"].end_pfn <= C.start_pfn
+
+
+def test_a_veto_leaves_a_block_in_the_zone_that_it_came_to() -> None:
+    kernel = old()
+    assert do(kernel, add(C)) is None
+    kernel.vetoes = frozenset({NotifierAction.MEM_GOING_ONLINE})
+    assert do(kernel, online(2, "online_movable")) == errno.EPERM
+    assert (zone_of(kernel, C), kernel.blocks[2].zone) == ("Movable", ZoneType.ZONE_MOVABLE)
+
+
+def test_what_cannot_get_its_block_leaves_its_zone() -> None:
+    kernel = old()
+    refusal, _ = carry_out(kernel, replace(add(C), fail_at="memory_block"))
+    assert refusal is not None
+    # The hole behind the RAM is valid, and links to the zone: it is the last page now.
+    assert spans(kernel)["Normal"] == PfnRange(2, C.start_pfn)
+
+
+def test_a_device_gets_its_zone_once() -> None:
+    kernel = old()
+    passed = milestones(kernel, device(C))
+    assert passed.count("memmap_init_range") == 1
+    assert zone_of(kernel, C) == "Device"
+    kernel = old()
+    assert milestones(kernel, device(C, kind="private")).count("memmap_init_range") == 1
+
+
+def test_no_block_holds_its_own_memmap_yet() -> None:
+    rules = KernelVariant.named(None, BEFORE_4_13).rules()
+    kernel = boot("memmap-on-memory", rules=rules)
+    assert do(kernel, add(C, mhp_flags=MHP_MEMMAP_ON_MEMORY)) is None
+    assert kernel.blocks[2].altmap is None
+
+
+def test_s390_gives_memory_to_the_zone_that_spans_it() -> None:
+    kernel = old("s390")
+    assert do(kernel, offline(0)) == errno.EINVAL
+    assert arch_zone(kernel, PfnRange(8, 16), 0, MemoryClass.SYSTEM_RAM) == ZoneType.ZONE_NORMAL
+    assert arch_zone(kernel, C, 0, MemoryClass.SYSTEM_RAM) == ZoneType.ZONE_MOVABLE
+
+
+def test_high_memory_is_told_from_what_is_below_it_by_its_zone_alone() -> None:
+    checker = Checker(boot(geometry="tiny_x86_32"), strict=True)
+    assert do(checker.kernel, add(C), online(2, "online_movable")) is None
+    assert checker.look(QUIESCENT) == []
+    assert do(checker.kernel, add(D), online(3, "online_kernel")) is None
+    (violation,) = checker.look(QUIESCENT)
+    assert (violation.invariant, violation.pfns) == ("kernel_zones_are_in_the_linear_map", (D,))

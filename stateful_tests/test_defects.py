@@ -101,6 +101,10 @@ SHOWN: dict[str, Shown] = {
         {"memmap_goes_back_to_its_owner", "altmaps_account_for_what_they_gave"},
         layout(),
     ),
+    "high-memory-goes-online-below-its-zone": Shown(
+        (add(C), online(2)), "online_mem_sections", {"kernel_zones_are_in_the_linear_map"},
+        layout("collision", "tiny_x86_32"), "tiny_x86_32",
+    ),
     "ia64-keeps-the-memmap": Shown(
         (add(C), RemoveMemory(C)), QUIESCENT, {"unused_vmemmap_is_freed"},
         layout("collision", "tiny_ia64"), "tiny_ia64",

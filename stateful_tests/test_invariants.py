@@ -139,6 +139,9 @@ BREAKS: dict[str, Callable[[], Broken]] = {
         write(FIRST, linear_map=LinearMap.NONE), FIRST, echoes={"addressable_memory_is_mapped"}
     ),
     "addressable_memory_is_mapped": lambda: corrupt(write(C, linear_map=LinearMap.NONE), C),
+    "kernel_zones_are_in_the_linear_map": lambda: corrupt(
+        write(FIRST, linear_map=LinearMap.HIGHMEM), FIRST
+    ),
     "unaddressable_memory_is_not_mapped": lambda: corrupt(
         write(HOLE, memory=MemoryClass.UNADDRESSABLE), HOLE
     ),

@@ -56,3 +56,19 @@ def unwinding_unmaps_the_neighbour(x: Extents) -> ExtentMask:
     """
     rows: ExtentMask = x.linear_map == LinearMap.TORN
     return rows
+
+
+@known_defect("kernel_zones_are_in_the_linear_map", quiescent=True)
+def high_memory_goes_online_below_its_zone(x: Extents) -> ExtentMask:
+    """Where there is high memory, what is added goes online in ZONE_NORMAL all the same.
+
+    Until v4.12 x86-32 added memory to ZONE_HIGHMEM. Since commit f1dd2cd13c4b ("mm,
+    memory_hotplug: do not associate hotadded memory to zones until online") (in v4.13) it
+    gets its zone when it goes online, from default_kernel_zone_for_pfn(), which knows
+    ZONE_NORMAL and what is below. Nobody mended that: commit b59d02ed0869
+    ("mm/memory_hotplug: disable the functionality for 32b") marked it broken.
+
+    Source: zone_for_pfn_range(), default_kernel_zone_for_pfn() in mm/memory_hotplug.c.
+    """
+    rows: ExtentMask = x.linear_map == LinearMap.HIGHMEM
+    return rows

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.flags import MemoryClass
+from hotplug_model.flags import LinearMap, MemoryClass, ZoneType
 from hotplug_model.invariants.invariant import always, broken, law
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.ledger import Law
 
 NOTHING, UNADDRESSABLE = int(MemoryClass.NONE), int(MemoryClass.UNADDRESSABLE)
+HIGHMEM, NORMAL = int(LinearMap.HIGHMEM), int(ZoneType.ZONE_NORMAL)
 
 
 @always()
@@ -21,6 +22,20 @@ def addressable_memory_is_mapped(x: Extents) -> ExtentMask:
     reachable = (x.memory != NOTHING) & (x.memory != UNADDRESSABLE)
     rows: ExtentMask = reachable & ~x.kernel_page_present
     return rows
+
+
+@always()
+def kernel_zones_are_in_the_linear_map(x: Extents) -> ExtentMask:
+    """An online page of a zone that the kernel allocates from has to be mapped by kmap().
+
+    Who allocates from ZONE_HIGHMEM or ZONE_MOVABLE says that it will do so.
+
+    Source: page_address(), lowmem_page_address() in include/linux/mm.h; PageHighMem().
+    """
+    high: ExtentMask = x.linear_map == HIGHMEM
+    if high.any():
+        high &= x.is_online_ram & (x.zone <= NORMAL)
+    return high
 
 
 @always()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import SectionFlag
+from hotplug_model.flags import SectionFlag, ZoneType
 from hotplug_model.invariants.invariant import across
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.zone import Zone
 
+SHRINK = [zone for zone in ZoneType if zone != ZoneType.ZONE_DEVICE]
 SHOWN = ("section_flags", "subsection", "memmap", "pgmap_array", "block")
 
 
@@ -30,7 +31,8 @@ def refusals_leave_the_machine_alone(
     if changed:
         return changed
     for nid, node in before.nodes.items():
-        for old, new in zip(node.zones[:-1], after.nodes[nid].zones[:-1], strict=True):
+        for zone_type in SHRINK:
+            old, new = node.zones[zone_type], after.nodes[nid].zones[zone_type]
             if (old.cells != new.cells).any() and (moved := difference(old, new, after)):
                 return moved
     if block_zones(before) != block_zones(after) or before.pgmaps != after.pgmaps:

@@ -18,6 +18,8 @@ from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import LinearMap, MemoryClass
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.add_pages import add_pages, remove_pages
+from hotplug_model.mm.zone_for_memory import arch_zone
+from hotplug_model.mm.zones import move_pfn_range_to_zone
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.altmap import Altmap
@@ -99,6 +101,7 @@ def arch_add_memory(
         if not kernel.rules.takes_unaddressable_memory:
             raise KernelRefusal(errno.EINVAL)
         yield from add_pages(kernel, pfns, nid, altmap, pgmap)
+        yield from link_to_zone(kernel, pfns, nid, memory, altmap)
         return
     arch = arch_memory(kernel)
     if arch.mapping_errno is not None and not kernel.faults.grant(Allocation.LINEAR_MAP, 1):
@@ -110,6 +113,22 @@ def arch_add_memory(
     except KernelRefusal:
         leave_or_unmap(kernel, pfns)
         raise
+    yield from link_to_zone(kernel, pfns, nid, memory, altmap)
+
+
+def link_to_zone(
+    kernel: Kernel, pfns: PfnRange, nid: int, memory: MemoryClass, altmap: Altmap | None
+) -> Steps:
+    """Before v4.13 what was added was at once a zone's, though nobody could use it yet.
+
+    # Simplified: at the end, not a section at a time.
+
+    Source: commit f1dd2cd13c4b ("mm, memory_hotplug: do not associate hotadded memory to
+    zones until online") (in v4.13); __add_zone() before it.
+    """
+    if kernel.rules.zones_at_add:
+        zone_type = arch_zone(kernel, pfns, nid, memory)
+        yield from move_pfn_range_to_zone(kernel, pfns, nid, zone_type, altmap)
 
 
 def arch_remove_memory(

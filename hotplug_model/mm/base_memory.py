@@ -14,6 +14,7 @@ from hotplug_model.mm.online import (
     offline_pages,
     online_pages,
 )
+from hotplug_model.mm.zone_for_memory import move_pfn_range, zone_can_shift
 from hotplug_model.mm.zones import adjust_present_page_count, zone_for_pfn_range
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
@@ -41,9 +42,10 @@ def create_memory_block_devices(
             done = PfnRange(pfns.start_pfn, kernel.block_pfns(block_id).start_pfn)
             remove_memory_block_devices(kernel, done)
             raise
-        kernel.blocks[block_id] = MemoryBlock(
-            nid=nid, state=BlockState.MEM_OFFLINE, altmap=altmap
-        )
+        block = MemoryBlock(nid=nid, state=BlockState.MEM_OFFLINE, altmap=altmap)
+        if kernel.rules.zones_at_add:
+            block.zone = ZoneType(kernel.pfns.at(kernel.block_pfns(block_id).start_pfn, "zone"))
+        kernel.blocks[block_id] = block
         kernel.set_block_state(block_id, BlockState.MEM_OFFLINE)
         # User space sees the device before it is probed, under its lock.
         yield "device_add"
@@ -124,7 +126,7 @@ def memory_block_online(kernel: Kernel, block_id: int) -> Steps:
     online_type = block.online_type or OnlineType.MMOP_ONLINE
     block.online_type = OnlineType.MMOP_OFFLINE
     pfns, nr_vmemmap = kernel.block_pfns(block_id), block.nr_vmemmap_pages
-    zone_type = zone_for_pfn_range(kernel, online_type, block.nid, pfns)
+    zone_type = online_zone(kernel, block_id, online_type)
     memmap = PfnRange(pfns.start_pfn, pfns.start_pfn + nr_vmemmap)
     rest = PfnRange(memmap.end_pfn, pfns.end_pfn)
     takes = kernel.rules.online_takes_mem_hotplug_lock
@@ -139,11 +141,21 @@ def memory_block_online(kernel: Kernel, block_id: int) -> Steps:
     yield "memory_block_online"
 
 
+def online_zone(kernel: Kernel, block_id: int, online_type: OnlineType) -> ZoneType:
+    """The zone that a block goes online in. Before v4.13 refuses as zone_can_shift()."""
+    if kernel.rules.zones_at_add:
+        return zone_can_shift(kernel, block_id, online_type)
+    block = kernel.blocks[block_id]
+    return zone_for_pfn_range(kernel, online_type, block.nid, kernel.block_pfns(block_id))
+
+
 def online_with_memmap(
     kernel: Kernel, block_id: int, memmap: PfnRange, zone_type: ZoneType, online: Steps
 ) -> Steps:
     """Set up the block's own memmap, online the rest, count both."""
     block = kernel.blocks[block_id]
+    if kernel.rules.zones_at_add and block.zone != zone_type:
+        yield from move_pfn_range(kernel, block_id, zone_type)
     yield from mhp_init_memmap_on_memory(kernel, memmap, block.nid, zone_type)
     try:
         yield from online

@@ -12,6 +12,7 @@ from hotplug_model.flags import (
     MemmapOrigin,
     MemoryClass,
     OnlineType,
+    ZoneType,
 )
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import base_memory
@@ -162,6 +163,9 @@ def add_part(kernel: Kernel, nid: int, pfns: PfnRange, altmap: Altmap | None) ->
         yield from base_memory.create_memory_block_devices(kernel, pfns, nid, altmap)
     except KernelRefusal:
         passed = altmap if kernel.rules.rollback_passes_altmap else None
+        if kernel.rules.zones_at_add:
+            zone_type = ZoneType(kernel.pfns.at(pfns.start_pfn, "zone"))
+            yield from remove_pfn_range_from_zone(kernel, pfns, nid, zone_type)
         yield from arch_remove_memory(kernel, pfns, MemoryClass.SYSTEM_RAM, passed)
         end_altmap(kernel, pfns, altmap)
         raise
@@ -216,7 +220,8 @@ def supports_memmap_on_memory(kernel: Kernel, pfns: PfnRange, mhp_flags: int) ->
     Source: mhp_supports_memmap_on_memory(); commit 6b8f0798b85a (in v6.8).
     """
     rules, layout, geometry = kernel.rules, kernel.layout, kernel.geometry
-    if not mhp_flags & MHP_MEMMAP_ON_MEMORY or rules.memmap_on_memory == "absent":
+    absent = rules.memmap_on_memory == "absent" or rules.zones_at_add
+    if not mhp_flags & MHP_MEMMAP_ON_MEMORY or absent:
         return False
     memmap = memmap_pages_per_block(kernel)
     huge = 1 << (geometry.pmd_shift - geometry.page_shift)

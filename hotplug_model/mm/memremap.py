@@ -107,9 +107,10 @@ def add_device_pages(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
         yield from arch_add_memory(
             kernel, pfns, pgmap.nid, pgmap.memory_class, pgmap.altmap, pgmap
         )
-        yield from move_pfn_range_to_zone(
-            kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE, pgmap.altmap
-        )
+        if not kernel.rules.zones_at_add:
+            yield from move_pfn_range_to_zone(
+                kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE, pgmap.altmap
+            )
         if runs_constructor(kernel, pgmap):
             init_device_pages(kernel, pgmap_id, range_id)
             yield "constructor"

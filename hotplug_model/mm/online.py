@@ -67,7 +67,8 @@ def online_pages(kernel: Kernel, pfns: PfnRange, nid: int, zone_type: ZoneType) 
 
     Source: online_pages().
     """
-    yield from move_pfn_range_to_zone(kernel, pfns, nid, zone_type, None)
+    if not kernel.rules.zones_at_add:
+        yield from move_pfn_range_to_zone(kernel, pfns, nid, zone_type, None)
     try:
         memory_notify(kernel, NotifierAction.MEM_GOING_ONLINE, pfns)
     except KernelRefusal:
