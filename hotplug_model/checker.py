@@ -127,13 +127,13 @@ class Checker:
         return Outcome(refusal, [v for v in unique if v not in known], known, milestones, failed,
             self.state)
 
-    def look(self, milestone: str) -> list[Violation]:
-        """Everything that does not hold right now."""
+    def look(self, milestone: str, state: bytes | None = None) -> list[Violation]:
+        """Everything that does not hold right now; *state* if it was just taken."""
         quiescent = milestone == QUIESCENT
         asked = [each for each in self._invariants if quiescent or not each.quiescent]
         if not asked:
             return []
-        state = self._state()
+        state = self.take_state() if state is None else state
         self.state = as_number(state)
         key = state + (b"q" if quiescent else b"m")
         if key in self._sound:
@@ -254,14 +254,15 @@ class Checker:
             found.append(Violation(invariant.name, pfns, milestone))
         return found
 
-    def _state(self) -> bytes:
+    def take_state(self) -> bytes:
+        """What tells the state right now from any other of this rules and geometry."""
         self._parts = parts_of(self.kernel)
         state = joined(self._parts)
         return hashlib.blake2b(state, digest_size=16, key=self._kinds).digest()
 
     def now(self) -> int:
         """The state right now, without a look at it."""
-        return as_number(self._state())
+        return as_number(self.take_state())
 
     def _view(self, state: bytes) -> Extents:
         """The view of *state*; the last milestone of an operation is often its end."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 from typing import TypeAlias
 
-from hotplug_model.boot import BootLayout
-from hotplug_model.checker import carry_out
+from hotplug_model.checker import Checker, Outcome, Violation, carry_out
 from hotplug_model.errors import UserError
 from hotplug_model.extents import Extents
 from hotplug_model.kernel import Kernel
@@ -30,13 +29,37 @@ Kinds: TypeAlias = tuple[str, str]
 """Two operations, or a walker and an operation."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Start:
-    """A machine on which to race, and how it came about."""
+    """A machine on which to race, and how it came about.
 
-    layout: BootLayout
-    events: tuple[Op, ...]
+    Each pair asks it about the same operations, so it remembers.
+    """
+
     kernel: Kernel
+    events: tuple[Op, ...]
+    sound: set[bytes] = field(default_factory=set)
+    """What checkers of this kernel and geometry have judged sound."""
+    _some: dict[str, list[Op]] = field(default_factory=dict)
+    _after: dict[Op, tuple[Kernel, list[Violation]]] = field(default_factory=dict)
+
+    def some(self, name: str) -> list[Op]:
+        """A few usual requests of one kind."""
+        if name not in self._some:
+            self._some[name] = some(self.kernel, name)
+        return self._some[name]
+
+    def after(self, op: Op) -> tuple[Kernel, list[Violation]]:
+        """The machine behind *op*, not to be written to, and what did not hold."""
+        if op not in self._after:
+            checker = Checker(self.kernel.snapshot(), sound=self.sound)
+            self._after[op] = checker.kernel, everything(checker.apply(op))
+        return self._after[op]
+
+
+def everything(outcome: Outcome) -> list[Violation]:
+    """What did not hold, known or not."""
+    return outcome.violations + outcome.known
 
 
 def every_pair(names: Sequence[str]) -> list[Kinds]:
@@ -68,7 +91,7 @@ def ways_to_walk() -> list[str]:
     return list(ways.values())
 
 
-def every_start(booted: Kernel) -> Iterator[Start]:
+def every_start(booted: Kernel, sound: set[bytes]) -> Iterator[Start]:
     """Right after boot; one operation of each kind later; and on a busy machine."""
     seen: set[bytes] = set()
     for names in ((), *((name,) for name in drawn_ops()), BUSY):
@@ -77,7 +100,7 @@ def every_start(booted: Kernel) -> Iterator[Start]:
         state = kernel.fingerprint()
         if len(events) == len(names) and state not in seen:
             seen.add(state)
-            yield Start(layout=kernel.layout, events=events, kernel=kernel)
+            yield Start(kernel=kernel, events=events, sound=sound)
 
 
 def carried_out(kernel: Kernel, names: Iterable[str]) -> Iterator[Op]:
@@ -92,28 +115,22 @@ def carried_out(kernel: Kernel, names: Iterable[str]) -> Iterator[Op]:
         yield op
 
 
-def every_request(kernel: Kernel, kinds: Kinds) -> list[tuple[Op, Op]]:
+def every_request(start: Start, kinds: Kinds) -> list[tuple[Op, Op]]:
     """Requests of two kinds: both drawn here, or either where the other has been."""
     if kinds[0] in READERS:
-        ops = some(kernel, kinds[1])
-        return [(walk, op) for op in ops for walk in walks(kernel, kinds[0], op)]
-    found: dict[tuple[Op, Op], None] = {}
-    for first in some(kernel, kinds[0]):
-        after = kernel.snapshot()
-        carry_out(after, first)
-        seconds = [*some(kernel, kinds[1]), *some(after, kinds[1])]
-        found |= {(first, second): None for second in seconds if may_meet(first, second)}
+        ops = start.some(kinds[1])
+        return [(walk, op) for op in ops for walk in walks(start.kernel, kinds[0], op)]
+    found = dict.fromkeys(here_first(start, *kinds))
     if kinds[0] != kinds[1]:
-        found |= {(b, a): None for a, b in later_first(kernel, kinds) if may_meet(a, b)}
-    return list(found)
+        found |= {(first, second): None for second, first in here_first(start, *kinds[::-1])}
+    return [ops for ops in found if may_meet(*ops)]
 
 
-def later_first(kernel: Kernel, kinds: Kinds) -> Iterator[tuple[Op, Op]]:
-    """Requests of the second kind, and of the first where that one has been."""
-    for second in some(kernel, kinds[1]):
-        after = kernel.snapshot()
-        carry_out(after, second)
-        yield from ((second, first) for first in some(after, kinds[0]))
+def here_first(start: Start, first: str, second: str) -> Iterator[tuple[Op, Op]]:
+    """Requests of the first kind here, and of the second here and where that one has been."""
+    for op in start.some(first):
+        kernel, _ = start.after(op)
+        yield from ((op, other) for other in (*start.some(second), *some(kernel, second)))
 
 
 def some(kernel: Kernel, name: str) -> list[Op]:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from hotplug_model.boot import BootLayout
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT, Checker, Violation
-from hotplug_model.contenders import Kinds, Start, every_request, every_start
+from hotplug_model.contenders import Kinds, Start, every_request, every_start, everything
 from hotplug_model.defects import DEFECTS
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
@@ -75,6 +75,16 @@ class Pair:
         return "safe" if self.nr_requests else "never"
 
 
+@dataclass(slots=True, kw_only=True)
+class Contest:
+    """Two requests on one machine."""
+
+    start: Start
+    schedules: Schedules
+    alone: set[Broke] = field(default_factory=set)
+    """What they break one after the other."""
+
+
 class Race:
     """Races on one kernel."""
 
@@ -85,7 +95,7 @@ class Race:
         self.starts = [
             start
             for layout in request.layouts.values()
-            for start in every_start(Kernel.boot(geometry, rules, layout))
+            for start in every_start(Kernel.boot(geometry, rules, layout), self.sound)
             if self._holds(start.kernel)
         ]
         # What is simplest to tell comes first: it ends a search.
@@ -94,65 +104,41 @@ class Race:
     def race(self, kinds: Kinds) -> Pair:
         """Race two kinds with one switch, with two, and so on until something breaks."""
         pair = Pair(kinds=kinds)
-        alone: dict[tuple[int, Op, Op], set[Broke]] = {}
-        requests = [
-            (number, *ops)
-            for number, start in enumerate(self.starts)
-            for ops in every_request(start.kernel, kinds)
+        contests = [
+            Contest(start=start, schedules=Schedules(start.kernel, ops, self.sound))
+            for start in self.starts
+            for ops in every_request(start, kinds)
         ]
-        pair.nr_requests = len(requests)
+        pair.nr_requests = len(contests)
         for nr in range(1, self.request.switches + 1):
-            for key in requests:
-                number, *ops = key
-                start = self.starts[number]
-                if key not in alone:
-                    alone[key] = self.one_after_the_other(start.kernel, ops)
-                    pair.alone |= alone[key]
-                    if self._misled(pair, start, ops, alone[key]):
-                        return pair
-                if self._schedules(pair, start, (key[1], key[2]), nr, alone[key]):
-                    return pair
+            if any(self._breaks(pair, contest, nr) for contest in contests):
+                break
+        pair.nr_schedules = sum(contest.schedules.nr_tried for contest in contests)
         return pair
 
-    def one_after_the_other(self, kernel: Kernel, ops: Sequence[Op]) -> set[Broke]:
-        """What two operations break without a switch, in either order."""
-        found: set[Broke] = set()
-        for order in (ops, ops[::-1]):
-            checker = Checker(kernel.snapshot(), sound=self.sound)
-            for op in order:
-                outcome = checker.apply(op)
-                found |= {what(v) for v in (*outcome.violations, *outcome.known)}
-        return found
-
-    def _schedules(
-        self, pair: Pair, start: Start, ops: tuple[Op, Op], nr: int, alone: set[Broke]
-    ) -> bool:
-        """Try the schedules with *nr* switches; whether one is unsafe."""
-        schedules = Schedules(start.kernel, ops, self.sound)
-        try:
-            for turns, found in schedules.with_switches(nr):
-                new = {what(violation) for violation in found} - alone
-                pair.defects |= {defect for _, defect in new if defect}
-                if any(defect is None for _, defect in new):
-                    pair.trace = self._trace(start, Interleave(ops, turns))
-                    return True
-        finally:
-            pair.nr_schedules += schedules.nr_tried
+    def _breaks(self, pair: Pair, contest: Contest, nr: int) -> bool:
+        """Whether something breaks with *nr* switches that does not without."""
+        start, ops = contest.start, contest.schedules.ops
+        if nr == 1:
+            contest.alone = one_after_the_other(start, ops)
+            pair.alone |= contest.alone
+            if isinstance(ops[0], Walk) and any(defect is None for _, defect in contest.alone):
+                # It is no race, but who asks about a walker wants to know.
+                pair.trace = self._trace(start, ops[1])
+                return True
+        for turns, found in contest.schedules.with_switches(nr):
+            new = {what(violation) for violation in found} - contest.alone
+            pair.defects |= {defect for _, defect in new if defect}
+            if any(defect is None for _, defect in new):
+                pair.trace = self._trace(start, Interleave(ops, turns))
+                return True
         return False
-
-    def _misled(self, pair: Pair, start: Start, ops: Sequence[Op], alone: set[Broke]) -> bool:
-        """Whether a walker breaks something at a single instant: that is no race, but who
-        asks about a walker wants to know."""
-        walk, op = ops
-        if isinstance(walk, Walk) and any(defect is None for _, defect in alone):
-            pair.trace = self._trace(start, op)
-        return pair.trace is not None
 
     def _trace(self, start: Start, event: Op) -> Trace:
         """What happened, the last event breaking something, as a trace, minimal."""
         variant = self.request.variant
         trace = Trace(
-            geometry=self.request.geometry, boot=start.layout, release=variant.release,
+            geometry=self.request.geometry, boot=start.kernel.layout, release=variant.release,
             changes=tuple(change.name for change in variant.changes),
             events=(*start.events, event),
         )  # fmt: skip
@@ -162,6 +148,16 @@ class Race:
         """Whether nothing but known defects shows before anything is in flight."""
         found = Checker(kernel, sound=self.sound).look(QUIESCENT)
         return all(violation.defect for violation in found)
+
+
+def one_after_the_other(start: Start, ops: Sequence[Op]) -> set[Broke]:
+    """What two operations break without a switch, in either order."""
+    found: list[Violation] = []
+    for first, second in (ops, ops[::-1]):
+        kernel, broke = start.after(first)
+        checker = Checker(kernel.snapshot(), sound=start.sound)
+        found += broke + everything(checker.apply(second))
+    return set(map(what, found))
 
 
 def what(violation: Violation) -> Broke:

@@ -8,7 +8,6 @@ the same milestones, the same locks held and the same one going on leads to noth
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -39,49 +38,61 @@ class Schedules:
     _passed: set[Place] = field(default_factory=set)
 
     def with_switches(self, nr: int) -> Iterator[tuple[Turns, list[Violation]]]:
-        """Every schedule with *nr* switches, one at least, and what does not hold in it."""
-        self._passed.clear()
+        """Every schedule with *nr* switches, one at least, and what does not hold in it
+        that was not said before."""
         yield from self._extended((), nr)
 
     def _extended(self, turns: Turns, more: int) -> Iterator[tuple[Turns, list[Violation]]]:
+        """What *turns* begin: one scout goes from milestone to milestone, and starts over
+        only behind a schedule that it saw to its end."""
         for number in (0, 1) if not turns else (1 - turns[-1][0],):
-            for nr in count(1):
-                longer = (*turns, (number, nr))
-                contexts = Contexts(self.start.snapshot(), self.ops)
-                try:
-                    if not reaches(contexts, longer):
+            scout = None
+            try:
+                for nr in count(1):
+                    longer = (*turns, (number, nr))
+                    if scout is None:
+                        scout = Contexts(self.start.snapshot(), self.ops)
+                        there = reaches(scout, longer)
+                    else:
+                        there = reaches(scout, ((number, 1),))
+                    if not there:
                         break
-                    found = self._end(contexts, number) if more == 1 else []
-                finally:
-                    contexts.close()
-                if more == 1:
+                    if more > 1:
+                        yield from self._extended(longer, more - 1)
+                        continue
+                    self.nr_tried += 1
+                    checker = Checker(scout.kernel, sound=self.sound)
+                    if self._been_at(checker.take_state(), scout, 1 - number):
+                        yield longer, []
+                        continue
+                    found = self._end(checker, scout, number)
+                    scout.close()
+                    scout = None
                     yield longer, found
-                else:
-                    yield from self._extended(longer, more - 1)
+            finally:
+                if scout is not None:
+                    scout.close()
 
-    def _end(self, contexts: Contexts, last: int) -> list[Violation]:
+    def _end(self, checker: Checker, contexts: Contexts, last: int) -> list[Violation]:
         """What does not hold from here on, everybody running to the end."""
-        self.nr_tried += 1
         kernel = contexts.kernel
-        if self._been_at(contexts, 1 - last):
-            return []
-        checker = Checker(kernel, sound=self.sound)
         found: list[Violation] = []
         for milestone in contexts.finish(last):
-            if self._been_at(contexts, contexts.running):
+            state = checker.take_state()
+            if self._been_at(state, contexts, contexts.running):
                 return found
             self.nr_looks += 1
-            found += checker.look(milestone)
+            found += checker.look(milestone, state)
         self.nr_looks += 1
         kernel.pfns.merge()
         kernel.vmemmap.merge()
         return found + checker.look(QUIESCENT)
 
-    def _been_at(self, contexts: Contexts, going: int) -> bool:
+    def _been_at(self, state: bytes, contexts: Contexts, going: int) -> bool:
         """Whether a schedule has been here before; now one has."""
         if not self.reduced:
             return False
-        place = place_of(contexts, going)
+        place = place_of(state, contexts, going)
         been = place in self._passed
         self._passed.add(place)
         return been
@@ -97,9 +108,8 @@ def reaches(contexts: Contexts, turns: Turns) -> bool:
     return True
 
 
-def place_of(contexts: Contexts, going: int) -> Place:
-    """What decides how things go on: the state, and how far who is."""
+def place_of(state: bytes, contexts: Contexts, going: int) -> Place:
+    """What decides how things go on: the state, who holds what, and how far who is."""
     kernel = contexts.kernel
-    state = hashlib.blake2b(kernel.fingerprint(), digest_size=16).digest()
     held = kernel.locks.place(), kernel.rcu.place()
     return state, held, going, *((c.passed, c.at) for c in contexts.all)

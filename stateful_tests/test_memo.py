@@ -81,10 +81,10 @@ class Distrusted(Checker):
 
     skipped = 0
 
-    def look(self, milestone: str) -> list[Violation]:
-        found = super().look(milestone)
+    def look(self, milestone: str, state: bytes | None = None) -> list[Violation]:
+        found = super().look(milestone, state)
         assert by_invariant(found) == judged_afresh(self.kernel, milestone)
-        self.skipped += self._view(self._state()).wide_only
+        self.skipped += self._view(self.take_state()).wide_only
         return found
 
 

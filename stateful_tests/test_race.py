@@ -11,14 +11,14 @@ from hotplug_model.__main__ import main
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Violation
-from hotplug_model.contenders import every_pair, every_request, ways_to_walk
+from hotplug_model.contenders import Start, every_pair, every_request, ways_to_walk
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.minimise import minimise
 from hotplug_model.ops import Op, drawn_ops
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memremap import MemunmapPages
-from hotplug_model.race import Pair, Race, RaceRequest, race_all
+from hotplug_model.race import Pair, Race, RaceRequest, one_after_the_other, race_all
 from hotplug_model.report.columns import columns, passed
 from hotplug_model.report.counterexample import page
 from hotplug_model.report.race_matrix import matrix
@@ -115,15 +115,15 @@ def test_mainline_takes_device_hotplug_lock_and_the_pair_is_safe() -> None:
 
 def test_what_breaks_one_after_the_other_is_no_race() -> None:
     rules = KernelVariant.named(None, ("1f90a3477df3",)).rules()
-    race = Race(request("1f90a3477df3"))
-    alone = race.one_after_the_other(boot(rules=rules), (device(HOLE), offline(1)))
+    start = Start(kernel=boot(rules=rules), events=())
+    alone = one_after_the_other(start, (device(HOLE), offline(1)))
     assert ("walkers_take_no_zone_device_page", None) in alone
     assert Pair(kinds=("a", "b"), nr_requests=1, alone=alone).verdict == "alone"
 
 
 def test_requests_are_also_drawn_where_the_other_has_been() -> None:
-    kernel = boot()
-    requests = every_request(kernel, ("add_memory", "online_memory_block"))
+    start = Start(kernel=boot(), events=())
+    requests = every_request(start, ("add_memory", "online_memory_block"))
     assert requests
     assert {b.op_name() for _, b in requests} | {a.op_name() for a, _ in requests} == {
         "add_memory", "online_memory_block",
