@@ -109,7 +109,8 @@ def reaches(contexts: Contexts, turns: Turns) -> bool:
 
 
 def place_of(state: bytes, contexts: Contexts, going: int) -> Place:
-    """What decides how things go on: the state, who holds what, and how far who is."""
+    """What decides how things go on: the state, who holds what, how far who is, and who
+    has just found that he has to wait."""
     kernel = contexts.kernel
     held = kernel.locks.place(), kernel.rcu.place()
-    return state, held, going, *((c.passed, c.at) for c in contexts.all)
+    return state, held, going, *((c.passed, c.at, c.waits) for c in contexts.all)
