@@ -24,8 +24,9 @@ from hotplug_model.changes import CHANGES, KernelVariant
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.markdown import Row, Table, markdown
 from hotplug_model.ops import Op, drawn_ops
+from hotplug_model.together import draw_one
 from hotplug_model.trace import Trace, broken, replay
-from hotplug_model.walk import SeededChooser, WalkRequest, draw
+from hotplug_model.walk import SeededChooser, WalkRequest
 
 PATIENCE = 400
 """Operations to draw beyond the steps at most."""
@@ -59,7 +60,7 @@ def failure(change: str, seed: int, nr_steps: int) -> Trace | None:
         return replace(booted, violates=broken(found))
     events: list[Op] = []
     for _ in range(nr_steps + PATIENCE):
-        op = draw(checker.kernel, list(drawn_ops().values()), choose, kind.faults)
+        op = draw_one(checker.kernel, list(drawn_ops().values()), choose, kind.faults)
         before = checker.kernel.snapshot()
         if found := checker.apply(op).violations:
             if len(events) >= nr_steps - 1:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hotplug_model import steps
+from hotplug_model.errors import ModelError
 from hotplug_model.kernel import Kernel
-from hotplug_model.ops import Chooser, Op
+from hotplug_model.ops import Chooser, Op, drawn_ops
 from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
@@ -59,11 +60,21 @@ def draw_walk(kernel: Kernel, choose: Chooser) -> Walk:
     return Walk(names[choose.index(len(names))], int(x.start_pfn[choose.index(len(x.start_pfn))]))
 
 
-def draw_one(kernel: Kernel, kinds: Sequence[type[Op]], choose: Chooser, faults: bool) -> Op:
-    """One operation of *kinds* that is enabled, all as likely; one at least must be."""
-    enabled = [kind for kind in kinds if kind.enabled(kernel)]
-    kind = enabled[choose.index(len(enabled))]
-    return draw_with_fault(kind, kernel, choose) if faults else kind.draw(kernel, choose)
+def draw_one(
+    kernel: Kernel, kinds: Sequence[type[Op]], choose: Chooser, faults: bool = False
+) -> Op:
+    """An operation of one of *kinds* that are enabled, all as likely; of any kind if none is.
+
+    With *faults* one of its allocations fails now and then.
+    """
+    for pool in (list(kinds), list(drawn_ops().values())):
+        while pool:
+            kind = pool.pop(choose.index(len(pool)))
+            if kind.enabled(kernel):
+                if faults:
+                    return draw_with_fault(kind, kernel, choose)
+                return kind.draw(kernel, choose)
+    raise ModelError("no operation is enabled")
 
 
 def nr_milestones(kernel: Kernel, op: Op) -> int:

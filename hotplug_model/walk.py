@@ -18,11 +18,9 @@ from typing import TypeAlias
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker, Violation
 from hotplug_model.coverage import Coverage
-from hotplug_model.errors import ModelError
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op, drawn_ops
-from hotplug_model.ops.faults import draw_with_fault
-from hotplug_model.together import draw_together
+from hotplug_model.together import draw_one, draw_together
 from hotplug_model.trace import Trace, broken
 from hotplug_model.verdict import Report, Request, conclude
 from hotplug_model.workers import blocked_interrupts, pool_of, wait_for
@@ -141,11 +139,9 @@ class RandomWalk:
 
     def _drawn(self, kernel: Kernel, kinds: list[type[Op]], choose: SeededChooser) -> Op:
         """The next operation; with races, every fourth time two together."""
-        if self.request.races and not choose.index(4):
-            enabled = [kind for kind in kinds if kind.enabled(kernel)]
-            several = enabled or list(drawn_ops().values())
-            return draw_together(kernel, several, choose, self.request.faults)
-        return draw(kernel, kinds, choose, self.request.faults)
+        together = self.request.races and not choose.index(4)
+        drawing = draw_together if together else draw_one
+        return drawing(kernel, kinds, choose, self.request.faults)
 
     def _apply(self, checker: Checker, op: Op) -> list[Violation]:
         outcome = checker.apply(op)
@@ -172,23 +168,6 @@ def swarm(choose: SeededChooser) -> list[type[Op]]:
     Source: Groce et al., Swarm Testing (ISSTA 2012); Hypothesis does likewise.
     """
     return [kind for kind in drawn_ops().values() if choose.index(3)]
-
-
-def draw(
-    kernel: Kernel, kinds: list[type[Op]], choose: SeededChooser, faults: bool = False
-) -> Op:
-    """An operation of one of *kinds* that are enabled, all as likely; of any kind if none is.
-
-    With *faults* one of its allocations fails now and then.
-    """
-    for pool in (list(kinds), list(drawn_ops().values())):
-        while pool:
-            kind = pool.pop(choose.index(len(pool)))
-            if kind.enabled(kernel):
-                if faults:
-                    return draw_with_fault(kind, kernel, choose)
-                return kind.draw(kernel, choose)
-    raise ModelError("no operation is enabled")
 
 
 def walk(

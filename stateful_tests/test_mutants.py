@@ -37,8 +37,9 @@ from hotplug_model.mutants.source import (
 )
 from hotplug_model.mutants.trial import LOOKED_THROUGH, NeverEnds, Trials, Verdict, limited
 from hotplug_model.state.locks import Locks
+from hotplug_model.together import draw_one
 from hotplug_model.trace import Trace
-from hotplug_model.walk import SeededChooser, draw
+from hotplug_model.walk import SeededChooser
 
 # The mistakes
 
@@ -201,7 +202,7 @@ def test_a_look_calls_nothing_but_what_is_looked_through() -> None:
             choose = SeededChooser(0, number)
             checker = Trace(geometry="tiny", boot=make(geometry)).machine()
             for _ in range(4):
-                carry_out(checker.kernel, draw(checker.kernel, [], choose))
+                carry_out(checker.kernel, draw_one(checker.kernel, [], choose))
                 reached.clear()
                 checker.look(QUIESCENT)
                 called |= {file for file, _ in reached}

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from hotplug_model import machine
+from hotplug_model import machine, together
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.check import CheckRequest, check
 from hotplug_model.checker import Checker
+from hotplug_model.errors import ModelError
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.machine import MemoryHotplug, PackedChooser, Run, case_for, machine_for
-from hotplug_model.ops import Op, drawn_ops
+from hotplug_model.ops import OPS, Op, drawn_ops
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OnlineMemoryBlock
 from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
@@ -24,13 +25,14 @@ from hotplug_model.ops.walk import Walk
 from hotplug_model.settings import Profile
 from hotplug_model.together import (
     MAX_SWITCHES,
+    draw_one,
     draw_together,
     may_meet,
     nr_milestones,
     scheduled,
 )
 from hotplug_model.walk import SeededChooser, WalkRequest, walk
-from stateful_tests.kernels import C, D, add, boot, device, offline, online
+from stateful_tests.kernels import HOLE, C, D, add, boot, device, do, offline, online
 
 KINDS = list(drawn_ops().values())
 PROBE = VirtioMemProbe(D, 0, 2, False)
@@ -92,8 +94,8 @@ def test_schedules_of_every_length_are_drawn(faults: bool) -> None:
 
 
 def test_the_second_may_be_one_that_the_first_makes_possible() -> None:
-    kernel = boot()
-    drawn = [draw_together(kernel, KINDS, SeededChooser(5, n)) for n in range(200)]
+    kernel, kinds = boot(), [OPS["memremap_pages"], OPS["memunmap_pages"]]
+    drawn = [draw_together(kernel, kinds, SeededChooser(5, n)) for n in range(60)]
     second = {op.contexts[1].op_name() for op in drawn if isinstance(op, Interleave)}
     assert "memunmap_pages" in second
 
@@ -223,3 +225,29 @@ def test_a_case_draws_them_when_asked_to(races: bool, monkeypatch: pytest.Monkey
     monkeypatch.setattr(machine, "machine_for", made_for)
     case_for(races=races)
     assert hasattr(made[0], "interleave") == races
+
+
+# One at a time
+
+
+def test_where_no_kind_is_enabled_others_are_drawn() -> None:
+    kinds = [OPS["memunmap_pages"]]
+    drawn = {draw_one(boot(), kinds, SeededChooser(0, n)).op_name() for n in range(9)}
+    assert "memunmap_pages" not in drawn
+    assert drawn
+
+
+def test_where_the_first_leaves_none_of_the_kinds_the_second_is_another() -> None:
+    kernel, kinds = boot(), [OPS["memunmap_pages"]]
+    assert do(kernel, device(HOLE)) is None
+    drawn = [draw_together(kernel, kinds, SeededChooser(9, n)) for n in range(60)]
+    both = {op.op_name() for each in drawn for op in getattr(each, "contexts", ())}
+    assert len(both - {"memunmap_pages", "walk"}) > 3
+
+
+def test_a_machine_on_which_nothing_is_enabled_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(together, "drawn_ops", dict)
+    with pytest.raises(ModelError, match="no operation is enabled"):
+        draw_one(boot(), [], SeededChooser(0, 0))

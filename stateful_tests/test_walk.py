@@ -20,7 +20,6 @@ from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.check import CheckRequest, check
 from hotplug_model.coverage import Coverage
-from hotplug_model.errors import ModelError
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import OPS
@@ -29,7 +28,6 @@ from hotplug_model.trace import Trace, replay
 from hotplug_model.verdict import Report
 from hotplug_model.walk import RandomWalk, SeededChooser, WalkRequest, walk
 from hotplug_model.workers import blocked_interrupts, wait_for
-from stateful_tests.kernels import boot
 from stateful_tests.test_cli_process import interrupted
 
 WALK = ["walk", "--release", "5.11", "--boot", "collision"]
@@ -82,21 +80,6 @@ def test_the_choices_of_a_seed_are_fixed_for_ever() -> None:
 
 
 FIXED = [614, 450, 206, 399, 746, 545]
-
-
-def test_where_no_kind_of_the_swarm_is_enabled_others_are_drawn() -> None:
-    kinds = [OPS["memunmap_pages"]]
-    drawn = {walking.draw(boot(), kinds, SeededChooser(0, n)).op_name() for n in range(9)}
-    assert "memunmap_pages" not in drawn
-    assert drawn
-
-
-def test_a_machine_on_which_nothing_is_enabled_is_an_error_of_ours(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(walking, "drawn_ops", dict)
-    with pytest.raises(ModelError, match="no operation is enabled"):
-        walking.draw(boot(), [], SeededChooser(0, 0))
 
 
 # The same again
