@@ -22,7 +22,8 @@ def walkers_race_with_offlining(x: Extents) -> ExtentMask:
     memmap is still mapped, so that nothing faults. Walkers raced with offlining before the
     function existed; it narrows the window and is not meant to close it.
 
-    Source: Michal Hocko on linux-mm, 2017-04-15 (lkml.org/lkml/2017/4/15/31);
+    Source: David Hildenbrand on linux-mm, February 2025: pfn_to_online_page() "can still race
+    with memory offlining" (quoted in <e7f45603-17f4-4ff7-9d84-1331f0f1b447@redhat.com>);
     pfn_to_online_page(), offline_pages() in mm/memory_hotplug.c (6.1).
     """
     return no_rows(x)
