@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections import Counter
 from dataclasses import dataclass, field
 
 from hotplug_model.checker import Outcome
+from hotplug_model.errors import errname
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import Op, drawn_ops
 from hotplug_model.reachable import nr_possible_pairs
@@ -50,7 +50,7 @@ class Coverage:
     def count(self, op: Op, outcome: Outcome) -> None:
         """One operation was carried out or refused."""
         name, before = op.op_name(), self._state
-        refused = outcome.refusal and errno.errorcode[outcome.refusal.errno]
+        refused = outcome.refusal and errname(outcome.refusal.errno)
         self.outcomes.setdefault(name, Counter())[refused or "ok"] += 1
         self.milestones.setdefault(name, set()).update(outcome.milestones)
         self.known.update({v.defect for v in outcome.known if v.defect})

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import errno
 
+EHWPOISON = 133
+"""``EHWPOISON`` (include/uapi/asm-generic/errno.h); Python names it from 3.14 on only."""
+
+
+def errname(err: int) -> str:
+    """The errno's name, e.g. ``EBUSY``."""
+    return "EHWPOISON" if err == EHWPOISON else errno.errorcode[err]
+
 
 class KernelRefusal(Exception):
     """The modelled kernel returned an error, as it is entitled to."""
 
     def __init__(self, err: int) -> None:
-        super().__init__(f"-{errno.errorcode[err]}")
+        super().__init__(f"-{errname(err)}")
         self.errno = err
 
 

@@ -58,7 +58,7 @@ MUTANTS: dict[str, tuple[str, str]] = {
     ),
     "managed_pages_add_up": (
         "mm/page_alloc.py",
-        "column: kernel.pfns.write(pfns, page_flags=PageFlag.MANAGED, refcount=0)",
+        "left-out: kernel.pfns.set_bits(pfns, 'page_flags', PageFlag.MANAGED)",
     ),
 }  # fmt: skip
 """A mutant that only this invariant noticed: its file, and how its description begins."""

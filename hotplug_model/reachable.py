@@ -9,8 +9,9 @@ from __future__ import annotations
 from hotplug_model.ops import drawn_ops
 
 REFUSALS: dict[str, tuple[str, ...]] = {
-    "online_memory_block": ("EINVAL", "ENOENT", "EPERM"),
+    "online_memory_block": ("EHWPOISON", "EINVAL", "ENOENT", "EPERM"),
     "offline_memory_block": ("EBUSY", "EINTR", "EINVAL", "ENOENT", "EPERM"),
+    "hard_offline_page": ("EHWPOISON", "ENXIO"),
     "add_memory": ("E2BIG", "EEXIST", "EINVAL"),
     "remove_memory": ("EBUSY", "EINVAL"),
     "offline_and_remove_memory": ("EBUSY", "EINTR", "EINVAL", "EPERM"),
@@ -36,21 +37,20 @@ def nr_possible_pairs() -> int:
 MILESTONES = (
     "MEM_GOING_OFFLINE", "MEM_GOING_ONLINE", "adjust_present_page_count", "alloc_contig_range",
     "arch_create_linear_mapping", "arch_remove_linear_mapping", "clear_subsection_map",
-    "create_memory_block_devices", "depopulate_section_memmap", "device_add",
-    "fill_subsection_map", "generic_online_page", "get_page", "mem_hotplug_begin",
-    "mem_hotplug_done", "memmap_init_range", "memmap_init_zone_device",
-    "memmap_init_zone_device_done", "memory_block_offline", "memory_block_online",
-    "mhp_deinit_memmap_on_memory", "mhp_init_memmap_on_memory", "offline_mem_sections",
-    "online_mem_sections", "page_init_poison", "pagemap_range", "percpu_ref_exit",
-    "percpu_ref_init", "percpu_ref_kill", "pgmap_array_delete", "pgmap_array_store",
-    "populate_section_memmap", "put_page", "register_memory_notifier", "release_mem_region",
-    "remove_memory", "remove_memory_block_devices", "remove_pfn_range_from_zone",
-    "request_mem_region", "resize_zone_range", "section_deactivate", "section_mem_map_invalid",
-    "section_taint_zone_device", "shrink_zone_span", "sparse_init_one_section",
-    "start_isolate_page_range", "update_pgdat_span", "virtio_mem_bbm_plug_bb",
-    "virtio_mem_bbm_unplug_bb", "virtio_mem_fake_offline", "virtio_mem_fake_online",
-    "virtio_mem_probe", "virtio_mem_remove", "virtio_mem_run_wq", "virtio_mem_sbm_plug_sb",
-    "virtio_mem_sbm_unplug_sb", "wait_for_completion",
+    "create_memory_block_devices", "depopulate_section_memmap", "device_add", "fill_subsection_map",
+    "generic_online_page", "get_page", "mem_hotplug_begin", "mem_hotplug_done", "memmap_init_range",
+    "memmap_init_zone_device", "memmap_init_zone_device_done", "memory_block_offline",
+    "memory_block_online", "memory_failure", "mhp_deinit_memmap_on_memory",
+    "mhp_init_memmap_on_memory", "offline_mem_sections", "online_mem_sections", "page_init_poison",
+    "pagemap_range", "percpu_ref_exit", "percpu_ref_init", "percpu_ref_kill", "pgmap_array_delete",
+    "pgmap_array_store", "populate_section_memmap", "put_page", "register_memory_notifier",
+    "release_mem_region", "remove_memory", "remove_memory_block_devices",
+    "remove_pfn_range_from_zone", "request_mem_region", "resize_zone_range", "section_deactivate",
+    "section_mem_map_invalid", "section_taint_zone_device", "shrink_zone_span",
+    "sparse_init_one_section", "start_isolate_page_range", "update_pgdat_span",
+    "virtio_mem_bbm_plug_bb", "virtio_mem_bbm_unplug_bb", "virtio_mem_fake_offline",
+    "virtio_mem_fake_online", "virtio_mem_probe", "virtio_mem_remove", "virtio_mem_run_wq",
+    "virtio_mem_sbm_plug_sb", "virtio_mem_sbm_unplug_sb", "wait_for_completion",
 )  # fmt: skip
 """Milestones that ``mm/`` and ``ops/`` name; the tiny geometry passes them all."""
 

@@ -54,6 +54,8 @@ class KernelRules:
     """Whether offline_pages() refuses ranges that are not wholly System RAM."""
     zones_at_add: bool
     """Whether arch_add_memory() puts memory into a zone (before 4.13), not going online."""
+    online_rejects_broken_pages: bool
+    """Whether a memory block that holds a broken page refuses to go online."""
     block_zone: Callable[[Kernel, int], ZoneType | None]
     """The single zone of an online memory block, or None."""
     add_memory_takes_device_hotplug_lock: bool

@@ -12,6 +12,7 @@ from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
+from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import AddMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
@@ -83,6 +84,10 @@ SCENES = (
     ),
     Scene(name="not plugged", shows=PageState.FAKE_OFFLINE, ops=LEND),
     Scene(name="unplugged", shows=PageState.FAKE_OFFLINE, ops=(*LEND, VirtioMemRequest(PART))),
+    Scene(
+        name="broken", shows=PageState.HWPOISON,
+        ops=(ADD, ONLINE, HardOfflinePage(SECTION.start_pfn)),
+    ),
     Scene(name="added", shows=PageState.OFFLINE_POISONED, ops=(ADD,)),
     Scene(name="added, no poison", shows=PageState.NEVER_ONLINED, boot="stale", ops=(ADD,)),
     Scene(

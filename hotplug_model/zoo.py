@@ -13,7 +13,7 @@ PARTS: dict[str, str] = {
     "section roots": "mem_section roots, and sparse_index_init() failing or finding one",
     "upper tables": "page tables above PTEs, and one set of them for each mm",
     "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
-    "hwpoison": "broken pages, and what counts them",
+    "hwpoison": "how a broken page is counted, unmapped and waited for, step by step",
     "page references": "references on single ZONE_DEVICE pages, and who drops them when",
     "pgmap release": "a rule for whether a pgmap is killed before anybody waits for it",
     "static keys": "static keys and their counts",

@@ -70,6 +70,7 @@ def rich() -> Kernel:
     )
     assert do(kernel, *ops) is None
     kernel.ledger.breach(Law.FREED_IN_USE, D)
+    kernel.blocks[2].broken = (2,)
     kernel.lender = VirtioMem(
         region=D, nid=0, block_pages=8, part_pages=2, states={3: 3}, plugged={3: 5}
     )
@@ -101,7 +102,7 @@ def holders(kernel: Kernel) -> dict[str, Holder]:
 def other(value: object) -> object:
     """A value of a field that is not *value*."""
     if isinstance(value, tuple):
-        return (*value, pages(0, 2))
+        return (*value, 5 if value and isinstance(value[0], int) else pages(0, 2))
     if isinstance(value, PfnRange):
         return pages(value.start_pfn, value.end_pfn + 8)
     if isinstance(value, dict):

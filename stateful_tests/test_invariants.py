@@ -117,6 +117,9 @@ def two_devices() -> Kernel:
 
 
 BREAKS: dict[str, Callable[[], Broken]] = {
+    "broken_pages_do_not_come_back": lambda: corrupt(
+        lambda k: setattr(k.blocks[0], "broken", (0,)), pages(0, 1)
+    ),
     "walkers_take_no_zone_device_page": lambda: corrupt(
         lambda k: k.pfns.clear_bits(B, "section_flags", SectionFlag.TAINT_ZONE_DEVICE), HOLE
     ),

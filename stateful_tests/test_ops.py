@@ -10,10 +10,11 @@ import pytest
 
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import Checker
-from hotplug_model.errors import ModelError, UserError
+from hotplug_model.errors import EHWPOISON, ModelError, UserError
 from hotplug_model.ops import OPS, Op, drawn_ops
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
+from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages, UnpinPages
@@ -45,6 +46,7 @@ WORKS: dict[str, tuple[tuple[Op, ...], Op]] = {
     "offline_and_remove_memory": ((add(C), online(2)), OfflineAndRemoveMemory(C, False)),
     "online_memory_block": ((add(C),), online(2)),
     "offline_memory_block": ((add(C), online(2)), offline(2)),
+    "hard_offline_page": ((), HardOfflinePage(0)),
     "veto_memory_notifier": ((), VetoMemoryNotifier(True, True)),
     "memremap_pages": ((), device(HOLE)),
     "memunmap_pages": ((device(HOLE),), MemunmapPages(0)),
@@ -66,6 +68,7 @@ REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     ),
     "online_memory_block": ((), online(2), errno.ENOENT),
     "offline_memory_block": ((), offline(1), errno.EINVAL),
+    "hard_offline_page": ((HardOfflinePage(0),), HardOfflinePage(0), EHWPOISON),
     "memremap_pages": ((device(C),), device(D), errno.EBUSY),
     "memunmap_pages": ((), MemunmapPages(0), errno.ENOENT),
     "pin_pages": ((PinPages(PAGE),), PinPages(PAGE), errno.EBUSY),

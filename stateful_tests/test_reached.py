@@ -11,6 +11,7 @@ from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, OnlineType
 from hotplug_model.invariants import SOMETIMES
 from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifier
+from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.pages import PinPages
 from stateful_tests.kernels import (
@@ -54,6 +55,10 @@ REACHED: dict[str, tuple[BootLayout, tuple[Op, ...]]] = {
     "boot_memmap_was_freed": (FULL, (offline(1), remove(B))),
     "a_page_is_pinned_in_zone_movable": (
         layout(), (add(C), online(2, "online_movable"), PinPages(pages(16, 17)))
+    ),
+    "a_broken_page_is_online": (layout(), (add(C), online(2), HardOfflinePage(16))),
+    "a_block_with_a_broken_page_is_offline": (
+        layout(), (add(C), online(2), HardOfflinePage(16), offline(2))
     ),
     "device_spans_foreign_memory": (
         layout(), (device(HOLE), device(D, pgmap_id=1), add(C), online(2))

@@ -22,7 +22,8 @@ from hotplug_model.mm.arm64_unused_vmemmap import base_pages, is_unused_without
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.mm.memblock import memblock_mark_unused_vmemmap
 from hotplug_model.mm.sparse_vmemmap import described_and_valid
-from hotplug_model.ops import OPS, Op
+from hotplug_model.ops import Op
+from hotplug_model.ops.every import kinds_named
 from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.pfn import PfnRange
@@ -116,13 +117,20 @@ def test_unmarking_what_comes_into_use_and_what_is_freed_is_right_in_the_posted_
 # The corrected proposals hold
 
 
+KINDS = kinds_named((
+    "online_memory_block", "offline_memory_block", "add_memory", "remove_memory",
+    "offline_and_remove_memory", "memremap_pages", "memunmap_pages",
+))  # fmt: skip
+"""Operations that populate vmemmap, or lead to that it is freed."""
+
+
 def walks(name: str, geometry: str, of: str) -> Iterator[Checker]:
     """The machine behind each of 96 random steps, in which allocations may fail."""
     rules, sound = KernelVariant.named(None, (name,)).rules(), set[bytes]()
     for seed in range(8):
         checker, choose = Checker(boot(of, geometry, rules), sound=sound), Seeded(seed)
         for _ in range(12):
-            enabled = [op for op in OPS if op.enabled(checker.kernel)]
+            enabled = [op for op in KINDS if op.enabled(checker.kernel)]
             cls = enabled[choose.index(len(enabled))]
             outcome = checker.apply(draw_with_fault(cls, checker.kernel, choose))
             assert outcome.violations == []

@@ -131,6 +131,19 @@ def a_page_is_pinned_in_zone_movable(x: Extents) -> bool:
 
 
 @sometimes
+def a_broken_page_is_online(x: Extents) -> bool:
+    """Online memory holds a page that is marked as broken."""
+    return bool((x.is_online_ram & ((x.page_flags & PageFlag.PG_hwpoison) != 0)).any())
+
+
+@sometimes
+def a_block_with_a_broken_page_is_offline(x: Extents) -> bool:
+    """A memory block in which a page broke is offline."""
+    blocks = x.kernel.blocks.values()
+    return any(block.broken and block.state == BlockState.MEM_OFFLINE for block in blocks)
+
+
+@sometimes
 def device_spans_foreign_memory(x: Extents) -> bool:
     """The span of ZONE_DEVICE holds a page of another zone."""
     for node in x.kernel.nodes.values():

@@ -11,7 +11,7 @@ from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState, PageContent
 from hotplug_model.invariants.invariant import always
 from hotplug_model.walkers import WALKERS, Scan, Walker
-from hotplug_model.walkers.walker import page_offline
+from hotplug_model.walkers.walker import page_hwpoison, page_offline
 
 MEM_ONLINE, MEM_GOING_OFFLINE = int(BlockState.MEM_ONLINE), int(BlockState.MEM_GOING_OFFLINE)
 UNINITIALISED = (int(PageContent.ZEROED), int(PageContent.GARBAGE), int(PageContent.UNUSED))
@@ -124,14 +124,19 @@ def walkers_miss_no_online_page(x: Extents) -> ExtentMask:
 
     Blocks on their way online or offline are exempt: their sections say online while
     their zone does not count them yet, or any more. So are pages that a walker reads and
-    finds to be PageOffline: what is ballooned or unplugged holds nothing, and reading its
-    memory may even fault, so /proc/kcore shows zeros and hibernation does not save it.
+    finds to be PageOffline or PageHWPoison: what is ballooned, unplugged or broken holds
+    nothing, and reading its memory may even fault, so /proc/kcore shows zeros and hibernation
+    does not save what is PageOffline. Who copies a page has not missed it.
 
     Source: pfn_to_online_page(), online_pages(), offline_pages(), mm/memory_hotplug.c;
     read_kcore_iter(), fs/proc/kcore.c; saveable_page(), kernel/power/snapshot.c.
     """
-    holds_nothing = page_offline(x)
-    complete = [w.takes(x) | w.reads(x) & holds_nothing for w in WALKERS if w.complete]
+    holds_nothing = page_offline(x) | page_hwpoison(x)
+    complete = [
+        w.takes(x) | w.reads(x) & holds_nothing | (w.copies(x) if w.copies else False)
+        for w in WALKERS
+        if w.complete
+    ]
     settled = x.is_online_ram & (x.block == BlockState.MEM_ONLINE)
     rows: ExtentMask = settled & ~np.logical_and.reduce(complete)
     return rows

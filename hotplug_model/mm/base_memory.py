@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TypeAlias
 
-from hotplug_model.errors import KernelRefusal
+from hotplug_model.errors import EHWPOISON, KernelRefusal
 from hotplug_model.flags import BlockState, OnlineType, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.online import (
@@ -120,11 +120,15 @@ def device_online(kernel: Kernel, block_id: int) -> Steps:
 def memory_block_online(kernel: Kernel, block_id: int) -> Steps:
     """Online a block as its ``online_type`` says and cache its zone. The type is used up.
 
-    Source: memory_block_online(), memory_subsys_online().
+    Refuses with -EHWPOISON if a page of it broke, else as online_pages() does.
+
+    Source: memory_block_online(), memory_subsys_online(); commit 5033091de814 (in v6.2).
     """
     block = kernel.blocks[block_id]
     online_type = block.online_type or OnlineType.MMOP_ONLINE
     block.online_type = OnlineType.MMOP_OFFLINE
+    if block.broken and kernel.rules.online_rejects_broken_pages:
+        raise KernelRefusal(EHWPOISON)
     pfns, nr_vmemmap = kernel.block_pfns(block_id), block.nr_vmemmap_pages
     zone_type = online_zone(kernel, block_id, online_type)
     memmap = PfnRange(pfns.start_pfn, pfns.start_pfn + nr_vmemmap)

@@ -125,12 +125,12 @@ def offline_pages(
 
 def has_unmovable_pages(kernel: Kernel, pfns: PfnRange, zone_type: ZoneType) -> bool:
     """Whether a page of *pfns* can never be moved: reserved, or held in a kernel zone.
-    PageOffline pages are left to whoever marked them.
+    PageOffline pages are left to whoever marked them, broken ones are skipped.
 
     Source: has_unmovable_pages() with MEMORY_OFFLINE, mm/page_isolation.c.
     """
     flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
-    held = (refs > 0) & (flags & PageFlag.PG_offline == 0)
+    held = (refs > 0) & (flags & (PageFlag.PG_offline | PageFlag.PG_hwpoison) == 0)
     if zone_type == ZoneType.ZONE_MOVABLE:
         held[:] = False
     return bool(((flags & PageFlag.PG_reserved != 0) | held).any())
@@ -139,12 +139,14 @@ def has_unmovable_pages(kernel: Kernel, pfns: PfnRange, zone_type: ZoneType) -> 
 def scan_movable_pages(kernel: Kernel, pfns: PfnRange) -> None:
     """What offlining would wait for. Refuses with -EBUSY at a PageOffline page that its
     owner has not let go of, with -EINTR where the kernel tries until a signal comes: at a
-    page that is held. What comes first counts.
+    page that is held. What comes first counts. A broken page is skipped, whoever holds it.
 
-    Source: scan_movable_pages(), do_migrate_range().
+    Source: scan_movable_pages(), do_migrate_range(); commit b15c87263a69 (in v5.0) for
+    broken pages.
     """
     flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
-    held = np.flatnonzero(refs > 0)
+    broken = flags & (PageFlag.PG_offline | PageFlag.PG_hwpoison) == PageFlag.PG_hwpoison
+    held = np.flatnonzero((refs > 0) & ~broken)
     if len(held):
         offline = flags[held[0]] & PageFlag.PG_offline
         raise KernelRefusal(errno.EBUSY if offline else errno.EINTR)

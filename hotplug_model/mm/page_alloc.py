@@ -143,8 +143,18 @@ def generic_online_page(kernel: Kernel, pfns: PfnRange) -> None:
 
     Source: generic_online_page(), __free_pages_core().
     """
-    kernel.pfns.write(pfns, page_flags=PageFlag.MANAGED, refcount=0)
+    free(kernel, pfns)
     adjust_managed_page_count(kernel, pfns.start_pfn, pfns.nr_pages)
+
+
+def free(kernel: Kernel, pfns: PfnRange) -> None:
+    """The buddy allocator has *pfns*. A broken page stays marked, so nobody is given it.
+
+    Source: free_pages_prepare(), check_new_page().
+    """
+    kernel.pfns.clear_bits(pfns, "page_flags", ~int(PageFlag.PG_hwpoison))
+    kernel.pfns.set_bits(pfns, "page_flags", PageFlag.MANAGED)
+    kernel.pfns.write(pfns, refcount=0)
 
 
 def adjust_managed_page_count(kernel: Kernel, pfn: int, count: int) -> None:
@@ -171,7 +181,7 @@ def free_contig_range(kernel: Kernel, pfns: PfnRange) -> None:
 
     Source: free_contig_range().
     """
-    kernel.pfns.write(pfns, page_flags=PageFlag.MANAGED, refcount=0)
+    free(kernel, pfns)
 
 
 def offline_isolated_pages(kernel: Kernel, pfns: PfnRange) -> int:

@@ -18,10 +18,11 @@ MAX_PINNED = 2
 
 
 def held_pages(kernel: Kernel) -> list[PfnRange]:
-    """Online pages with a reference."""
+    """Online pages with a reference, of broken ones another than memory_failure() took."""
     x = kernel.extents()
-    held = x.is_online_ram & (x.page_flags == PageFlag.MANAGED)
-    return list(x.where(held & x.online_page & (x.refcount > 0)))
+    broken = (x.page_flags & PageFlag.PG_hwpoison) != 0
+    held = x.is_online_ram & (x.page_flags & ~PageFlag.PG_hwpoison == PageFlag.MANAGED)
+    return list(x.where(held & x.online_page & (x.refcount > broken)))
 
 
 def idle_pages(kernel: Kernel) -> list[PfnRange]:

@@ -25,6 +25,10 @@ class MemoryBlock:
     online again. Ours: the kernel only warns.
     """
 
+    broken: tuple[int, ...] = ()
+    """Which of its pages broke, counted from its first, in order; ``nr_hwpoison`` counts
+    them. Broken memory stays broken, and leaves with the block's device."""
+
     @property
     def nr_vmemmap_pages(self) -> int:
         """Pages at the start of the block that hold its memmap."""
@@ -39,6 +43,7 @@ class MemoryBlock:
             zone=self.zone,
             altmap=self.altmap.copy() if self.altmap else None,
             left_offline=self.left_offline,
+            broken=self.broken,
         )
 
     def numbers(self) -> tuple[int, ...]:
@@ -46,4 +51,4 @@ class MemoryBlock:
         zone = -1 if self.zone is None else self.zone
         altmap = self.altmap.numbers() if self.altmap else ()
         own = (self.nid, self.state, self.online_type, zone, self.left_offline)
-        return *own, len(altmap), *altmap
+        return *own, len(self.broken), *self.broken, len(altmap), *altmap

@@ -44,7 +44,7 @@ def unpoisonable(x: Extents) -> ExtentMask:
 def unpoison_memory(x: Extents) -> ExtentMask:
     """Takes a broken page, which the caller names, back into use.
 
-    # Simplified: whether a page is broken at all is not modelled.
+    # Simplified: it comes to any page, broken or not.
 
     Source: unpoison_memory().
     """

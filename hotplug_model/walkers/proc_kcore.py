@@ -6,15 +6,20 @@ import numpy as np
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.flags import PageContent
 from hotplug_model.state.resource import SYSTEM_RAM
-from hotplug_model.walkers.walker import asks_pfn_valid, every_pfn, page_offline, walker
+from hotplug_model.walkers.walker import (
+    asks_pfn_valid,
+    every_pfn,
+    page_hwpoison,
+    page_offline,
+    walker,
+)
 
 
 def readable(x: Extents) -> ExtentMask:
-    """Pages that hold something; a poisoned struct page has PG_hwpoison set."""
-    hwpoison: ExtentMask = x.content == PageContent.POISONED
-    return listed(x) & every_pfn(x, "read_kcore_iter") & ~page_offline(x) & ~hwpoison
+    """Pages that hold something and are not broken; poison has PG_hwpoison set, too."""
+    holds_nothing = page_offline(x) | page_hwpoison(x)
+    return listed(x) & every_pfn(x, "read_kcore_iter") & ~holds_nothing
 
 
 def copied(x: Extents) -> ExtentMask:

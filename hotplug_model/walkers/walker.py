@@ -323,6 +323,17 @@ def page_offline(x: Extents) -> ExtentMask:
     return x.remember("page_offline", lambda: (x.page_flags & PageFlag.PG_offline) != 0)
 
 
+def page_hwpoison(x: Extents) -> ExtentMask:
+    """``PageHWPoison()``; poison has it set, too."""
+
+    def compute() -> ExtentMask:
+        marked = (x.page_flags & PageFlag.PG_hwpoison) != 0
+        rows: ExtentMask = marked | (x.content == PageContent.POISONED)
+        return rows
+
+    return x.remember("page_hwpoison", compute)
+
+
 def pfn_valid_within(x: Extents) -> ExtentMask:
     """``pfn_valid_within()``: always true but where a zone may have holes in a pageblock.
 

@@ -1,0 +1,215 @@
+"""Memory that breaks: what is marked, what is counted, and that it stays out of use."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+
+from hotplug_model.changes import KernelVariant
+from hotplug_model.checker import Checker
+from hotplug_model.errors import EHWPOISON, KernelRefusal, UserError, errname
+from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, BlockState, PageFlag
+from hotplug_model.kernel import Kernel
+from hotplug_model.mm.mainline import MAINLINE
+from hotplug_model.ops.memory_failure import HardOfflinePage
+from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
+from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.ops.pages import PinPages, UnpinPages
+from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
+from hotplug_model.pfn import PfnRange
+from hotplug_model.state.virtio_mem import VirtioMem
+from hotplug_model.walkers import WALKERS
+from stateful_tests.kernels import (
+    HOLE,
+    A,
+    B,
+    C,
+    D,
+    add,
+    boot,
+    busy,
+    device,
+    do,
+    offline,
+    online,
+    pages,
+    remove,
+)
+
+BREAK = HardOfflinePage(C.start_pfn)
+FORGETFUL = replace(MAINLINE, online_rejects_broken_pages=False)
+
+
+def marked(kernel: Kernel, pfn: int) -> bool:
+    return bool(kernel.pfns.at(pfn, "page_flags") & PageFlag.PG_hwpoison)
+
+
+def ready(online_type: str = "online_kernel") -> Kernel:
+    """C is online."""
+    kernel = boot()
+    assert do(kernel, add(C), online(2, online_type)) is None
+    return kernel
+
+
+def test_a_broken_page_is_marked_held_and_counted() -> None:
+    kernel = ready()
+    managed = kernel.zone(0, kernel.blocks[2].zone).managed_pages  # type: ignore[arg-type]
+    assert do(kernel, BREAK) is None
+    assert (marked(kernel, 16), kernel.pfns.at(16, "refcount")) == (True, 1)
+    assert (marked(kernel, 17), kernel.pfns.at(17, "refcount")) == (False, 0)
+    assert kernel.blocks[2].broken == (0,)
+    assert kernel.zone(0, kernel.blocks[2].zone).managed_pages == managed  # type: ignore[arg-type]
+
+
+def test_a_page_breaks_once() -> None:
+    kernel = ready()
+    assert do(kernel, HardOfflinePage(19), BREAK) is None
+    assert kernel.blocks[2].broken == (0, 3)
+    before = kernel.fingerprint()
+    assert do(kernel, BREAK) == EHWPOISON
+    assert kernel.fingerprint() == before
+
+
+@pytest.mark.parametrize("pfn", [16, 24, 12])
+def test_what_no_walker_finds_cannot_break(pfn: int) -> None:
+    kernel = boot("stale")
+    assert do(kernel, add(C)) is None
+    assert do(kernel, HardOfflinePage(pfn)) == errno.ENXIO
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused"),
+    [
+        ("generic", None), ("fs_dax", None), ("pci_p2pdma", None), ("private", errno.ENXIO),
+        ("coherent", errno.ENXIO),
+    ],
+)  # fmt: skip
+def test_device_memory_breaks_where_no_driver_must_be_asked(kind: str, refused: int | None) -> None:
+    kernel = boot()
+    assert do(kernel, device(C, kind=kind), BREAK) == refused
+    assert marked(kernel, 16) == (refused is None)
+    assert kernel.pfns.at(16, "refcount") == kernel.pfns.at(17, "refcount")
+    assert do(kernel, MemunmapPages(0)) is None
+
+
+def test_the_memmap_of_a_device_cannot_break() -> None:
+    kernel = boot()
+    assert do(kernel, device(pages(16, 32), kind="fs_dax", altmap=(0, 8)), BREAK) == errno.ENXIO
+
+
+def test_a_broken_page_does_not_keep_its_block_online() -> None:
+    for online_type in ("online_kernel", "online_movable"):
+        kernel = ready(online_type)
+        assert do(kernel, BREAK, offline(2)) is None
+        assert kernel.blocks[2].state == BlockState.MEM_OFFLINE
+
+
+def test_whoever_holds_a_broken_page_does_not_keep_it_online_and_lets_go_of_it() -> None:
+    kernel = ready("online_movable")
+    assert do(kernel, PinPages(pages(16, 18)), BREAK) is None
+    assert do(kernel, offline(2)) == errno.EINTR
+    assert do(kernel, UnpinPages(pages(17, 18)), offline(2)) is None
+    kernel = ready()
+    assert do(kernel, PinPages(pages(16, 17)), BREAK, UnpinPages(pages(16, 17))) is None
+    assert kernel.pfns.at(16, "refcount") == 1
+    assert do(kernel, UnpinPages(pages(16, 17))) == errno.EINVAL
+
+
+def test_a_block_with_a_broken_page_stays_offline_until_its_memory_is_replaced() -> None:
+    kernel = ready()
+    assert do(kernel, BREAK, offline(2)) is None
+    assert do(kernel, online(2)) == EHWPOISON
+    assert kernel.blocks[2].state == BlockState.MEM_OFFLINE
+    assert do(kernel, remove(C), add(C), online(2)) is None
+    assert not marked(kernel, 16)
+
+
+def test_without_5033091de814_the_page_comes_back_unmarked() -> None:
+    kernel = boot(rules=KernelVariant.named(None, ("5033091de814",)).rules())
+    assert kernel.rules == FORGETFUL
+    assert do(kernel, add(C), online(2), BREAK, offline(2)) is None
+    found = Checker(kernel).apply(online(2)).violations
+    assert {(each.invariant, each.milestone) for each in found} == {
+        ("broken_pages_do_not_come_back", "generic_online_page")
+    }
+    assert found[0].pfns == (pages(16, 17),)
+
+
+def test_a_page_that_nobody_was_given_is_marked_only() -> None:
+    for of, pfn, ops in (
+        ("boot-reserved", 15, ()),
+        ("memmap-on-memory", 16, (add(C, mhp_flags=MHP_MEMMAP_ON_MEMORY), online(2))),
+    ):
+        kernel = boot(of)
+        assert do(kernel, *ops) is None
+        refs = kernel.pfns.at(pfn, "refcount")
+        assert do(kernel, HardOfflinePage(pfn)) is None
+        assert (marked(kernel, pfn), kernel.pfns.at(pfn, "refcount")) == (True, refs)
+
+
+def test_what_broke_while_it_was_unplugged_is_marked_when_it_is_plugged() -> None:
+    kernel = boot()
+    part = kernel.geometry.pageblock_nr_pages
+    lend = (VirtioMemProbe(C, 0, part, force_bbm=False), VirtioMemRequest(part), online(2))
+    assert do(kernel, *lend, HardOfflinePage(18), VirtioMemRequest(2 * part)) is None
+    assert (marked(kernel, 18), marked(kernel, 19)) == (True, False)
+    managed = PageFlag.MANAGED
+    assert kernel.pfns.at(18, "page_flags") & managed == kernel.pfns.at(19, "page_flags") == managed
+    assert not Checker(kernel).boot()
+
+
+def test_virtio_mem_does_not_unplug_a_broken_page() -> None:
+    kernel = boot()
+    part = kernel.geometry.pageblock_nr_pages
+    lend = (VirtioMemProbe(C, 0, part, force_bbm=False), VirtioMemRequest(2 * part), online(2))
+    assert do(kernel, *lend, HardOfflinePage(16), HardOfflinePage(18), VirtioMemRequest(0)) is None
+    assert isinstance(kernel.lender, VirtioMem)
+    assert kernel.lender.plugged_size == 2 * part
+
+
+def test_a_rollback_leaves_a_block_with_a_broken_page_offline() -> None:
+    kernel = ready("online_movable")
+    assert do(kernel, add(D), online(3, "online_movable"), BREAK, PinPages(pages(24, 25))) is None
+    both = PfnRange(C.start_pfn, D.end_pfn)
+    outcome = Checker(kernel).apply(OfflineAndRemoveMemory(both, unmovable=False))
+    assert outcome.refusal is not None
+    assert outcome.violations == []
+    assert {each.defect for each in outcome.known} == {"a-rollback-may-be-vetoed"}
+    assert kernel.blocks[2].left_offline
+
+
+def test_kcore_reads_no_broken_page() -> None:
+    kernel = ready()
+    assert do(kernel, BREAK) is None
+    x = kernel.extents()
+    copies = WALKERS["read_kcore_iter"].copies
+    assert copies is not None
+    assert not any(pages(16, 17).overlaps(pfns) for pfns in x.where(copies(x)))
+    assert any(pages(17, 18).overlaps(pfns) for pfns in x.where(copies(x)))
+
+
+def test_drawing_stops_where_enough_is_broken() -> None:
+    kernel = busy()
+    assert HardOfflinePage.enabled(kernel)
+    assert do(kernel, HardOfflinePage(A.start_pfn), HardOfflinePage(B.start_pfn)) is None
+    assert not HardOfflinePage.enabled(kernel)
+
+
+def test_the_errno_has_its_name() -> None:
+    assert (errname(EHWPOISON), errname(errno.EBUSY)) == ("EHWPOISON", "EBUSY")
+    assert str(KernelRefusal(EHWPOISON)) == "-EHWPOISON"
+
+
+def test_a_page_frame_number_is_not_negative() -> None:
+    with pytest.raises(UserError, match="page frame number"):
+        HardOfflinePage(-1)
+
+
+def test_a_page_of_a_block_without_a_device_breaks_uncounted() -> None:
+    kernel = busy()
+    del kernel.blocks[3]
+    assert do(kernel, HardOfflinePage(D.start_pfn)) is None
+    assert marked(kernel, D.start_pfn)
+    assert do(kernel, HardOfflinePage(HOLE.start_pfn)) is None
