@@ -110,7 +110,7 @@ def request_for(name: str, seed: int) -> WalkRequest:
     return WalkRequest(
         variant=KernelVariant.named(None, (*change.needs, name)),
         geometry=change.geometry,
-        layouts={layout: make(geometry) for layout, make in LAYOUTS.items()},
+        layouts={name: LAYOUTS[name](geometry) for name in change.boots or LAYOUTS.names()},
         steps=BUDGET,
         seed=seed,
         faults=change.faults,

@@ -117,6 +117,9 @@ def two_devices() -> Kernel:
 
 
 BREAKS: dict[str, Callable[[], Broken]] = {
+    "users_decide_as_rightly_as_they_did": lambda: corrupt(
+        lambda k: k.pfns.clear_bits(HOLE, "page_flags", PageFlag.PG_reserved), HOLE
+    ),
     "broken_pages_do_not_come_back": lambda: corrupt(
         lambda k: setattr(k.blocks[0], "broken", (0,)), pages(0, 1)
     ),
@@ -237,7 +240,8 @@ BREAKS: dict[str, Callable[[], Broken]] = {
         echoes={"zones_change_under_mem_hotplug_lock"},
     ),
     "managed_pages_add_up": lambda: corrupt(
-        lambda k: k.pfns.clear_bits(FIRST, "page_flags", PageFlag.MANAGED), FIRST
+        lambda k: k.pfns.clear_bits(FIRST, "page_flags", PageFlag.MANAGED), FIRST,
+        echoes={"users_decide_as_rightly_as_they_did"},
     ),
     "nodes_count_what_their_zones_count": lambda: corrupt(
         lambda k: setattr(k.nodes[0], "node_present_pages", 21), pages(0, 32)

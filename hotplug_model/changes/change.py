@@ -45,6 +45,8 @@ class Change:
     """Whether applying it to the model means undoing an upstream commit."""
     geometry: str = "tiny"
     """On which geometry it shows what it breaks."""
+    boots: tuple[str, ...] = ()
+    """The boot layouts on which nothing else is wrong with it; none: all of them."""
     faults: bool = False
     """Whether it takes a failing allocation to show."""
     needs: tuple[str, ...] = ()
@@ -99,6 +101,7 @@ def proposing(
     *,
     breaks: tuple[str, ...] = (),
     geometry: str = "tiny",
+    boots: tuple[str, ...] = (),
     faults: bool = False,
 ) -> Callable[[Rewrite], Rewrite]:
     """Register the decorated function as a proposal or bug that never shipped."""
@@ -106,7 +109,7 @@ def proposing(
     def register(apply: Rewrite) -> Rewrite:
         change = Change(
             name=name, subject=subject, since=None, rewrite=apply, breaks=breaks,
-            geometry=geometry, faults=faults,
+            geometry=geometry, boots=boots, faults=faults,
         )  # fmt: skip
         CHANGES.add(name, change)
         return apply

@@ -19,6 +19,9 @@ from hotplug_model.changes.change import Rewrite, proposing
 from hotplug_model.flags import PageFlag
 from hotplug_model.rules import KernelRules
 
+DECIDES_WORSE = ("users_decide_as_rightly_as_they_did",)
+UNFOILED = ("collision",)
+"""A layout on which the whole series breaks nothing: boot reserved no RAM there."""
 RESERVED, ONLINE, NOT_DEVICE = "reserved", "online", "not_device"
 
 
@@ -31,7 +34,7 @@ class Patch:
     rule: str
     wanted: str | bool = ONLINE
     before: str | bool = RESERVED
-    breaks: tuple[str, ...] = ()
+    breaks: tuple[str, ...] = DECIDES_WORSE
     """What the series without it violates."""
 
 
@@ -89,6 +92,8 @@ UNNOTICED: Mapping[str, str] = {
     "may be mapped once more or not.",
 }
 """Patches whose absence nothing can notice, and why."""
+FAULTY = "kvm-mmu"
+"""The patch that makes a decision wrong by itself: of RAM that boot reserved."""
 NO_FLAG = PageFlag(0)
 
 
@@ -127,7 +132,10 @@ def alone(name: str) -> Rewrite:
     return rewrite
 
 
-@proposing("seed000", "mm: Don't mark hotplugged pages PG_reserved (including ZONE_DEVICE)")
+@proposing(
+    "seed000", "mm: Don't mark hotplugged pages PG_reserved (including ZONE_DEVICE)",
+    breaks=DECIDES_WORSE,
+)  # fmt: skip
 def series(rules: KernelRules) -> KernelRules:
     """The whole series: hotplugged pages are not marked, and no user asks whether they are."""
     return replace(unmarked(rules), **forms())
@@ -143,6 +151,7 @@ def before(rules: KernelRules) -> KernelRules:
 @proposing(
     "seed000-flag",
     "mm/memory_hotplug: Don't mark pages PG_reserved when initializing the memmap",
+    breaks=DECIDES_WORSE,
 )
 def flag_alone(rules: KernelRules) -> KernelRules:
     """Patch 12 and no other: the flag goes, and every user is as it was in 2019."""
@@ -153,22 +162,30 @@ def flag_alone(rules: KernelRules) -> KernelRules:
     return replace(unmarked(rules), **unprepared)
 
 
-@proposing("seed000-zone-device", "patch 12 for ZONE_DEVICE only, behind the other patches")
+@proposing(
+    "seed000-zone-device", "patch 12 for ZONE_DEVICE only, behind the other patches",
+    breaks=DECIDES_WORSE,
+)  # fmt: skip
 def zone_device_only(rules: KernelRules) -> KernelRules:
     """Hotplugged System RAM is still marked until it is online; ZONE_DEVICE is not."""
     ram = PageFlag.PG_reserved
     return replace(series(rules), hotplugged_ram_flag=ram)
 
 
-@proposing("seed000-system-ram", "patch 12 for System RAM only, behind the other patches")
+@proposing(
+    "seed000-system-ram", "patch 12 for System RAM only, behind the other patches",
+    breaks=DECIDES_WORSE,
+)  # fmt: skip
 def system_ram_only(rules: KernelRules) -> KernelRules:
     """ZONE_DEVICE is still marked; hotplugged System RAM never is."""
     return replace(series(rules), zone_device_flag=PageFlag.PG_reserved)
 
 
 for _name, _patch in PATCHES.items():
-    proposing(f"seed000-{_name}", _patch.subject)(alone(_name))
+    proposing(
+        f"seed000-{_name}", _patch.subject, breaks=DECIDES_WORSE if _name == FAULTY else ()
+    )(alone(_name))
     proposing(
         f"seed000-without-{_name}", f"the series without patch {_patch.number}",
-        breaks=_patch.breaks,
+        breaks=_patch.breaks, boots=() if _name in UNNOTICED else UNFOILED,
     )(without(_name))  # fmt: skip
