@@ -16,6 +16,7 @@ from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import AddMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
+from hotplug_model.ops.xen_balloon import DecreaseReservation
 from hotplug_model.page_state import PageState
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
@@ -84,6 +85,10 @@ SCENES = (
     ),
     Scene(name="not plugged", shows=PageState.FAKE_OFFLINE, ops=LEND),
     Scene(name="unplugged", shows=PageState.FAKE_OFFLINE, ops=(*LEND, VirtioMemRequest(PART))),
+    Scene(
+        name="ballooned", shows=PageState.FAKE_OFFLINE,
+        ops=(ADD, ONLINE, DecreaseReservation(PfnRange(SECTION.start_pfn, SECTION.start_pfn + 1))),
+    ),
     Scene(
         name="broken", shows=PageState.HWPOISON,
         ops=(ADD, ONLINE, HardOfflinePage(SECTION.start_pfn)),

@@ -21,6 +21,7 @@ from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.walk import Walk
+from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
 from hotplug_model.pfn import PfnRange
 from stateful_tests.kernels import (
     HOLE,
@@ -46,6 +47,8 @@ WORKS: dict[str, tuple[tuple[Op, ...], Op]] = {
     "offline_and_remove_memory": ((add(C), online(2)), OfflineAndRemoveMemory(C, False)),
     "online_memory_block": ((add(C),), online(2)),
     "offline_memory_block": ((add(C), online(2)), offline(2)),
+    "decrease_reservation": ((), DecreaseReservation(PAGE)),
+    "increase_reservation": ((DecreaseReservation(PAGE),), IncreaseReservation(PAGE)),
     "hard_offline_page": ((), HardOfflinePage(0)),
     "veto_memory_notifier": ((), VetoMemoryNotifier(True, True)),
     "memremap_pages": ((), device(HOLE)),
@@ -68,6 +71,8 @@ REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     ),
     "online_memory_block": ((), online(2), errno.ENOENT),
     "offline_memory_block": ((), offline(1), errno.EINVAL),
+    "decrease_reservation": ((PinPages(PAGE),), DecreaseReservation(PAGE), errno.EBUSY),
+    "increase_reservation": ((), IncreaseReservation(PAGE), errno.EINVAL),
     "hard_offline_page": ((HardOfflinePage(0),), HardOfflinePage(0), EHWPOISON),
     "memremap_pages": ((device(C),), device(D), errno.EBUSY),
     "memunmap_pages": ((), MemunmapPages(0), errno.ENOENT),

@@ -14,6 +14,7 @@ from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifie
 from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.pages import PinPages
+from hotplug_model.ops.xen_balloon import DecreaseReservation
 from stateful_tests.kernels import (
     HOLE,
     A,
@@ -56,6 +57,7 @@ REACHED: dict[str, tuple[BootLayout, tuple[Op, ...]]] = {
     "a_page_is_pinned_in_zone_movable": (
         layout(), (add(C), online(2, "online_movable"), PinPages(pages(16, 17)))
     ),
+    "a_page_is_ballooned": (layout(), (DecreaseReservation(pages(8, 9)),)),
     "a_broken_page_is_online": (layout(), (add(C), online(2), HardOfflinePage(16))),
     "a_block_with_a_broken_page_is_offline": (
         layout(), (add(C), online(2), HardOfflinePage(16), offline(2))

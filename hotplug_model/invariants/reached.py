@@ -131,6 +131,13 @@ def a_page_is_pinned_in_zone_movable(x: Extents) -> bool:
 
 
 @sometimes
+def a_page_is_ballooned(x: Extents) -> bool:
+    """A page of online memory is PageOffline, and the driver that took it holds it."""
+    offline = (x.page_flags & PageFlag.PG_offline) != 0
+    return bool((x.is_online_ram & offline & (x.refcount > 0)).any())
+
+
+@sometimes
 def a_broken_page_is_online(x: Extents) -> bool:
     """Online memory holds a page that is marked as broken."""
     return bool((x.is_online_ram & ((x.page_flags & PageFlag.PG_hwpoison) != 0)).any())
