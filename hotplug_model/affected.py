@@ -38,7 +38,9 @@ BEFORE_5_13 = tuple(name for name in ASKED if RELEASES[name] < (5, 13))
 BEFORE_5_19 = tuple(name for name in ASKED if RELEASES[name] < (5, 19))
 DEDUP = "what it corrects is there since commit 4917f55b4ef9 (in v5.19)"
 ARM64_KEEPS = "its trace is on arm64, which frees no vmemmap before commit bbd6ec605c0f (in v5.7)"
-ZONES_AT_ADD = "that memory was linked to a zone when it was added, before 4.13, is not modelled"
+SET_UP_AT_ADD = "struct pages of what is added are set up soon after, before 4.13, but not at once"
+KEPT = "before 4.13 struct pages are not set up anew when memory goes online again"
+SPANNED_AT_ADD = "before 4.13 a zone spans what is added at once, and until it is removed"
 DEVICE_FIRST = "its walker looks for device pages as since commit 96c804a6ae8c (in v5.4)"
 ONLINE_UNLOCKED = "onlining takes no mem_hotplug_lock before commit 381eab4a6ee8 (in v4.20)"
 DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -54,7 +56,7 @@ DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "d4234d131b0a": (("5.3", "5.4", "5.6"), ARM64_KEEPS),
     "ef69bc9f689d": (("5.3", "5.4", "5.6"), ARM64_KEEPS),
-    "641fe2e9387a": (("4.9",), ZONES_AT_ADD),
+    "641fe2e9387a": (("4.9",), SET_UP_AT_ADD),
     "5ec8e8ea8b77": (("5.3",), DEVICE_FIRST),
     "82f0b6f041fa": (("5.3",), DEVICE_FIRST),
     "50f44ee7248a": (("4.9", "4.14", "4.20"), DEVICE_FIRST),
@@ -65,7 +67,8 @@ DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
         "its schedule counts a milestone that pfn_to_online_page() has since commit 9f9b02e5b346 "
         "(in v5.12)",
     ),
-    "feee6b298916": (("4.9",), ZONES_AT_ADD),
+    "feee6b298916": (("4.9",), SPANNED_AT_ADD),
+    "5033091de814": (("4.9",), KEPT),
 }  # fmt: skip
 """Where the history of a bug and its traces do not agree on a release, and why."""
 

@@ -97,6 +97,8 @@ class Kernel:
 
     # Simplified: what backs vmemmap, unless an altmap gave it, lies behind all pfns, in
     RAM that hotplug never touches."""
+    devmap_managed_key: int = 0
+    """``devmap_managed_key``: how many maps want to hear of their pages' last reference."""
 
     @classmethod
     def boot(cls, geometry: Geometry, rules: KernelRules, layout: BootLayout) -> Self:
@@ -146,6 +148,7 @@ class Kernel:
             self.nr_memmap_pages,
             self.nr_memmap_boot_pages,
             self.memblock.copy(),
+            self.devmap_managed_key,
         )
 
     def fingerprint(self) -> bytes:

@@ -45,7 +45,7 @@ def parts_of(kernel: Kernel) -> dict[str, bytes]:
         "nodes": kernel.nodes.fingerprint(),
         "iomem": packed(kernel.iomem.numbers()),
         "blocks": packed(numbered(kernel.blocks)),
-        "pgmaps": packed(numbered(kernel.pgmaps)),
+        "pgmaps": packed((kernel.devmap_managed_key, *numbered(kernel.pgmaps))),
         "ledger": packed(kernel.ledger.numbers()),
         "lender": packed(lender.numbers()) if lender is not None else b"",
         "locks": bytes((kernel.locks.mem_hotplug,)),

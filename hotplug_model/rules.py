@@ -120,6 +120,11 @@ class KernelRules:
     """Whether page_ext is freed after a grace period, and its users are readers of RCU."""
     memunmap_waits_for_references: bool
     """Whether memunmap_pages() unplugs nothing before the last reference is dropped."""
+    memunmap_kills_reference: bool
+    """Whether memunmap_pages() kills the reference of the map, so that nobody gets another,
+    not its caller at some time."""
+    devmap_managed_put_as_got: bool
+    """Whether devmap_managed_key is decremented only for maps that incremented it."""
     memmap_freed_before_reset: bool
     """Whether section_deactivate() decodes the memmap before it resets the section; it
     matters without SPARSEMEM_VMEMMAP only."""

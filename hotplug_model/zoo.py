@@ -15,8 +15,6 @@ PARTS: dict[str, str] = {
     "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
     "hwpoison": "how a broken page is counted, unmapped and waited for, step by step",
     "page references": "references on single ZONE_DEVICE pages, and who drops them when",
-    "pgmap release": "a rule for whether a pgmap is killed before anybody waits for it",
-    "static keys": "static keys and their counts",
     "device init": "a law on how long a valid device page may wait: mainline defers it on purpose",
     "device pageblocks": "migrate types of ZONE_DEVICE pageblocks",
     "kmem": "the resources of the dax/kmem driver and their names",
@@ -119,10 +117,10 @@ VMEMMAP = (
 )  # fmt: skip
 DEVICES = (
     lacking(65, "page references", "Each look-up of a page counts on its pgmap, with wrong ends."),
-    lacking(66, "pgmap release", "A map is not killed before its last reference is awaited."),
+    shown(66, "A map is not killed before its pages are put.", "devm-memremap-shutdown"),
     shown(67, "The percpu_ref exits before the last page is put.", "50f44ee7248a"),
     lacking(69, "sanitizers", "A shadow is removed that was never added."),
-    lacking(71, "static keys", "Mapping and unmapping count a static key differently."),
+    shown(71, "Mapping and unmapping count a static key differently.", "46b1ee38b2ba"),
     lacking(72, "device init", "Device pages are valid long before they are initialised."),
     shown(
         73, "Compound pages are deduplicated where there is nothing to share.",

@@ -156,7 +156,7 @@ SHOWN: dict[str, Shown] = {
     "unwinding-unmaps-the-neighbour": Shown(
         (device(pages(18, 20)), add(C)),
         QUIESCENT,
-        {"addressable_memory_is_mapped"},
+        {"addressable_memory_is_mapped", "memory_is_read_through_the_linear_map"},
         layout("collision", "tiny_arm64"),
         "tiny_arm64",
     ),

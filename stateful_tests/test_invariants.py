@@ -207,6 +207,9 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "unused_vmemmap_is_freed": lambda: corrupt(leaves_a_huge_page, D, of=boot),
     "markers_claim_no_page_in_use": lambda: corrupt(write(C, content=PageContent.UNUSED), C),
     "self_hosted_memmap_is_nobodys_memory": lambda: corrupt(hosts_in_ram, pages(0, 12)),
+    "devmap_managed_key_counts_its_maps": lambda: corrupt(
+        lambda kernel: setattr(kernel, "devmap_managed_key", 1), NOWHERE
+    ),
     "populated_device_pages_are_initialised": lambda: corrupt(
         write(pages(16, 18), content=PageContent.ZEROED), pages(16, 18), of=two_devices
     ),

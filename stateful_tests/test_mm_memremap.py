@@ -12,8 +12,9 @@ from hotplug_model.flags import MemmapOrigin, PageContent, PageFlag, SectionFlag
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
-from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.pfn import PfnRange
+from hotplug_model.steps import run
 from stateful_tests.kernels import (
     HOLE,
     A,
@@ -51,6 +52,11 @@ def column(kernel: Kernel, name: str, pfns: PfnRange) -> list[int]:
     return [kernel.pfns.at(pfn, name) for pfn in range(pfns.start_pfn, pfns.end_pfn)]
 
 
+def forgets(part: str, kind: str = "private") -> MemremapPages:
+    """A driver that leaves out what a map may have to have."""
+    return MemremapPages(0, (HOLE,), kind, 0, (), lacks=part)
+
+
 REFUSALS: list[tuple[str, tuple[Op, ...], Op, int]] = [
     ("some of it is System RAM", (), device(pages(10, 14)), errno.ENXIO),
     ("its first page is System RAM", (), device(pages(10, 12)), errno.ENXIO),
@@ -58,6 +64,11 @@ REFUSALS: list[tuple[str, tuple[Op, ...], Op, int]] = [
     ("a map owns its first pfn", (device(PIECE, pgmap_id=1),), device(pages(18, 22)), errno.ENOMEM),
     ("a map owns its last pfn", (device(PIECE, pgmap_id=1),), device(pages(16, 20)), errno.ENOMEM),
     ("it is misaligned", (), device(pages(17, 19)), errno.EINVAL),
+    ("nobody moves it to RAM", (), forgets("migrate_to_ram"), errno.EINVAL),
+    ("nobody frees its pages", (), forgets("page_free"), errno.EINVAL),
+    ("it is nobody's", (), forgets("owner"), errno.EINVAL),
+    ("nobody frees its coherent pages", (), forgets("page_free", "coherent"), errno.EINVAL),
+    ("it is coherent and nobody's", (), forgets("owner", "coherent"), errno.EINVAL),
     ("its end is misaligned", (), device(pages(16, 19)), errno.EINVAL),
     ("there is no range", (), device(), errno.EINVAL),
     ("it is beyond what can be addressed", (), device(pages(30, 34)), errno.EINVAL),
@@ -299,3 +310,44 @@ def test_when_device_pages_are_initialised_makes_no_difference_in_the_end(
             assert do(kernel, device(pages(16, 32), kind=kind, altmap=altmap)) is None
             ends.append(kernel.fingerprint())
         assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("part", ["migrate_to_ram", "page_free", "owner"])
+def test_what_a_type_does_not_require_may_be_left_out(part: str) -> None:
+    for kind in ("fs_dax", "generic", "pci_p2pdma"):
+        assert do(boot(), forgets(part, kind)) is None
+    assert do(boot(), forgets("migrate_to_ram", "coherent")) is None
+
+
+def test_the_static_key_counts_maps_whose_driver_frees_its_pages() -> None:
+    kernel = machine(device(HOLE, kind="fs_dax"), device(C, pgmap_id=1, kind="private"))
+    assert kernel.devmap_managed_key == kernel.snapshot().devmap_managed_key == 1
+    assert do(kernel, MemunmapPages(1)) is None
+    assert kernel.devmap_managed_key == 1
+    assert do(kernel, GONE) is None
+    assert kernel.devmap_managed_key == 0
+
+
+def test_a_map_that_fails_puts_the_key_that_it_got() -> None:
+    kernel = boot()
+    assert do(kernel, device(HOLE, HOLE, kind="fs_dax")) == errno.ENOMEM
+    assert kernel.devmap_managed_key == 0
+
+
+def test_a_map_that_nobody_kills_is_found_until_it_is_gone() -> None:
+    rules = replace(
+        MAINLINE, memunmap_kills_reference=False, memunmap_waits_for_references=False
+    )
+    kernel = boot(rules=rules)
+    assert do(kernel, device(HOLE)) is None
+    found = {}
+    run(GONE.steps(kernel), lambda passed: found.update({passed: finds(kernel)}))
+    assert "percpu_ref_kill" not in found
+    assert found["remove_pfn_range_from_zone"] is True
+    assert found["percpu_ref_exit"] is False
+
+
+def finds(kernel: Kernel) -> bool:
+    """Whether get_dev_pagemap() returns a map for the hole."""
+    x = kernel.extents()
+    return bool((x.dev_pagemap >= 0).any())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
-from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
@@ -196,6 +197,11 @@ MISTAKES: dict[str, tuple[object, str]] = {
     "no op": ({"pfns": [0, 1]}, "an event must be an object"),
     "an unknown op": ({"op": "add_memroy"}, "did you mean add_memory"),
     "an unknown field": (wrong("add_memory", node=0), "no field 'node'"),
+    "a part of a pgmap that there is not": (
+        {"op": "memremap_pages", "pgmap_id": 0, "ranges": [[0, 8]], "type": "private", "nid": 0,
+         "altmap": [], "vmemmap_shift": 0, "lacks": "ownr", "fail_at": None},
+        "did you mean owner",
+    ),
     "a missing field": ({"op": "add_memory", "nid": 0, "pfns": [0, 8]}, "'mhp_flags' is missing"),
     "a string for a number": (wrong("add_memory", nid="0"), "expected int, found '0'"),
     "a bool for a number": (wrong("add_memory", nid=True), "expected int, found True"),
@@ -268,3 +274,11 @@ def test_a_range_of_a_region_that_a_driver_does_not_hold_is_not_released() -> No
 def test_a_name_is_registered_once() -> None:
     with pytest.raises(ModelError, match="already registered"):
         OPS.add("add_memory", OPS["remove_memory"])
+
+
+def test_what_traces_do_not_know_yet_is_left_out_of_them() -> None:
+    usual = MemremapPages(0, (PfnRange(0, 8),), "private", 0, ())
+    assert "lacks" not in usual.to_json()
+    forgotten = replace(usual, lacks="owner")
+    assert forgotten.to_json()["lacks"] == "owner"
+    assert [Op.from_json(op.to_json()) for op in (usual, forgotten)] == [usual, forgotten]

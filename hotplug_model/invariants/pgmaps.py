@@ -6,7 +6,7 @@ import numpy as np
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.flags import RefState
+from hotplug_model.flags import MemoryType, RefState
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.pfn import PfnRange, merge_ranges
 
@@ -49,15 +49,19 @@ def populated_device_pages_have_a_map(x: Extents) -> ExtentMask:
     return x.is_zone_device & x.subsection & (x.dev_pagemap < 0)
 
 
-@law(reads="pfns pgmaps", quiescent=True)
+@law(reads="pfns pgmaps")
 def populated_device_pages_are_initialised(x: Extents) -> list[PfnRange]:
     """A data page of a live map has a struct page that nobody has initialised.
+
+    From when all of a range is mapped until the map's reference is killed, anybody may find
+    them by get_dev_pagemap().
 
     Source: memmap_init_zone_device(), mm/mm_init.c; commit cd681403a870 ("mm/mm_init: fix
     uninitialized struct pages for ZONE_DEVICE").
     """
     wrong: list[PfnRange] = []
-    for pgmap in x.kernel.pgmaps.values():
+    live = [pgmap for pgmap in x.kernel.pgmaps.values() if pgmap.ref == RefState.LIVE]
+    for pgmap in live:
         for range_id in range(pgmap.nr_range):
             pfns = PfnRange(pgmap.pfn_first(range_id), pgmap.ranges[range_id].end_pfn)
             inside = (x.start_pfn < pfns.end_pfn) & (x.end_pfn > pfns.start_pfn)
@@ -79,3 +83,16 @@ def pgmap_references_count_the_pages(x: Extents) -> list[PfnRange]:
         if pgmap.ref != RefState.LIVE or pgmap.nr_refs != expected:
             wrong += pgmap.ranges
     return wrong
+
+
+@law(reads="pgmaps")
+def devmap_managed_key_counts_its_maps(x: Extents) -> list[PfnRange]:
+    """devmap_managed_key is not the number of maps whose driver wants its pages back.
+
+    Below that, a page of theirs goes to the buddy allocator with its last reference.
+
+    Source: put_devmap_managed_page(), include/linux/mm.h; devmap_managed_enable_get(),
+    mm/memremap.c (6.1).
+    """
+    wanted = [p for p in x.kernel.pgmaps.values() if p.type == MemoryType.MEMORY_DEVICE_FS_DAX]
+    return [] if x.kernel.devmap_managed_key == len(wanted) else [x.geometry.all_pfns]

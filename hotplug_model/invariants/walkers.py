@@ -11,6 +11,7 @@ from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState, PageContent
 from hotplug_model.invariants.invariant import always
 from hotplug_model.walkers import WALKERS, Scan, Walker
+from hotplug_model.walkers.contents import CONTENTS
 from hotplug_model.walkers.walker import page_hwpoison, page_offline
 
 MEM_ONLINE, MEM_GOING_OFFLINE = int(BlockState.MEM_ONLINE), int(BlockState.MEM_GOING_OFFLINE)
@@ -146,10 +147,13 @@ def walkers_miss_no_online_page(x: Extents) -> ExtentMask:
 def memory_is_read_through_the_linear_map(x: Extents) -> ExtentMask:
     """The memory of a pfn is read that the linear map does not cover.
 
-    Source: read_kcore_iter() in fs/proc/kcore.c; do_copy_page() in kernel/power/snapshot.c.
+    Source: read_kcore_iter() in fs/proc/kcore.c; do_copy_page() in kernel/power/snapshot.c;
+    memcmp_pages() in mm/ksm.c; wp_page_copy() in mm/memory.c.
     """
     read = np.zeros(len(x.start_pfn), bool)
     for walker in walkers_now(x):
         if walker.copies is not None:
             read |= walker.copies(x)
+    for rows in CONTENTS:
+        read |= rows(x)
     return read & ~x.kernel_page_present

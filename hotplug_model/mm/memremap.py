@@ -22,14 +22,26 @@ from hotplug_model.state.faults import Allocation
 from hotplug_model.state.ledger import Cause
 
 NO_PGMAP = -1
+REQUIRED = {
+    MemoryType.MEMORY_DEVICE_PRIVATE: ("migrate_to_ram", "page_free", "owner"),
+    MemoryType.MEMORY_DEVICE_COHERENT: ("page_free", "owner"),
+}
+"""What a driver must fill in, by type."""
 
 
-def memremap_pages(kernel: Kernel, pgmap_id: int, pgmap: DevPagemap) -> Steps:
+def memremap_pages(
+    kernel: Kernel, pgmap_id: int, pgmap: DevPagemap, lacks: str = ""
+) -> Steps:
     """Map every range of *pgmap* as ZONE_DEVICE; on failure undo those that were mapped.
 
-    Refuses with -ENXIO on an architecture without ZONE_DEVICE, with -EINVAL without a range
-    or for device-private memory that the kernel was built without, with -ENOMEM, and as
-    pagemap_range().
+    *lacks* is what its driver did not fill in: an operation, or ``owner``.
+
+    Refuses with -ENXIO on an architecture without ZONE_DEVICE; with -EINVAL without a range,
+    for device-private memory that the kernel was built without, and if the driver left out
+    what the type requires; with -ENOMEM; and as pagemap_range().
+
+    # Simplified: coherent memory without any operations is not refused but a null pointer
+    that is followed.
 
     Source: memremap_pages(); devm_memremap_pages() in include/linux/memremap.h.
     """
@@ -38,8 +50,11 @@ def memremap_pages(kernel: Kernel, pgmap_id: int, pgmap: DevPagemap) -> Steps:
     private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
     if not pgmap.ranges or (private and not kernel.layout.device_private):
         raise KernelRefusal(errno.EINVAL)
+    if lacks in REQUIRED.get(pgmap.type, ()):
+        raise KernelRefusal(errno.EINVAL)
     kernel.faults.allocate(Allocation.PERCPU_REF)
     kernel.pgmaps[pgmap_id] = pgmap
+    devmap_managed_enable_get(kernel, pgmap)
     yield "percpu_ref_init"
     try:
         for range_id in range(len(pgmap.ranges)):
@@ -48,6 +63,26 @@ def memremap_pages(kernel: Kernel, pgmap_id: int, pgmap: DevPagemap) -> Steps:
     except KernelRefusal:
         yield from memunmap_pages(kernel, pgmap_id)
         raise
+
+
+def devmap_managed_enable_get(kernel: Kernel, pgmap: DevPagemap) -> None:
+    """From now on whoever drops a page looks whether it is the driver's to free.
+
+    Source: devmap_managed_enable_get() (6.1).
+    """
+    if pgmap.type == MemoryType.MEMORY_DEVICE_FS_DAX:
+        kernel.devmap_managed_key += 1
+
+
+def devmap_managed_enable_put(kernel: Kernel, pgmap: DevPagemap) -> None:
+    """With the last map of this kind nobody looks any more.
+
+    Source: devmap_managed_enable_put() (6.1); commit 46b1ee38b2ba ("mm/mremap_pages: fix
+    static key devmap_managed_key updates") (in v5.10).
+    """
+    managed = pgmap.type == MemoryType.MEMORY_DEVICE_FS_DAX
+    if managed or not kernel.rules.devmap_managed_put_as_got:
+        kernel.devmap_managed_key -= 1
 
 
 def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
@@ -126,9 +161,10 @@ def memunmap_pages(kernel: Kernel, pgmap_id: int) -> Steps:
     Source: memunmap_pages(); commit 50f44ee7248a (in v5.2) for the wait.
     """
     pgmap = kernel.pgmaps[pgmap_id]
-    pgmap.ref = RefState.KILLED
-    pgmap.nr_refs -= 1
-    yield "percpu_ref_kill"
+    if kernel.rules.memunmap_kills_reference:
+        pgmap.ref = RefState.KILLED
+        pgmap.nr_refs -= 1
+        yield "percpu_ref_kill"
     if pgmap.counts_pages:
         pgmap.nr_refs -= sum(pgmap.pfn_len(i) for i in range(pgmap.nr_range))
     if kernel.rules.memunmap_waits_for_references:
@@ -139,6 +175,7 @@ def memunmap_pages(kernel: Kernel, pgmap_id: int) -> Steps:
     for pfns in pgmap.ranges[:1]:
         end_altmap(kernel, pfns, pgmap.altmap, circumstance(pgmap))
     pgmap.ref = RefState.GONE
+    devmap_managed_enable_put(kernel, pgmap)
     del kernel.pgmaps[pgmap_id]
     yield "percpu_ref_exit"
 

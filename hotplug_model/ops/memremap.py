@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from hotplug_model.errors import KernelRefusal, UserError
@@ -25,6 +25,7 @@ TYPES = {
     "coherent": MemoryType.MEMORY_DEVICE_COHERENT,
     "pci_p2pdma": MemoryType.MEMORY_DEVICE_PCI_P2PDMA,
 }
+LACKS = sorted({part for parts in memremap.REQUIRED.values() for part in parts})
 MAX_PGMAPS = 4
 MAX_VMEMMAP_SHIFT = 40
 
@@ -41,6 +42,8 @@ class MemremapPages(Op):
     """``(reserve, free)`` in pages, or empty."""
     vmemmap_shift: int = 0
     """Order of the compound pages."""
+    lacks: str = field(default="", metadata={"optional": True})
+    """What the driver forgot to say of those in ``REQUIRED``; nothing if empty."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +55,8 @@ class MemremapPages(Op):
             raise UserError("memremap_pages.pgmap_id: expected 0 to 63")
         if any(pfns.start_pfn < 0 or pfns.nr_pages <= 0 for pfns in self.ranges):
             raise UserError("memremap_pages.ranges: a range is empty or negative")
+        if self.lacks and self.lacks not in LACKS:
+            raise UserError(unknown("part of a pgmap", self.lacks, LACKS))
         if not 0 <= self.vmemmap_shift <= MAX_VMEMMAP_SHIFT:
             raise UserError("memremap_pages.vmemmap_shift: expected 0 to 40")
 
@@ -74,10 +79,13 @@ class MemremapPages(Op):
             ranges = (first, subsections(kernel, choose, pick(choose, pool)))
         altmap = draw_altmap(kernel, choose, first) if rarely(choose, 4) else ()
         shift = 0 if altmap or not rarely(choose, 2) else draw_shift(kernel, choose, ranges)
+        lacks = ""
         # Last, for it leaves few bits of a packed choice to what follows.
         if rarely(choose, 24):
-            ranges = pick(choose, [(PfnRange(first.start_pfn + 1, first.end_pfn + 1),), ()])
-        return cls(pgmap_id, ranges, kind, nid, altmap, shift)
+            odd = PfnRange(first.start_pfn + 1, first.end_pfn + 1)
+            ranges, lacks = pick(choose, [((odd,), ""), ((), ""), (ranges, pick(choose, LACKS))])
+        kind = "private" if lacks else kind
+        return cls(pgmap_id, ranges, kind, nid, altmap, shift, lacks)
 
     def steps(self, kernel: Kernel) -> Steps:
         """See :func:`hotplug_model.mm.memremap.memremap_pages`.
@@ -88,7 +96,8 @@ class MemremapPages(Op):
         try:
             if self.pgmap_id in kernel.pgmaps:
                 raise KernelRefusal(errno.EBUSY)
-            yield from memremap.memremap_pages(kernel, self.pgmap_id, self.pgmap(kernel))
+            pgmap = self.pgmap(kernel)
+            yield from memremap.memremap_pages(kernel, self.pgmap_id, pgmap, self.lacks)
         finally:
             kernel.locks.drop(device_lock(self.pgmap_id))
 

@@ -73,6 +73,12 @@ class Op:
         """What is asked for; which allocation fails is no part of it."""
         return [f.name for f in dataclasses.fields(cls) if f.name != "fail_at"]
 
+    @classmethod
+    def optional(cls) -> dict[str, Any]:
+        """What a trace may leave out, with what that means: younger than the traces."""
+        fields = dataclasses.fields(cls)
+        return {f.name: f.default for f in fields if f.metadata.get("optional")}
+
     def arguments(self) -> dict[str, Any]:
         """What is asked for, by name."""
         return {name: getattr(self, name) for name in self.argument_names()}
@@ -91,7 +97,9 @@ class Op:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :meth:`from_json` gives the equal operation back."""
-        plain = {name: _encode(value) for name, value in self.arguments().items()}
+        usual = self.optional()
+        asked = {n: v for n, v in self.arguments().items() if n not in usual or v != usual[n]}
+        plain = {name: _encode(value) for name, value in asked.items()}
         return {"op": self.op_name()} | plain | {"fail_at": self.fail_at}
 
     @staticmethod
@@ -105,7 +113,7 @@ class Op:
         for name in given.keys() - wanted.keys():
             raise UserError(f"{cls.op_name()}: {unknown('field', str(name), wanted)}")
         for name in (*cls.argument_names(), "fail_at"):
-            if name not in given:
+            if name not in given and name not in cls.optional():
                 raise UserError(f"{cls.op_name()}: field {name!r} is missing")
         return cls(**{n: _decode(wanted[n], v, f"{cls.op_name()}.{n}") for n, v in given.items()})
 
