@@ -54,6 +54,8 @@ class KernelRules:
     """Whether offline_pages() refuses ranges that are not wholly System RAM."""
     zones_at_add: bool
     """Whether arch_add_memory() puts memory into a zone (before 4.13), not going online."""
+    offline_skips_broken_pages: bool
+    """Whether offlining does not wait for a broken page to be migrated."""
     online_rejects_broken_pages: bool
     """Whether a memory block that holds a broken page refuses to go online."""
     block_zone: Callable[[Kernel, int], ZoneType | None]

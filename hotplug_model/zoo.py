@@ -13,7 +13,7 @@ PARTS: dict[str, str] = {
     "section roots": "mem_section roots, and sparse_index_init() failing or finding one",
     "upper tables": "page tables above PTEs, and one set of them for each mm",
     "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
-    "hwpoison": "how a broken page is counted, unmapped and waited for, step by step",
+    "hwpoison": "how a broken page is counted and unmapped, step by step",
     "page references": "references on single ZONE_DEVICE pages, and who drops them when",
     "device init": "a law on how long a valid device page may wait: mainline defers it on purpose",
     "device pageblocks": "migrate types of ZONE_DEVICE pageblocks",
@@ -131,7 +131,7 @@ DEVICES = (
     lacking(78, "kmem", "A resource's name lies in a module that is gone."),
 )  # fmt: skip
 OTHERS = (
-    lacking(80, "hwpoison", "A broken page keeps offlining from ever ending."),
+    shown(80, "A broken page keeps offlining from ever ending.", "b15c87263a69"),
     lacking(81, "hwpoison", "A broken folio is unmapped unlocked."),
     lacking(83, "hwpoison", "Broken pages are counted in a memmap that was poisoned."),
     lacking(84, "drivers", "virtio-mem unplugs what is still online."),

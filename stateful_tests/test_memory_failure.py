@@ -213,3 +213,25 @@ def test_a_page_of_a_block_without_a_device_breaks_uncounted() -> None:
     assert do(kernel, HardOfflinePage(D.start_pfn)) is None
     assert marked(kernel, D.start_pfn)
     assert do(kernel, HardOfflinePage(HOLE.start_pfn)) is None
+
+
+def test_before_b15c87263a69_offlining_waited_for_a_broken_page() -> None:
+    rules = KernelVariant.named(None, ("b15c87263a69",)).rules()
+    for online_type, err in (("online_movable", errno.EINTR), ("online_kernel", errno.EINTR)):
+        kernel = boot(rules=rules)
+        assert do(kernel, add(C), online(2, online_type), BREAK) is None
+        outcome = Checker(kernel).apply(offline(2))
+        assert outcome.refusal is not None
+        assert outcome.refusal.errno == err
+        (found,) = outcome.violations
+        assert found.invariant == "offlining_waits_for_nobody_but_holders"
+        assert found.pfns == (pages(16, 17),)
+
+
+def test_whoever_waits_for_a_page_that_is_held_is_right() -> None:
+    for changes in ((), ("b15c87263a69",)):
+        kernel = boot(rules=KernelVariant.named(None, changes).rules())
+        before = (add(C), online(2, "online_movable"), BREAK, PinPages(pages(20, 21)))
+        assert do(kernel, *before) is None
+        outcome = Checker(kernel).apply(offline(2))
+        assert (str(outcome.refusal), outcome.violations) == ("-EINTR", [])

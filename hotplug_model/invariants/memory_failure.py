@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
+from hotplug_model.errors import KernelRefusal
 from hotplug_model.extents import Extents
 from hotplug_model.flags import PageContent, PageFlag
-from hotplug_model.invariants.invariant import law
+from hotplug_model.invariants.invariant import across, law
+from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 
 
@@ -26,3 +30,19 @@ def broken_pages_do_not_come_back(x: Extents) -> list[PfnRange]:
             if in_use and flags == PageFlag.MANAGED:
                 found.append(PfnRange(pfn, pfn + 1))
     return found
+
+
+@across
+def offlining_waits_for_nobody_but_holders(
+    before: Kernel, refusal: KernelRefusal | None, after: Kernel
+) -> list[PfnRange]:
+    """Offlining never ends, though nobody holds a page but memory_failure() a broken one.
+
+    Source: do_migrate_range(), mm/memory_hotplug.c; commit b15c87263a69 ("hwpoison,
+    memory_hotplug: allow hwpoisoned pages to be offlined") (in v5.0).
+    """
+    if refusal is None or refusal.errno != errno.EINTR:
+        return []
+    x = after.extents()
+    held, broken = x.is_managed & (x.refcount > 0), x.page_flags & PageFlag.PG_hwpoison != 0
+    return [] if (held & ~broken).any() else list(x.where(held & broken))

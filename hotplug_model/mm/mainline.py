@@ -23,6 +23,7 @@ MAINLINE = KernelRules(
     resize_zone_range=resize_zone_range,
     offline_rejects_holes=True,
     zones_at_add=False,
+    offline_skips_broken_pages=True,
     online_rejects_broken_pages=True,
     block_zone=cached_block_zone,
     add_memory_takes_device_hotplug_lock=True,

@@ -146,7 +146,8 @@ def scan_movable_pages(kernel: Kernel, pfns: PfnRange) -> None:
     """
     flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
     broken = flags & (PageFlag.PG_offline | PageFlag.PG_hwpoison) == PageFlag.PG_hwpoison
-    held = np.flatnonzero((refs > 0) & ~broken)
+    skipped = broken & kernel.rules.offline_skips_broken_pages
+    held = np.flatnonzero((refs > 0) & ~skipped)
     if len(held):
         offline = flags[held[0]] & PageFlag.PG_offline
         raise KernelRefusal(errno.EBUSY if offline else errno.EINTR)
