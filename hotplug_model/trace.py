@@ -38,11 +38,13 @@ class Trace:
         """The kernel that the trace breaks."""
         return KernelVariant.named(self.release, self.changes)
 
-    def machine(self, variant: KernelVariant | None = None) -> Checker:
-        """A freshly booted machine, of *variant* if given."""
+    def machine(
+        self, variant: KernelVariant | None = None, sound: set[bytes] | None = None
+    ) -> Checker:
+        """A freshly booted machine, of *variant* if given; *sound* as in :class:`Checker`."""
         rules = (variant or self.variant()).rules()
         kernel = Kernel.boot(GEOMETRIES[self.geometry], rules, self.boot)
-        return Checker(kernel, self.strict)
+        return Checker(kernel, self.strict, sound)
 
     def dumps(self) -> str:
         """The canonical text: equal traces are equal bytes."""
@@ -70,13 +72,13 @@ def refuse_code(changes: tuple[str, ...], trusted: tuple[str, ...] = ()) -> None
 
 
 def replay(
-    trace: Trace, variant: KernelVariant | None = None
+    trace: Trace, variant: KernelVariant | None = None, sound: set[bytes] | None = None
 ) -> tuple[int | None, list[Violation]]:
     """Index of the first event that violates something, and what it violates.
 
     -1 stands for the boot, None for a trace that nothing violates.
     """
-    checker = trace.machine(variant)
+    checker = trace.machine(variant, sound)
     if found := checker.boot():
         return -1, found
     for index, event in enumerate(trace.events):
