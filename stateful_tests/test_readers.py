@@ -14,6 +14,7 @@ from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker, Violation
 from hotplug_model.contenders import ways_to_walk
 from hotplug_model.errors import ModelError, UserError
+from hotplug_model.flags import PageContent
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
@@ -277,6 +278,16 @@ def test_since_966cf44f637e_it_lasts_until_after_the_lock(
     unlocked = alone.index("memmap_init_zone_device") + 1
     op = Interleave((device(C), Walk("memory_failure_dev_pagemap", 16)), ((0, unlocked),))
     assert {v.defect for v in Checker(boot(rules=rules)).apply(op).known} == defects
+
+
+def test_what_was_lost_before_it_was_looked_up_is_no_race() -> None:
+    """With 64K pages a map that fails takes the memmap of its neighbour along."""
+    checker = Checker(boot("two-nodes", "tiny_arm64_64k"))
+    lost, beside = pages(22, 24), pages(16, 22)
+    for op in (device(lost), device(beside, pages(16, 18), pgmap_id=1), device(beside, pgmap_id=1)):
+        assert checker.apply(op).violations == []
+    assert checker.kernel.pfns.at(22, "content") != PageContent.INITIALISED
+    assert checker.apply(Walk("memory_failure_dev_pagemap", 22)).violations == []
 
 
 def test_memory_that_holds_the_memmap_of_a_device_is_not_recoverable() -> None:
