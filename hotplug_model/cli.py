@@ -237,6 +237,10 @@ def add_explore(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--no-symmetry", action="store_true", help="numbering matters")
     parser.add_argument(
+        "--back", type=count, metavar="K",
+        help="from every state, go back to the one after boot in at most K operations",
+    )  # fmt: skip
+    parser.add_argument(
         "--checkpoint", metavar="FILE", help="keep the search here, and go on if it is there"
     )
     parser.add_argument(

@@ -24,12 +24,14 @@ from hotplug_model.commands.search import (
 )
 from hotplug_model.explore import FULL, Exploration, Space
 from hotplug_model.explore.explored import Explored, explore
+from hotplug_model.explore.way_back import WaysBack, look_for_ways_back
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.ops.every import kinds_named
 from hotplug_model.report import exploration as report
 from hotplug_model.report.lines import Line, line, show
 from hotplug_model.report.progress import ExploreProgress
 from hotplug_model.report.summary import MAX_DEFECTS, known_defects
+from hotplug_model.report.ways_back import ways_back
 from hotplug_model.trace import Trace
 from hotplug_model.trace_file import TraceFile
 
@@ -46,6 +48,10 @@ def run(args: argparse.Namespace) -> int:
         progress.step(exploration)
         interrupt.poll()
 
+    def back(ways: WaysBack) -> None:
+        progress.back(ways, len(explored.exploration.visited))
+        interrupt.poll()
+
     def keep(trace: Trace) -> None:
         kept.write(replace(trace, found={"command": command, MINIMAL: SHORTEST}))
 
@@ -59,6 +65,12 @@ def run(args: argparse.Namespace) -> int:
             on_found=keep,
         )
         confirm(explored)
+        if args.back is not None and explored.trace is None and not explored.interrupted:
+            explored.ways = WaysBack(limit=args.back)
+            try:
+                look_for_ways_back(explored.exploration, explored.ways, back)
+            except KeyboardInterrupt:
+                explored.interrupted = True
     explored.interrupted |= interrupt.asked
     return conclude(args, explored, kept)
 
@@ -87,7 +99,8 @@ def options_of(args: argparse.Namespace) -> str:
     """The rest of the command line that repeats the search."""
     depth = "full" if args.depth is None else args.depth
     ops = f" --ops {','.join(args.ops)}" if args.ops else ""
-    return f" --depth {depth}{ops}{' --no-symmetry' if args.no_symmetry else ''}"
+    back = "" if args.back is None else f" --back {args.back}"
+    return f" --depth {depth}{ops}{' --no-symmetry' if args.no_symmetry else ''}{back}"
 
 
 def conclude(args: argparse.Namespace, explored: Explored, kept: TraceFile) -> int:
@@ -100,14 +113,16 @@ def conclude(args: argparse.Namespace, explored: Explored, kept: TraceFile) -> i
     if explored.interrupted and args.checkpoint:
         lines = [line(f"  the same command goes on from {args.checkpoint}")]
     draw(explored, lines, kept, sys.stderr if args.json == STDOUT else sys.stdout)
-    return exit_code(explored) or (0 if written else 3)
+    lost = explored.ways is not None and bool(explored.ways.unexplained)
+    return exit_code(explored) or int(lost) or (0 if written else 3)
 
 
 def draw(explored: Explored, more: list[Line], kept: TraceFile, stream: IO[str]) -> None:
     """Print the result; with a counterexample all of it fits on one page."""
     found, known = explored.trace, explored.exploration.known
     defects = known_defects(known, MAX_DEFECTS if found else None)
-    lines = [*report.verdict(explored), *more, *defects]
+    back = ways_back(explored.ways) if explored.ways else []
+    lines = [*report.verdict(explored), *more, *defects, *back]
     if found is None:
         show(lines, stream)
         return

@@ -119,10 +119,13 @@ class Expander:
         """The operations of *path*."""
         return tuple(self.reach(path[:nr])[1][path[nr]] for nr in range(1, len(path)))
 
+    def reached(self, path: Path) -> Trace:
+        """The machine at *path*, with the operations that lead there."""
+        return replace(self.space.machines[path[0]], events=self.events(path))
+
     def trace(self, path: Path, violating: int, names: tuple[str, ...]) -> Trace:
         """The counterexample of the operation that, in the state at *path*, breaks *names*."""
-        events = self.events((*path, violating))
-        return replace(self.space.machines[path[0]], events=events, violates=names)
+        return replace(self.reached((*path, violating)), violates=names)
 
 
 def digest(machine: int, state: bytes) -> bytes:

@@ -14,6 +14,7 @@ from hotplug_model.explore.journal import Journal
 from hotplug_model.explore.processes import expanding_in
 from hotplug_model.explore.space import FULL, Space
 from hotplug_model.explore.visited import Visited
+from hotplug_model.explore.way_back import WaysBack
 from hotplug_model.trace import Trace, broken, replay
 from hotplug_model.verdict import Result
 
@@ -23,6 +24,8 @@ class Explored(Result):
     """What came of an exhaustive search; its seconds are those of this process alone."""
 
     exploration: Exploration
+    ways: WaysBack | None = None
+    """The ways back from what was found, if they were asked for."""
 
 
 def explore(

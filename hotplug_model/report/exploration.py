@@ -11,6 +11,7 @@ from hotplug_model.explore.explored import Explored
 from hotplug_model.explore.space import Space
 from hotplug_model.report.lines import line, paragraph
 from hotplug_model.report.summary import known_json, violations_json
+from hotplug_model.report.ways_back import ways_json
 
 
 def verdict(explored: Explored) -> list[Text]:
@@ -90,4 +91,5 @@ def to_json(explored: Explored, path: str | None) -> dict[str, Any]:
         "symmetry": space.symmetry,
         "flaky": explored.flaky,
         "interrupted": explored.interrupted,
+        "back": ways_json(explored.ways) if explored.ways else None,
     }

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hotplug_model.coverage import Coverage
 from hotplug_model.explore import Exploration
+from hotplug_model.explore.way_back import WaysBack
 from hotplug_model.trace import Trace
 
 LINE_SECONDS = 5.0
@@ -103,3 +104,8 @@ class ExploreProgress(SearchProgress):
                 f"depth {exploration.depth + 1}, {rate:.0f} transitions/s",
                 exploration.expanded - begin, end - begin,
             )  # fmt: skip
+
+    def back(self, ways: WaysBack, of: int) -> None:
+        """The way back from one more state was looked for."""
+        if self.due():
+            self.draw(f"way back from {ways.nr_states} of {of} states", ways.nr_states, of)

@@ -1,0 +1,147 @@
+"""What of a machine is not as it was after boot, and what of that the kernel never takes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hotplug_model.flags import (
+    BlockState,
+    LinearMap,
+    MemmapOrigin,
+    MemoryClass,
+    PageContent,
+    PageFlag,
+    SectionFlag,
+    ZoneType,
+)
+from hotplug_model.kernel import Kernel
+from hotplug_model.parts import parts_of
+from hotplug_model.state.pfn_table import COLUMNS
+from hotplug_model.state.runs import RunTable
+from hotplug_model.state.zone import SPANNED, START
+
+NO_STATE = ("ledger", "locks")
+"""What the model remembers and a kernel does not, and what nobody holds in between."""
+NAMES: dict[str, type[IntEnum | IntFlag]] = {
+    "section_flags": SectionFlag, "page_flags": PageFlag, "content": PageContent,
+    "zone": ZoneType, "memmap": MemmapOrigin, "block": BlockState, "memory": MemoryClass,
+    "linear_map": LinearMap,
+}  # fmt: skip
+"""What the values of a column are called."""
+CONTENT = COLUMNS.index("content")
+IN_STRUCT_PAGE = [COLUMNS.index(c) for c in ("zone", "nid", "page_flags", "refcount", "page_pgmap")]
+ZONE_NUMBERS = ("start_pfn", "spanned_pages", "present_pages", "managed_pages")
+AGAIN, EARLY_MEMMAP, TAINT = "boot memory added again", "early memmap", "taint"
+DEVICE_SPAN = "span of ZONE_DEVICE"
+
+
+@dataclass(frozen=True, slots=True)
+class Residue:
+    """What stays behind by design."""
+
+    doc: str
+    source: str
+
+
+RESIDUES = {
+    DEVICE_SPAN: Residue(
+        "ZONE_DEVICE never shrinks.", "remove_pfn_range_from_zone(), mm/memory_hotplug.c"
+    ),
+    TAINT: Residue(
+        "A section that held device memory stays tainted.",
+        "section_taint_zone_device(), mm/memory_hotplug.c",
+    ),
+    EARLY_MEMMAP: Residue(
+        "The memmap of an early section stays, and says what the device left there.",
+        "section_deactivate(), mm/sparse.c",
+    ),
+    AGAIN: Residue(
+        "Boot memory that was removed comes back as memory that was added: its section is "
+        "early no more, its memmap the buddy allocator's.",
+        "sparse_add_section(), section_deactivate(), mm/sparse.c",
+    ),
+}
+
+
+def differences(kernel: Kernel, booted: Kernel) -> tuple[str, ...]:
+    """What is not as it was, by name; of a flag or a state, what it is now."""
+    now, then = parts_of(kernel), parts_of(booted)
+    found: list[str] = []
+    for name in now:
+        if name not in NO_STATE and now[name] != then[name]:
+            found += DETAILS[name](kernel, booted) if name in DETAILS else [name]
+    return tuple(dict.fromkeys(found))
+
+
+def aligned(now: RunTable, then: RunTable) -> tuple[NDArray[np.int64], ...]:
+    """(nr_runs,) first numbers of the runs of either table, and both tables' cells there."""
+    cuts = np.union1d(now.start_pfn, then.start_pfn)
+    cells = [t.cells[t.start_pfn.searchsorted(cuts, "right") - 1] for t in (now, then)]
+    return cuts, *cells
+
+
+def of_pfns(kernel: Kernel, booted: Kernel) -> list[str]:
+    """Columns of the pfn table; of a struct page that is worth something else now, only that."""
+    _, now, then = aligned(kernel.pfns, booted.pfns)
+    differs = now != then
+    differs[np.ix_(differs[:, CONTENT], IN_STRUCT_PAGE)] = False
+    found: list[str] = []
+    for column, row in np.argwhere(differs.T).tolist():
+        early, was_early = (int(cells[row, 0]) & SectionFlag.IS_EARLY for cells in (now, then))
+        name, value, was = COLUMNS[column], int(now[row, column]), int(then[row, column])
+        if was_early and not early and value and name in ("section_flags", "memmap"):
+            found.append(AGAIN)
+        elif early and name == "content" and value != PageContent.INITIALISED:
+            found.append(EARLY_MEMMAP)
+        elif name == "section_flags" and value == was | SectionFlag.TAINT_ZONE_DEVICE:
+            found.append(TAINT)
+        else:
+            found += [f"{name} {word}".strip() for word in words(name, value, was)]
+    return found
+
+
+def words(column: str, value: int, was: int) -> list[str]:
+    """What *value* is called; of flags, those that were not set, or are no longer."""
+    names = NAMES.get(column)
+    if names is None:
+        return [""]
+    if not issubclass(names, IntFlag):
+        return [names(value).name]
+    set_now = [str(flag.name) for flag in names if value & ~was & int(flag)]
+    return set_now + [f"without {flag.name}" for flag in names if was & ~value & int(flag)]
+
+
+def of_vmemmap(kernel: Kernel, booted: Kernel) -> list[str]:
+    """Whether vmemmap differs, and whether only where boot memory was added again."""
+    geometry = kernel.geometry
+    starts, now, then = aligned(kernel.vmemmap, booted.vmemmap)
+    again = [
+        geometry.memmap_of(pfns)
+        for pfns in map(geometry.section_pfns, geometry.sections_of(geometry.all_pfns))
+        if booted.pfns.at(pfns.start_pfn, "section_flags") & SectionFlag.IS_EARLY
+        and not kernel.pfns.at(pfns.start_pfn, "section_flags") & SectionFlag.IS_EARLY
+        and kernel.pfns.at(pfns.start_pfn, "memmap")
+    ]
+    changed = starts[(now != then).any(axis=1)].tolist()
+    inside = all(any(p.start_pfn <= page < p.end_pfn for p in again) for page in changed)
+    return [AGAIN if changed and inside else "vmemmap"]
+
+
+def of_nodes(kernel: Kernel, booted: Kernel) -> list[str]:
+    """Numbers of zones; where an empty one would begin does not matter."""
+    now, then = (each.nodes.zone_cells.copy() for each in (kernel, booted))
+    for cells in (now, then):
+        cells[cells[:, :, SPANNED] == 0, START] = 0
+    found = []
+    for zone, number in np.argwhere((now != then).any(axis=0)).tolist():
+        span = zone == ZoneType.ZONE_DEVICE and number in (START, SPANNED)
+        name = f"{ZONE_NUMBERS[number]} of {ZoneType(zone).name}"
+        found.append(DEVICE_SPAN if span else name)
+    return found
+
+
+DETAILS = {"pfns": of_pfns, "nodes": of_nodes, "vmemmap": of_vmemmap}
