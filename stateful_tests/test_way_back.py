@@ -11,13 +11,14 @@ from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import carry_out
 from hotplug_model.explore import Expander, Exploration, Space, residues
 from hotplug_model.explore import way_back as ways
-from hotplug_model.explore.residues import AGAIN, DEVICE_SPAN, EARLY_MEMMAP, RESIDUES, TAINT
+from hotplug_model.explore.residues import AGAIN, BROKEN, DEVICE_SPAN, EARLY_MEMMAP, RESIDUES, TAINT
 from hotplug_model.explore.way_back import WaysBack, look_for_ways_back, way_back
 from hotplug_model.flags import SectionFlag
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
+from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages
@@ -78,6 +79,13 @@ def test_boot_memory_goes_online_in_the_zone_that_it_was_in(online_type: str) ->
     moved = kernel.blocks[1].zone != booted.blocks[1].zone
     way = way_back(kernel, booted)
     assert (len(way.ops), way.left) == (1 if not online_type else 2 * moved, ())
+
+
+@pytest.mark.parametrize("more", [(), (offline(1),)])
+def test_what_broke_stays_broken_and_its_block_offline(more: tuple[Op, ...]) -> None:
+    kernel, booted = after(HardOfflinePage(8), *more, of="two-nodes")
+    way = way_back(kernel, booted)
+    assert (way.ops, way.left) == ((), (BROKEN,))
 
 
 def test_boot_memory_comes_back_as_added_memory() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
 
 import numpy as np
@@ -32,11 +32,11 @@ NAMES: dict[str, type[IntEnum | IntFlag]] = {
     "linear_map": LinearMap,
 }  # fmt: skip
 """What the values of a column are called."""
-CONTENT = COLUMNS.index("content")
+CONTENT, PAGE_FLAGS = COLUMNS.index("content"), COLUMNS.index("page_flags")
 IN_STRUCT_PAGE = [COLUMNS.index(c) for c in ("zone", "nid", "page_flags", "refcount", "page_pgmap")]
 ZONE_NUMBERS = ("start_pfn", "spanned_pages", "present_pages", "managed_pages")
 AGAIN, EARLY_MEMMAP, TAINT = "boot memory added again", "early memmap", "taint"
-DEVICE_SPAN = "span of ZONE_DEVICE"
+DEVICE_SPAN, BROKEN = "span of ZONE_DEVICE", "broken page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,11 @@ RESIDUES = {
     EARLY_MEMMAP: Residue(
         "The memmap of an early section stays, and says what the device left there.",
         "section_deactivate(), mm/sparse.c",
+    ),
+    BROKEN: Residue(
+        "Memory that broke stays PG_hwpoison, its page held, and a block that holds such a page "
+        "does not go online again.",
+        "memory_failure(), mm/memory-failure.c; memory_block_online(), drivers/base/memory.c",
     ),
     AGAIN: Residue(
         "Boot memory that was removed comes back as memory that was added: its section is "
@@ -86,22 +91,32 @@ def aligned(now: RunTable, then: RunTable) -> tuple[NDArray[np.int64], ...]:
 
 def of_pfns(kernel: Kernel, booted: Kernel) -> list[str]:
     """Columns of the pfn table; of a struct page that is worth something else now, only that."""
-    _, now, then = aligned(kernel.pfns, booted.pfns)
+    starts, now, then = aligned(kernel.pfns, booted.pfns)
+    offline = broken_blocks(kernel)
     differs = now != then
     differs[np.ix_(differs[:, CONTENT], IN_STRUCT_PAGE)] = False
     found: list[str] = []
     for column, row in np.argwhere(differs.T).tolist():
         early, was_early = (int(cells[row, 0]) & SectionFlag.IS_EARLY for cells in (now, then))
         name, value, was = COLUMNS[column], int(now[row, column]), int(then[row, column])
-        if was_early and not early and value and name in ("section_flags", "memmap"):
+        if starts[row] // kernel.pages_per_block in offline:
+            found.append(BROKEN)
+        elif was_early and not early and value and name in ("section_flags", "memmap"):
             found.append(AGAIN)
         elif early and name == "content" and value != PageContent.INITIALISED:
             found.append(EARLY_MEMMAP)
+        elif name in ("page_flags", "refcount") and broke(now[row]) and not broke(then[row]):
+            found.append(BROKEN)
         elif name == "section_flags" and value == was | SectionFlag.TAINT_ZONE_DEVICE:
             found.append(TAINT)
         else:
             found += [f"{name} {word}".strip() for word in words(name, value, was)]
     return found
+
+
+def broke(cells: NDArray[np.int64]) -> bool:
+    """Whether a page is PG_hwpoison."""
+    return bool(cells[PAGE_FLAGS] & PageFlag.PG_hwpoison)
 
 
 def words(column: str, value: int, was: int) -> list[str]:
@@ -136,12 +151,31 @@ def of_nodes(kernel: Kernel, booted: Kernel) -> list[str]:
     now, then = (each.nodes.zone_cells.copy() for each in (kernel, booted))
     for cells in (now, then):
         cells[cells[:, :, SPANNED] == 0, START] = 0
-    found = []
+    found = [BROKEN] if broken_blocks(kernel) else []
     for zone, number in np.argwhere((now != then).any(axis=0)).tolist():
         span = zone == ZoneType.ZONE_DEVICE and number in (START, SPANNED)
         name = f"{ZONE_NUMBERS[number]} of {ZoneType(zone).name}"
-        found.append(DEVICE_SPAN if span else name)
+        found += [DEVICE_SPAN] if span else [name] if not broken_blocks(kernel) else []
     return found
 
 
-DETAILS = {"pfns": of_pfns, "nodes": of_nodes, "vmemmap": of_vmemmap}
+def of_blocks(kernel: Kernel, booted: Kernel) -> list[str]:
+    """Whether memory blocks differ, and whether only by the pages that broke."""
+    offline = broken_blocks(kernel)
+    now = {
+        block_id: booted.blocks[block_id] if block_id in offline else replace(block, broken=())
+        for block_id, block in kernel.blocks.items()
+    }
+    return [BROKEN if now == booted.blocks else "blocks"]
+
+
+def broken_blocks(kernel: Kernel) -> set[int]:
+    """Blocks of boot memory that may not go online again: a page of theirs broke."""
+    return {
+        block_id
+        for block_id, block in kernel.blocks.items()
+        if block.broken and block.state != BlockState.MEM_ONLINE
+    }
+
+
+DETAILS = {"pfns": of_pfns, "nodes": of_nodes, "vmemmap": of_vmemmap, "blocks": of_blocks}
