@@ -11,7 +11,7 @@ from hotplug_model.ops import Chooser, Op, drawn_ops
 from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
-from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory, RemoveMemory
+from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemremapPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.walk import Walk
@@ -107,8 +107,10 @@ def may_meet(first: Op, second: Op) -> bool:
 
     Nobody but its driver adds, maps or removes what a virtio-mem device has: the memory
     is no one else's. Nor does anybody map as a device's what another removes as System RAM:
-    remove_memory() asks for no more than that no block there is online. Operations that are
-    drawn one after the other know that already.
+    remove_memory() asks for no more than that no block there is online. And who removes
+    several blocks removes what is all there, not what another has yet to add or has half
+    removed: try_remove_memory() warns of a missing block, and the resource stays.
+    Operations that are drawn one after the other know that already.
 
     # Simplified: the driver's hotplug_mutex is no lock of the model. What it keeps apart,
     a change of the device's size and a block on its way online or offline, is not asked
@@ -121,6 +123,9 @@ def may_meet(first: Op, second: Op) -> bool:
         if isinstance(one, RESIZED) and isinstance(other, ON_THEIR_WAY):
             return False
         if isinstance(one, REMOVERS) and isinstance(other, MemremapPages) and touch(one, other):
+            return False
+        moves = isinstance(one, REMOVERS) and isinstance(other, (AddMemory, *REMOVERS))
+        if moves and touch(one, other) and one.arguments()["pfns"] != other.arguments()["pfns"]:
             return False
         another = not isinstance(other, VirtioMemProbe)
         if isinstance(one, VirtioMemProbe) and another and touch(one, other):

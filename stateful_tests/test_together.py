@@ -22,6 +22,7 @@ from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, 
 from hotplug_model.ops.memremap import MemremapPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.walk import Walk
+from hotplug_model.pfn import PfnRange
 from hotplug_model.settings import Profile
 from hotplug_model.together import (
     MAX_SWITCHES,
@@ -122,6 +123,16 @@ def test_nobody_maps_what_another_removes(remover: Op) -> None:
     assert not may_meet(remover, device(C))
     assert not may_meet(device(D, C), remover)
     assert may_meet(remover, device(D))
+
+
+def test_nobody_removes_what_is_only_in_part_there() -> None:
+    both = PfnRange(C.start_pfn, D.end_pfn)
+    for remover in (RemoveMemory(both), OfflineAndRemoveMemory(both, False)):
+        for other in (add(D), RemoveMemory(D), OfflineAndRemoveMemory(C, False)):
+            assert not may_meet(remover, other)
+            assert not may_meet(other, remover)
+    assert may_meet(RemoveMemory(C), add(C))
+    assert may_meet(RemoveMemory(C), OfflineAndRemoveMemory(D, False))
 
 
 def test_other_memory_is_anybody_s() -> None:
