@@ -22,6 +22,7 @@ from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages
+from hotplug_model.ops.xen_balloon import DecreaseReservation
 from hotplug_model.trace import Trace
 from stateful_tests.kernels import HOLE, B, C, add, boot, device, do, offline, online, pages
 
@@ -54,6 +55,7 @@ def searched(limit: int, *layouts: str, faults: bool = False) -> WaysBack:
         ((add(C),), 1, ()),
         ((add(C), online(2)), 2, ()),
         ((add(C), online(2), PinPages(pages(16, 17))), 3, ()),
+        ((DecreaseReservation(pages(7, 8)),), 1, ()),
         ((VetoMemoryNotifier(True, True),), 1, ()),
         ((add(C), online(2), VetoMemoryNotifier(False, True)), 3, ()),
         ((device(C),), 1, (DEVICE_SPAN,)),

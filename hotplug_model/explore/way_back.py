@@ -31,9 +31,12 @@ from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import UnpinPages
 from hotplug_model.ops.resource import ReleaseMemRegion
 from hotplug_model.ops.virtio_mem import VirtioMemRemove
+from hotplug_model.ops.xen_balloon import IncreaseReservation
 from hotplug_model.trace import Trace
 
-GIVES_BACK = (UnpinPages, MemunmapPages, VirtioMemRemove, ReleaseMemRegion)
+GIVES_BACK = (
+    UnpinPages, IncreaseReservation, MemunmapPages, VirtioMemRemove, ReleaseMemRegion,
+)  # fmt: skip
 """Operations that only ever take away what another has brought."""
 
 
