@@ -22,8 +22,9 @@ BUSY = (
     "memremap_pages", "add_memory", "add_memory", "online_memory_block", "pin_pages",
 )  # fmt: skip
 """What happens, each as simple as it can be, before the last of the starts."""
-REQUESTS = 3
-"""How many requests of a kind are tried: the first, the last, and one amid the others."""
+REQUESTS, REQUESTS_IN_A_MATRIX = 3, 2
+"""How many requests of a kind are tried: the first, the last, and one amid the others; where
+every pair is raced the first and the last."""
 
 Kinds: TypeAlias = tuple[str, str]
 """Two operations, or a walker and an operation."""
@@ -40,13 +41,15 @@ class Start:
     events: tuple[Op, ...]
     sound: set[bytes] = field(default_factory=set)
     """What checkers of this kernel and geometry have judged sound."""
+    most: int = REQUESTS
+    """Requests of a kind that are tried."""
     _some: dict[str, list[Op]] = field(default_factory=dict)
     _after: dict[Op, tuple[Kernel, list[Violation]]] = field(default_factory=dict)
 
     def some(self, name: str) -> list[Op]:
         """A few usual requests of one kind."""
         if name not in self._some:
-            self._some[name] = some(self.kernel, name)
+            self._some[name] = some(self.kernel, name, self.most)
         return self._some[name]
 
     def after(self, op: Op) -> tuple[Kernel, list[Violation]]:
@@ -91,7 +94,7 @@ def ways_to_walk() -> list[str]:
     return list(ways.values())
 
 
-def every_start(booted: Kernel, sound: set[bytes]) -> Iterator[Start]:
+def every_start(booted: Kernel, sound: set[bytes], most: int = REQUESTS) -> Iterator[Start]:
     """Right after boot; one operation of each kind later; and on a busy machine."""
     seen: set[bytes] = set()
     for names in ((), *((name,) for name in drawn_ops()), BUSY):
@@ -100,7 +103,7 @@ def every_start(booted: Kernel, sound: set[bytes]) -> Iterator[Start]:
         state = kernel.fingerprint()
         if len(events) == len(names) and state not in seen:
             seen.add(state)
-            yield Start(kernel=kernel, events=events, sound=sound)
+            yield Start(kernel=kernel, events=events, sound=sound, most=most)
 
 
 def carried_out(kernel: Kernel, names: Iterable[str]) -> Iterator[Op]:
@@ -130,15 +133,20 @@ def here_first(start: Start, first: str, second: str) -> Iterator[tuple[Op, Op]]
     """Requests of the first kind here, and of the second here and where that one has been."""
     for op in start.some(first):
         kernel, _ = start.after(op)
-        yield from ((op, other) for other in (*start.some(second), *some(kernel, second)))
+        yield from ((op, other) for other in seconds(start, kernel, second))
 
 
-def some(kernel: Kernel, name: str) -> list[Op]:
+def seconds(start: Start, after: Kernel, name: str) -> list[Op]:
+    """Requests of a kind here, and behind another."""
+    return [*start.some(name), *some(after, name, start.most)]
+
+
+def some(kernel: Kernel, name: str, most: int = REQUESTS) -> list[Op]:
     """A few usual requests of one kind; none where it is not enabled."""
     if not OPS[name].enabled(kernel):
         return []
     drawn = list(dict.fromkeys(draws(kernel, OPS[name], 0)))
-    return list(dict.fromkeys((drawn[0], drawn[-1], drawn[len(drawn) // 2])))[:REQUESTS]
+    return list(dict.fromkeys((drawn[0], drawn[-1], drawn[len(drawn) // 2])[:most]))
 
 
 def walks(kernel: Kernel, name: str, op: Op) -> list[Walk]:

@@ -14,7 +14,14 @@ from typing import TypeAlias
 from hotplug_model.boot import BootLayout
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT, Checker, Violation
-from hotplug_model.contenders import Kinds, Start, every_request, every_start, everything
+from hotplug_model.contenders import (
+    REQUESTS,
+    Kinds,
+    Start,
+    every_request,
+    every_start,
+    everything,
+)
 from hotplug_model.defects import DEFECTS
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
@@ -41,6 +48,8 @@ class RaceRequest:
     """Each is booted, and raced on by itself."""
     switches: int
     """How many times an operation is left before it has returned, at the most."""
+    most: int = REQUESTS
+    """Requests of a kind that are tried on a machine."""
     walkers: tuple[str, ...] = ()
     """The user's own, which every process has to import."""
 
@@ -95,7 +104,9 @@ class Race:
         self.starts = [
             start
             for layout in request.layouts.values()
-            for start in every_start(Kernel.boot(geometry, rules, layout), self.sound)
+            for start in every_start(
+                Kernel.boot(geometry, rules, layout), self.sound, request.most
+            )
             if self._holds(start.kernel)
         ]
         # What is simplest to tell comes first: it ends a search.

@@ -14,7 +14,7 @@ from typing import Any
 from hotplug_model.cli import complain
 from hotplug_model.commands.arguments import own_walkers, settle
 from hotplug_model.commands.search import layouts
-from hotplug_model.contenders import Kinds, every_pair
+from hotplug_model.contenders import REQUESTS, REQUESTS_IN_A_MATRIX, Kinds, every_pair
 from hotplug_model.defects import DEFECTS
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.race import Pair, RaceRequest, race_all
@@ -46,8 +46,9 @@ def request_of(args: argparse.Namespace) -> RaceRequest:
     variant = settle(args)
     chosen = layouts(args.boot, GEOMETRIES[args.geometry])
     return RaceRequest(
-        variant=variant, geometry=args.geometry, layouts=chosen, switches=args.switches
-    )
+        variant=variant, geometry=args.geometry, layouts=chosen, switches=args.switches,
+        most=REQUESTS if args.ops else REQUESTS_IN_A_MATRIX,
+    )  # fmt: skip
 
 
 def counted(racing: Iterator[Pair], of: int) -> Iterator[Pair]:
