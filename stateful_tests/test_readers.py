@@ -19,6 +19,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
 from hotplug_model.ops.interleave import Interleave
+from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages
@@ -278,6 +279,15 @@ def test_since_966cf44f637e_it_lasts_until_after_the_lock(
     unlocked = alone.index("memmap_init_zone_device") + 1
     op = Interleave((device(C), Walk("memory_failure_dev_pagemap", 16)), ((0, unlocked),))
     assert {v.defect for v in Checker(boot(rules=rules)).apply(op).known} == defects
+
+
+def test_nobody_takes_a_reference_on_a_page_that_broke() -> None:
+    walk = Walk("damon_get_folio", 8)
+    held = machine(PinPages(pages(8, 9)), of="two-nodes")
+    assert "get_page" in milestones(held, walk)
+    broke = machine(HardOfflinePage(8), of="two-nodes")
+    assert broke.pfns.at(8, "refcount") == 1
+    assert "get_page" not in milestones(broke, walk)
 
 
 def test_what_was_lost_before_it_was_looked_up_is_no_race() -> None:
