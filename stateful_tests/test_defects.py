@@ -17,6 +17,7 @@ from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
+from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages
@@ -174,6 +175,10 @@ SHOWN: dict[str, Shown] = {
     "nothing-keeps-a-walker-s-memmap": Shown(
         (at_once(Walk("kpageflags_read", 8), OfflineAndRemoveMemory(B, False), 3),),
         "A: returns", {"walkers_use_mapped_pages"}, layout("two-nodes"),
+    ),
+    "offlining-skips-a-broken-page-that-is-held": Shown(
+        (HardOfflinePage(8), at_once(Walk("split_huge_pages_all", 8), offline(1), 4)),
+        "A: returns", {"walkers_use_no_poisoned_page"}, layout("two-nodes"),
     ),
     "online-page-reads-usage-outside-rcu": Shown(
         (

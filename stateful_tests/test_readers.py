@@ -281,13 +281,24 @@ def test_since_966cf44f637e_it_lasts_until_after_the_lock(
     assert {v.defect for v in Checker(boot(rules=rules)).apply(op).known} == defects
 
 
-def test_nobody_takes_a_reference_on_a_page_that_broke() -> None:
-    walk = Walk("damon_get_folio", 8)
-    held = machine(PinPages(pages(8, 9)), of="two-nodes")
-    assert "get_page" in milestones(held, walk)
-    broke = machine(HardOfflinePage(8), of="two-nodes")
-    assert broke.pfns.at(8, "refcount") == 1
-    assert "get_page" not in milestones(broke, walk)
+def test_who_asks_for_the_lru_first_takes_no_reference_on_a_broken_page() -> None:
+    for name, takes in (("page_idle_get_folio", False), ("damon_get_folio", True)):
+        walk, broke = Walk(name, 8), machine(HardOfflinePage(8), of="two-nodes")
+        assert "get_page" in milestones(machine(PinPages(pages(8, 9)), of="two-nodes"), walk)
+        assert ("get_page" in milestones(broke, walk)) == takes
+
+
+@pytest.mark.parametrize("name", ["damon_get_folio", "split_huge_pages_all"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_offlining_waits_for_who_holds_a_page_unless_it_broke(name: str, broken: bool) -> None:
+    before = HardOfflinePage(8) if broken else PinPages(pages(8, 9))
+    kernel = machine(before, of="two-nodes")
+    op = Interleave((Walk(name, 8), OfflineAndRemoveMemory(B, unmovable=False)), ((0, 4),))
+    checker = Checker(kernel)
+    found = checker.apply(op)
+    assert found.violations == []
+    skipped = {"offlining-skips-a-broken-page-that-is-held"}
+    assert {v.defect for v in found.known} == (skipped if broken else set())
 
 
 def test_what_was_lost_before_it_was_looked_up_is_no_race() -> None:

@@ -45,6 +45,29 @@ def nothing_keeps_a_walker_s_memmap(x: Extents) -> ExtentMask:
     return no_rows(x)
 
 
+@known_defect(
+    "walkers_use_no_poisoned_page",
+    "walkers_use_what_they_looked_up",
+    "walkers_use_mapped_pages",
+    quiescent=True,
+    causes=(Cause.SKIPPED,),
+)
+def offlining_skips_a_broken_page_that_is_held(x: Extents) -> ExtentMask:
+    """A block goes offline under a walker that holds a reference on a broken page of it.
+
+    memory_failure() keeps a reference for ever, so offlining cannot tell by the count who
+    else holds one: it passes over whatever is PG_hwpoison. split_huge_pages_all() and DAMON
+    take a reference on any page and ask whether it is on an LRU list only then. If the
+    block is offlined or removed in between, put_page() writes to a poisoned struct page or
+    to memory that is not mapped.
+
+    Source: __test_page_isolated_in_pageblock() in mm/page_isolation.c; do_migrate_range() in
+    mm/memory_hotplug.c; split_huge_pages_all() in mm/huge_memory.c; damon_get_page() in
+    mm/damon/ops-common.c (6.1).
+    """
+    return no_rows(x)
+
+
 @known_defect("nobody_reads_what_was_freed", quiescent=True, causes=(Cause.OUTSIDE_RCU,))
 def online_page_reads_usage_outside_rcu(x: Extents) -> ExtentMask:
     """pfn_to_online_page() reads a usage map that kfree_rcu() need not keep for it.

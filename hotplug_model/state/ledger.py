@@ -72,6 +72,8 @@ class Cause(IntEnum):
     of RCU."""
     UNINITIALISED = 10
     """The device page can be found, and its initialisation was put off."""
+    SKIPPED = 11
+    """Offlining passed over a broken page, though somebody holds a reference on it."""
 
 
 class Entry(NamedTuple):

@@ -12,7 +12,7 @@ def held(x: Extents) -> ExtentMask:
     return every_pfn(x, "damon_get_folio") & page_is_held(x)
 
 
-@walker("mm/damon/ops-common.c", believes="a page on an LRU list", takes=held, holds=Holds.PAGE)
+@walker("mm/damon/ops-common.c", believes="a page on an LRU list", takes=held, holds=Holds.ANY_PAGE)
 def damon_get_folio(x: Extents) -> ExtentMask:
     """Takes a reference on any page of a region, then asks whether it is on an LRU list.
 

@@ -22,7 +22,7 @@ def held(x: Extents) -> ExtentMask:
     "mm/huge_memory.c",
     believes="a huge page of the zone, if it is a head",
     takes=held,
-    holds=Holds.PAGE,
+    holds=Holds.ANY_PAGE,
 )
 def split_huge_pages_all(x: Extents) -> ExtentMask:
     """Takes a reference on every page of every zone, then asks for its zone.

@@ -54,6 +54,11 @@ class Page:
         return self.content == PageContent.INITIALISED and self.zone == ZoneType.ZONE_DEVICE
 
     @property
+    def is_broken(self) -> bool:
+        """PageHWPoison(): whether its memory is broken."""
+        return bool(self.page_flags & PageFlag.PG_hwpoison)
+
+    @property
     def broken(self) -> Law:
         """What reading it breaks if it is not what was looked for."""
         if self.origin == MemmapOrigin.NONE:
@@ -104,13 +109,10 @@ def walk_ram(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
     yield "pfn_valid" if valid else "pfn_to_online_page"
     if not read(kernel, pfn, walker.holds in EXCLUDES_OFFLINING):
         return
-    # Simplified: who takes a reference is taken to ask for a page on an LRU list first, which
-    # a broken one is not. split_huge_pages_all() asks later, as damon_get_page() did up to 6.1,
-    # and offlining skips a broken page whoever holds it: that race is not in the model.
     page = Page.of(kernel, pfn)
-    broken = page.page_flags & PageFlag.PG_hwpoison
-    if walker.holds is Holds.PAGE and page.refcount and not broken:
-        yield from read_with_reference(kernel, pfn)
+    takes = walker.holds is Holds.ANY_PAGE or (walker.holds is Holds.PAGE and not page.is_broken)
+    if takes and page.refcount:
+        yield from read_with_reference(kernel, pfn, page.is_broken)
     elif walker.holds is Holds.PAGE_EXT:
         yield from read_page_ext(kernel, pfn)
 
@@ -196,29 +198,34 @@ def rcu_read_lock(kernel: Kernel, really: bool = True) -> Iterator[None]:
 # Using what was found
 
 
-def read(kernel: Kernel, pfn: int, held: bool) -> bool:
+def read(kernel: Kernel, pfn: int, held: bool, skipped: bool = False) -> bool:
     """Read the struct page of what was RAM; whether that could be done.
 
     *held* is whether offlining has to wait for the reader. If not, and the page went
-    offline, what it reads is the consequence of that and nothing else.
+    offline, what it reads is the consequence of that and nothing else. So it is if the
+    page is *skipped*: offlining ought to wait, but passes over a broken page.
     """
     page = Page.of(kernel, pfn)
     if page.is_ram and page.origin != MemmapOrigin.NONE:
         return True
     cause = Cause.WENT_AWAY if page.broken == Law.USED_UNMAPPED else Cause.WENT_OFFLINE
-    excused = not held and not page.section & SectionFlag.IS_ONLINE
-    kernel.ledger.breach(page.broken, PfnRange(pfn, pfn + 1), cause if excused else Cause.NONE)
+    if page.section & SectionFlag.IS_ONLINE or (held and not skipped):
+        cause = Cause.NONE
+    elif skipped:
+        cause = Cause.SKIPPED
+    kernel.ledger.breach(page.broken, PfnRange(pfn, pfn + 1), cause)
     return False
 
 
-def read_with_reference(kernel: Kernel, pfn: int) -> Steps:
-    """get_page_unless_zero() has worked: offlining has to wait from now on."""
+def read_with_reference(kernel: Kernel, pfn: int, broken: bool) -> Steps:
+    """get_page_unless_zero() has worked: offlining has to wait from now on, and does unless
+    the page is *broken*."""
     page = PfnRange(pfn, pfn + 1)
     kernel.pfns.add(page, "refcount", 1)
     intact = False
     try:
         yield "get_page"
-        intact = read(kernel, pfn, held=True)
+        intact = read(kernel, pfn, held=True, skipped=broken)
     finally:
         # Of a page that was overwritten nobody has a reference any more.
         if intact:

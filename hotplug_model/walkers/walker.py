@@ -29,7 +29,10 @@ class Holds(Enum):
     """It runs in the middle of an operation that holds mem_hotplug_lock for writing."""
     DEVICE_HOTPLUG = "device_hotplug_lock"
     PAGE = "get_page"
-    """A reference on the page, if that is in use; nothing until it has got one."""
+    """A reference on the page, if that is in use; nothing until it has got one. It asks
+    first whether the page is on an LRU list, or broken, and leaves a broken one alone."""
+    ANY_PAGE = "get_page of any"
+    """A reference likewise, also on a broken page."""
     PAGE_EXT = "page_ext_get"
     """rcu_read_lock() while it reads what page_ext says of the page; else nothing."""
     ZONE_LOCK = "zone->lock"
