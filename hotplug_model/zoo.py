@@ -15,7 +15,6 @@ PARTS: dict[str, str] = {
     "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
     "hwpoison": "how a broken page is counted and unmapped, step by step",
     "page references": "references on single ZONE_DEVICE pages, and who drops them when",
-    "device init": "a law on how long a valid device page may wait: mainline defers it on purpose",
     "device pageblocks": "migrate types of ZONE_DEVICE pageblocks",
     "kmem": "the resources of the dax/kmem driver and their names",
     "drivers": "the virtio-mem and hv_balloon drivers as operations",
@@ -121,7 +120,7 @@ DEVICES = (
     shown(67, "The percpu_ref exits before the last page is put.", "50f44ee7248a"),
     lacking(69, "sanitizers", "A shadow is removed that was never added."),
     shown(71, "Mapping and unmapping count a static key differently.", "46b1ee38b2ba"),
-    lacking(72, "device init", "Device pages are valid long before they are initialised."),
+    shown(72, "Device pages are valid long before they are initialised.", "shrink-asks-online"),
     shown(
         73, "Compound pages are deduplicated where there is nothing to share.",
         "87a7ae75d738", "c1a6c536fb08",

@@ -8,10 +8,13 @@ from dataclasses import replace
 import pytest
 
 from hotplug_model.boot import BootLayout
+from hotplug_model.changes import KernelVariant
+from hotplug_model.checker import Checker
 from hotplug_model.flags import MemmapOrigin, PageContent, PageFlag, SectionFlag, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
+from hotplug_model.ops.every import draws
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.pfn import PfnRange
 from hotplug_model.steps import run
@@ -27,6 +30,7 @@ from stateful_tests.kernels import (
     device,
     do,
     layout,
+    online,
     pages,
 )
 
@@ -310,6 +314,22 @@ def test_when_device_pages_are_initialised_makes_no_difference_in_the_end(
             assert do(kernel, device(pages(16, 32), kind=kind, altmap=altmap)) is None
             ends.append(kernel.fingerprint())
         assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("older", [(), ("966cf44f637e",)])
+def test_since_966cf44f637e_device_pages_are_read_that_wait_for_their_initialisation(
+    older: tuple[str, ...],
+) -> None:
+    """Who looks for a zone's edge holds the lock under which they were initialised before."""
+    variant = KernelVariant.named(None, ("shrink-asks-online", *older))
+    kernel = boot(rules=variant.rules())
+    assert do(kernel, add(D), online(3)) is None
+    requests = list(draws(kernel, MemremapPages, 0))
+    found = [Checker(kernel.snapshot()).apply(request).violations for request in requests]
+    assert len(requests) > 10
+    assert [bool(violations) for violations in found] == [not older] * len(requests)
+    where = {each.milestone for violations in found for each in violations}
+    assert where == (set() if older else {"memmap_init_zone_device"})
 
 
 @pytest.mark.parametrize("part", ["migrate_to_ram", "page_free", "owner"])
