@@ -147,6 +147,7 @@ class Comparison:
 def applied() -> Iterator[tuple[str, str]]:
     """The ways to apply the series: each a change, and what it is."""
     yield SERIES, "the series, whole"
+    yield f"{SERIES}-corrected", "the series, patch 3 mended"
     for name, patch in PATCHES.items():
         yield f"{SERIES}-without-{name}", f"without patch {patch.number}, {name}"
     yield f"{SERIES}-zone-device", "patch 12 for ZONE_DEVICE only"

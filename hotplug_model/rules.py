@@ -84,7 +84,7 @@ class KernelRules:
     """What KVM asks before it touches a struct page: ``reserved``, ``online`` (seed 000),
     ``not_device`` (5.4), or nothing any more: ``absent``. See ``hotplug_model.users``."""
     kvm_is_mmio_pfn: str
-    """``reserved`` or ``online`` (seed 000)."""
+    """``reserved``, ``online`` (seed 000) or ``online_uncached`` (seed 000, corrected)."""
     is_invalid_reserved_pfn: str
     """``reserved`` or ``online`` (seed 000)."""
     check_page_span: str

@@ -52,6 +52,27 @@ def test_the_series_makes_one_decision_wrong_that_was_right(
     assert newly_wrong(mainline["seed000"]) == WHOLE
 
 
+def test_with_patch_3_mended_no_decision_is_wrong_that_was_right(
+    mainline: dict[str, Comparison],
+) -> None:
+    corrected = mainline["seed000-corrected"]
+    assert newly_wrong(corrected) == set()
+    assert corrected.audit.bad() == mainline["seed000"].audit.bad() - {
+        ("kvm_is_mmio_pfn/mmio", PageState.BOOT_RESERVED)
+    }
+
+
+def test_the_command_line_says_so_of_the_series_and_of_its_mended_form(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["audit", "--change", "seed000"]) == 1
+    out = capsys.readouterr().out
+    assert "wrong that was right on mainline plus seed000-before: 1 of" in out
+    assert "kvm_is_mmio_pfn (arch/x86/kvm/mmu.c), mmio: is wrong of c boot_reserved" in out
+    assert main(["audit", "--change", "seed000-corrected"]) == 0
+    assert "wrong that was right on mainline plus seed000-before: 0 of" in capsys.readouterr().out
+
+
 def test_before_5_12_it_is_wrong_wherever_a_device_shares_a_section(
     old: dict[str, Comparison],
 ) -> None:

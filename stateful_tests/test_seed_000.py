@@ -78,6 +78,13 @@ def test_the_whole_series_takes_boot_memory_for_registers() -> None:
         assert trace_of(change).events == ()
 
 
+@pytest.mark.parametrize("change", ["seed000", "seed000-kvm-mmu", "seed000-system-ram"])
+def test_with_patch_3_mended_boot_memory_is_no_registers(change: str) -> None:
+    mended = KernelVariant.named(None, ("seed000-corrected",))
+    assert replay(trace_of(change), mended) == (None, [])
+    assert not worse_than_before(boot("boot-reserved", rules=mended.rules()).extents()).any()
+
+
 def test_what_was_wrong_before_is_what_the_audit_says() -> None:
     found: dict[str, frozenset[PageState]] = {}
     for release, changes in ((None, ("seed000-before",)), ("6.12", ()), ("5.4", ())):

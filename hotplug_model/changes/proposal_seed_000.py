@@ -23,6 +23,8 @@ DECIDES_WORSE = ("users_decide_as_rightly_as_they_did",)
 UNFOILED = ("collision",)
 """A layout on which the whole series breaks nothing: boot reserved no RAM there."""
 RESERVED, ONLINE, NOT_DEVICE = "reserved", "online", "not_device"
+CORRECTED = "online_uncached"
+"""What kvm_is_mmio_pfn() should ask: as posted, and how the host maps an online page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,12 @@ def alone(name: str) -> Rewrite:
 def series(rules: KernelRules) -> KernelRules:
     """The whole series: hotplugged pages are not marked, and no user asks whether they are."""
     return replace(unmarked(rules), **forms())
+
+
+@proposing("seed000-corrected", "the series with patch 3 mended")
+def corrected(rules: KernelRules) -> KernelRules:
+    """The whole series, but KVM asks how the host maps a reserved page, online or not."""
+    return replace(series(rules), kvm_is_mmio_pfn=CORRECTED)
 
 
 @proposing("seed000-before", "the kernel that the series was written for")

@@ -35,10 +35,24 @@ def reserved_or_no_ram(x: Extents) -> ExtentMask:
     return (online & page_reserved(x)) | (~online & (~x.pfn_valid | uncached(x)))
 
 
+def reserved_and_uncached_or_no_ram(x: Extents) -> ExtentMask:
+    """The same, but an online page that is reserved is MMIO only if it is mapped uncached.
+
+    Inferred: nobody posted this; it keeps the question about the memory type that was asked
+    of every valid pfn before.
+    """
+    return reserved_or_no_ram(x) & (~x.online_page | uncached(x))
+
+
 @user(
     "arch/x86/kvm/mmu.c", decides=Decision.MMIO, reach=MAPPED_BY_ANYBODY, why=DEV_MEM,
     thread="patch 3", rule="kvm_is_mmio_pfn",
-    forms={"online": Form(says=reserved_or_no_ram, reads=lambda x: x.online_page)},
+    forms={
+        "online": Form(says=reserved_or_no_ram, reads=lambda x: x.online_page),
+        "online_uncached": Form(
+            says=reserved_and_uncached_or_no_ram, reads=lambda x: x.online_page
+        ),
+    },
 )  # fmt: skip
 def kvm_is_mmio_pfn(x: Extents) -> ExtentMask:
     """Maps a page uncached and unencrypted if it is reserved and the host does so, too.
