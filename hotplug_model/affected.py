@@ -27,12 +27,14 @@ INTRODUCED: dict[str, Release] = {
     "001002e73712": (5, 13),
     "5ec8e8ea8b77": (5, 3),
     "82f0b6f041fa": (5, 3),
+    "4aa9fc2a435a": (4, 20),
 }
 """The first release with the bug, where its fix says so: 5.3 has commit ba72b4c8cf60
 ("mm/sparsemem: support sub-section hotplug"), 4.13 commit f1dd2cd13c4b ("mm,
-memory_hotplug: do not associate hotadded memory to zones until online"), 5.13 commit
-a08a2ae34613 ("mm,memory_hotplug: allocate memmap from the added memory range"). Of the
-others only is known which release does not have them any more."""
+memory_hotplug: do not associate hotadded memory to zones until online"), 4.20 commit
+2830bf6f05fb ("mm, memory_hotplug: initialize struct pages for the full memory section"),
+5.13 commit a08a2ae34613 ("mm,memory_hotplug: allocate memmap from the added memory range").
+Of the others only is known which release does not have them any more."""
 
 BEFORE_5_13 = tuple(name for name in ASKED if RELEASES[name] < (5, 13))
 BEFORE_5_19 = tuple(name for name in ASKED if RELEASES[name] < (5, 19))
@@ -42,6 +44,7 @@ SET_UP_AT_ADD = "struct pages of what is added are set up soon after, before 4.1
 SPANNED_AT_ADD = "before 4.13 a zone spans what is added at once, and until it is removed"
 DEVICE_FIRST = "its walker looks for device pages as since commit 96c804a6ae8c (in v5.4)"
 ONLINE_UNLOCKED = "onlining takes no mem_hotplug_lock before commit 381eab4a6ee8 (in v4.20)"
+INTO_THE_HOLE = "its trace maps a device into the hole, which takes commit ba72b4c8cf60 (in v5.3)"
 DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "2fac4afa0e2e": (
         BEFORE_5_13, "what it corrects is there since commit a08a2ae34613 (in v5.13)"
@@ -49,10 +52,8 @@ DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "87a7ae75d738": (BEFORE_5_19, DEDUP),
     "c1a6c536fb08": (BEFORE_5_19, DEDUP),
     "cd681403a870": (BEFORE_5_19, DEDUP),
-    "c5e79ef561b0": (
-        ("4.9", "4.14", "4.20"),
-        "its trace maps a device into the hole, which takes commit ba72b4c8cf60 (in v5.3)",
-    ),
+    "c5e79ef561b0": (("4.9", "4.14", "4.20"), INTO_THE_HOLE),
+    "71389703839e": (("4.9",), INTO_THE_HOLE),
     "d4234d131b0a": (("5.3", "5.4", "5.6"), ARM64_KEEPS),
     "ef69bc9f689d": (("5.3", "5.4", "5.6"), ARM64_KEEPS),
     "641fe2e9387a": (("4.9",), SET_UP_AT_ADD),

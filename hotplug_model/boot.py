@@ -104,12 +104,14 @@ def boot_zones(
 
 LayoutMaker: TypeAlias = Callable[[Geometry], BootLayout]
 LAYOUTS: Registry[LayoutMaker] = Registry("boot layout")
+ON_REQUEST: Registry[LayoutMaker] = Registry("boot layout")
+"""Those on which one commit matters: a search boots them only if they are named."""
 
 MAX_WINDOW = 16
 """Sections that a search uses at the most."""
 
 
-def layout(make: LayoutMaker) -> LayoutMaker:
+def layout(make: LayoutMaker, to: Registry[LayoutMaker] = LAYOUTS) -> LayoutMaker:
     """Register a boot layout under its function's name, with dashes.
 
     Where an architecture has no SPARSEMEM_VMEMMAP the machine has none either.
@@ -120,8 +122,23 @@ def layout(make: LayoutMaker) -> LayoutMaker:
         made = make(geometry)
         return made if geometry.sparsemem_vmemmap else replace(made, sparsemem_vmemmap=False)
 
-    LAYOUTS.add(make.__name__.replace("_", "-"), possible)
+    to.add(make.__name__.replace("_", "-"), possible)
     return make
+
+
+def layout_on_request(make: LayoutMaker) -> LayoutMaker:
+    """Register a boot layout that has to be asked for."""
+    return layout(make, ON_REQUEST)
+
+
+def every_layout() -> list[tuple[str, LayoutMaker]]:
+    """All layouts, by name; those that have to be asked for at the end."""
+    return [*LAYOUTS.items(), *ON_REQUEST.items()]
+
+
+def find_layout(name: str) -> LayoutMaker:
+    """The layout called *name*, of either kind."""
+    return ON_REQUEST[name] if name in ON_REQUEST else LAYOUTS[name]
 
 
 def search_sections(geometry: Geometry) -> list[PfnRange]:
@@ -223,3 +240,14 @@ def classic_sparse(geometry: Geometry) -> BootLayout:
     sections = search_sections(geometry)
     ram = ((sections[0], 0), (sections[1], 0))
     return BootLayout(ram=ram, window=tuple(sections), sparsemem_vmemmap=False)
+
+
+@layout_on_request
+def shared_section(geometry: Geometry) -> BootLayout:
+    """Node 1 has a section and half of the next, node 0 the other half; if it is asked for.
+
+    The node with the greater number comes first, so that it is initialised last.
+    """
+    sections = search_sections(geometry)
+    ram = ((sections[0], 1), (_part(sections[1], 0, 2), 1), (_part(sections[1], 2, 4), 0))
+    return BootLayout(ram=ram, window=tuple(sections), nodes=2)

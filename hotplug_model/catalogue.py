@@ -25,7 +25,7 @@ from hotplug_model.architectures import ARCHITECTURES, CLASSES
 from hotplug_model.architectures import ROWS as ROWS_BY_CLASS
 from hotplug_model.audit import compare
 from hotplug_model.audit_markdown import series_table
-from hotplug_model.boot import LAYOUTS
+from hotplug_model.boot import LAYOUTS, every_layout
 from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import UserError
@@ -187,7 +187,7 @@ def architectures() -> Table:
 
 def boots() -> Table:
     """Boot layouts."""
-    rows = [(code(n), first_line(make)) for n, make in LAYOUTS.items()]
+    rows = [(code(n), first_line(make)) for n, make in every_layout()]
     return Table(heading=("boot layout", "what it is"), rows=rows)
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from statistics import median
 
-from hotplug_model.boot import LAYOUTS
+from hotplug_model.boot import LAYOUTS, find_layout
 from hotplug_model.changes import CHANGES, KernelVariant
 from hotplug_model.contenders import every_pair
 from hotplug_model.geometry import GEOMETRIES
@@ -110,7 +110,7 @@ def request_for(name: str, seed: int) -> WalkRequest:
     return WalkRequest(
         variant=KernelVariant.named(None, (*change.needs, name)),
         geometry=change.geometry,
-        layouts={name: LAYOUTS[name](geometry) for name in change.boots or LAYOUTS.names()},
+        layouts={name: find_layout(name)(geometry) for name in change.boots or LAYOUTS.names()},
         steps=BUDGET,
         seed=seed,
         faults=change.faults,

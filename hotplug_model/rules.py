@@ -40,6 +40,8 @@ class KernelRules:
     """Whether an unaligned ZONE_DEVICE range taints the sections of its ends."""
     memremap_shares_sections: bool
     """Whether device memory may share a section with System RAM (5.3 and later)."""
+    memmap_init_to_section_end: bool
+    """Whether boot, where a zone ends amid a section, initialises the rest of that as well."""
     page_init_poison_at_removal: bool
     """Whether remove_pfn_range_from_zone() poisons what it takes out of the zone."""
     remove_pfn_range_from_zone_at_offline: bool
@@ -122,6 +124,10 @@ class KernelRules:
     """Whether page_ext is freed after a grace period, and its users are readers of RCU."""
     memunmap_waits_for_references: bool
     """Whether memunmap_pages() unplugs nothing before the last reference is dropped."""
+    device_page_keeps_its_map: str
+    """What holding a page of a device means for its map: it stays ``while_held`` (4.12 to
+    5.17), ``never`` (5.18 and later), or as long as some reference that was taken with
+    another look-up, ``per_look_up`` (before 4.12)."""
     memunmap_kills_reference: bool
     """Whether memunmap_pages() kills the reference of the map, so that nobody gets another,
     not its caller at some time."""

@@ -20,7 +20,6 @@ PARTS: dict[str, str] = {
     "drivers": "the virtio-mem and hv_balloon drivers as operations",
     "arch pfn_valid": "an architecture's own pfn_valid() that denies device memory",
     "block zone": "somebody who relies on the zone that a memory block says it is in",
-    "section sharing": "boot memory that initialises struct pages of another node's part",
     "node states": "nodes going offline, N_MEMORY and zonelists",
     "pcplists": "lists of free pages in front of the buddy allocator",
     "pfn width": "pfns that do not fit into an int",
@@ -86,7 +85,7 @@ ZONES = (
     shown(29, "A shrinking zone reads uninitialised struct pages.", "shrink-asks-online"),
     shown(30, "A shrinking node reads uninitialised struct pages.", "00d6c019b5bc"),
     shown(32, "A zone shrinks when its memory is removed, not offlined.", "feee6b298916"),
-    lacking(35, "section sharing", "Boot initialises to the section's end, others' pages too."),
+    shown(35, "Boot initialises to the section's end, others' pages too.", "4aa9fc2a435a"),
     shown(36, "Blocks with holes go offline, and their holes online.", "c5e79ef561b0"),
     lacking(38, "block zone", "A block's zone is read from uninitialised struct pages."),
     shown(39, "A node goes offline by what uninitialised struct pages say.", "2c91f8fc6c99"),
@@ -115,7 +114,7 @@ VMEMMAP = (
     ),
 )  # fmt: skip
 DEVICES = (
-    lacking(65, "page references", "Each look-up of a page counts on its pgmap, with wrong ends."),
+    shown(65, "Each look-up of a page counts on its pgmap, with wrong ends.", "71389703839e"),
     shown(66, "A map is not killed before its pages are put.", "devm-memremap-shutdown"),
     shown(67, "The percpu_ref exits before the last page is put.", "50f44ee7248a"),
     lacking(69, "sanitizers", "A shadow is removed that was never added."),

@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
-from hotplug_model.boot import LAYOUTS, MAX_WINDOW, search_sections
+from hotplug_model.boot import (
+    LAYOUTS,
+    MAX_WINDOW,
+    every_layout,
+    find_layout,
+    search_sections,
+)
+from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker
+from hotplug_model.commands.search import layouts
 from hotplug_model.errors import UserError
 from hotplug_model.flags import BlockState, MemmapOrigin, PageContent, PageFlag, ZoneType
 from hotplug_model.geometry import GEOMETRIES, TINY
@@ -18,7 +26,7 @@ from hotplug_model.pfn import PfnRange
 from stateful_tests.kernels import HOLE, A, B, C, D, boot, do, layout, offline, pages
 
 DMA, DMA32, NORMAL = ZoneType.ZONE_DMA, ZoneType.ZONE_DMA32, ZoneType.ZONE_NORMAL
-each_layout = pytest.mark.parametrize("name", LAYOUTS.names())
+each_layout = pytest.mark.parametrize("name", [name for name, _ in every_layout()])
 each_geometry = pytest.mark.parametrize("geometry", GEOMETRIES.names())
 
 
@@ -57,7 +65,7 @@ def test_an_invalid_layout_is_refused_in_one_line(what: str) -> None:
 @each_geometry
 def test_every_layout_is_valid_on_every_geometry(name: str, geometry: str) -> None:
     sizes = GEOMETRIES[geometry]
-    made = LAYOUTS[name](sizes)
+    made = find_layout(name)(sizes)
     made.validate(sizes)
     assert Checker(boot(made, geometry)).boot() == []
 
@@ -70,7 +78,27 @@ def test_a_search_has_section_0_and_at_most_so_many(geometry: str) -> None:
 
 
 def test_every_layout_is_documented() -> None:
-    assert all(make.__doc__ for make in LAYOUTS)
+    assert all(make.__doc__ for _, make in every_layout())
+
+
+def test_a_layout_that_must_be_asked_for_is_booted_by_no_search_but_when_it_is_named() -> None:
+    assert "shared-section" not in layouts(None, TINY)
+    assert list(layouts("shared-section", TINY)) == ["shared-section"]
+    assert LAYOUTS.names() == list(layouts(None, TINY))
+
+
+@pytest.mark.parametrize(
+    ("release", "owner"), [("4.19", 0), ("4.20", 1), ("5.0", 0), ("6.14", 0)]
+)
+def test_4_20_gave_the_rest_of_a_section_to_the_node_that_was_initialised_last(
+    release: str, owner: int
+) -> None:
+    rules = KernelVariant.named(release, ()).rules()
+    made = replace(find_layout("shared-section")(TINY), reserved=(pages(15, 16),))
+    kernel = boot(made, rules=rules)
+    assert column(kernel, "nid", pages(12, 16)) == {owner}
+    managed = [node.zones[ZoneType.ZONE_NORMAL].managed_pages for _, node in kernel.nodes.items()]
+    assert managed == ([0, 13] if owner else [3, 10])
 
 
 # Sections

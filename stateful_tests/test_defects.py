@@ -188,6 +188,10 @@ SHOWN: dict[str, Shown] = {
         ),
         "A: returns", {"nobody_reads_what_was_freed"}, layout(),
     ),
+    "a-device-goes-while-its-pages-are-held": Shown(
+        (device(C), at_once(Walk("pin_user_pages_fast", 16), MemunmapPages(0), 1)),
+        "A: returns", {"walkers_use_mapped_pages"}, layout(),
+    ),
     "device-page-is-found-before-it-is-initialised": Shown(
         (at_once(device(C), Walk("memory_failure_dev_pagemap", 16), 7),), "B: returns",
         {"walkers_use_no_poisoned_page"}, layout(),

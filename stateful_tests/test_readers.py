@@ -126,7 +126,9 @@ def test_on_a_machine_at_rest_a_walker_that_takes_time_breaks_nothing(walker: st
 def test_what_is_in_the_middle_of_hotplug_takes_no_time_of_its_own() -> None:
     inside = {w.name for w in WALKERS if w.holds is Holds.MEM_HOTPLUG}
     assert inside == set(WALKERS.names()) - set(READERS.names())
-    assert set(READERS.names()) - set(WALKERS.names()) == {"memory_failure_dev_pagemap"}
+    assert set(READERS.names()) - set(WALKERS.names()) == {
+        "memory_failure_dev_pagemap", "pin_user_pages_fast",
+    }  # fmt: skip
     assert {READERS[name].holds for name in ways_to_walk()} == set(Holds) - {Holds.MEM_HOTPLUG}
 
 
@@ -279,6 +281,44 @@ def test_since_966cf44f637e_it_lasts_until_after_the_lock(
     unlocked = alone.index("memmap_init_zone_device") + 1
     op = Interleave((device(C), Walk("memory_failure_dev_pagemap", 16)), ((0, unlocked),))
     assert {v.defect for v in Checker(boot(rules=rules)).apply(op).known} == defects
+
+
+PIN = "pin_user_pages_fast"
+WAITED = ("27674ef6c73f",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "blamed"),
+    [
+        ((), {"a-device-goes-while-its-pages-are-held"}),
+        (WAITED, set()),
+        ((*WAITED, "71389703839e"), {None}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["fs_dax", "generic"])
+def test_a_device_waits_for_who_pins_its_pages_from_4_12_to_5_17_only(
+    kind: str, changes: tuple[str, ...], blamed: set[str | None]
+) -> None:
+    kernel = machine(device(C, kind=kind), rules=KernelVariant.named(None, changes).rules())
+    found = broken(kernel, Walk(PIN, 16), MemunmapPages(0), switches=1)
+    assert {defect for _, defect in found} == blamed
+
+
+def test_a_pin_is_dropped_and_nobody_else_s_pages_are_pinned() -> None:
+    for kind, pins in (("generic", True), ("private", False), ("pci_p2pdma", False)):
+        kernel = machine(device(C, kind=kind))
+        before = kernel.fingerprint()
+        assert (PIN in milestones(kernel, Walk(PIN, 16))) == pins
+        assert kernel.fingerprint() == before
+    assert milestones(machine(), Walk(PIN, 0)) == []
+
+
+def test_a_map_that_is_on_its_way_out_is_not_pinned() -> None:
+    kernel = machine(device(C))
+    op = Interleave((MemunmapPages(0), Walk(PIN, 16)), ((0, 1),))
+    passed = milestones(kernel, op)
+    assert passed[0].endswith("percpu_ref_kill")
+    assert not any(PIN in each for each in passed)
 
 
 def test_who_asks_for_the_lru_first_takes_no_reference_on_a_broken_page() -> None:

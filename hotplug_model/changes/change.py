@@ -78,6 +78,7 @@ def undoing(
     since: Release,
     breaks: tuple[str, ...] = (),
     geometry: str = "tiny",
+    boots: tuple[str, ...] = (),
     faults: bool = False,
     needs: tuple[str, ...] = (),
     races: tuple[str, ...] = (),
@@ -87,7 +88,7 @@ def undoing(
     def register(undo: Rewrite) -> Rewrite:
         change = Change(
             name=name, subject=subject, since=since, rewrite=undo, breaks=breaks, commit=True,
-            geometry=geometry, faults=faults, needs=needs, races=races,
+            geometry=geometry, boots=boots, faults=faults, needs=needs, races=races,
         )  # fmt: skip
         CHANGES.add(name, change)
         return undo

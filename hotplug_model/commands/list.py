@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
-from hotplug_model.boot import LAYOUTS
+from hotplug_model.boot import every_layout
 from hotplug_model.catalogue import (
     TABLES,
     every_walker,
@@ -84,7 +84,7 @@ LISTS: dict[str, Callable[[], list[Entry]]] = {
     "changes": lambda: [(n, c.subject, origin(c)) for n, c in CHANGES.items()],
     "releases": lambda: [(name, lacks(name), "") for name in RELEASES],
     "geometries": lambda: [(n, sizes(g), "") for n, g in GEOMETRIES.items()],
-    "boots": lambda: [(n, first_line(make), "") for n, make in LAYOUTS.items()],
+    "boots": lambda: [(n, first_line(make), "") for n, make in every_layout()],
     "defects": lambda: mainline_does(accepted=False),
     "accepted": lambda: mainline_does(accepted=True),
     "sometimes": lambda: [(n, first_line(s), source_of(s)) for n, s in SOMETIMES.items()],

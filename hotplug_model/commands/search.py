@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from hotplug_model.boot import LAYOUTS, BootLayout
+from hotplug_model.boot import LAYOUTS, ON_REQUEST, BootLayout, find_layout
 from hotplug_model.changes import KernelVariant
 from hotplug_model.cli import complain
 from hotplug_model.commands.arguments import read_text
@@ -91,8 +91,9 @@ def layouts(boot: str | None, geometry: Geometry) -> dict[str, BootLayout]:
     """The layouts to draw from: all, the one that is named, or the one in a file."""
     if boot is None:
         return {name: make(geometry) for name, make in LAYOUTS.items()}
-    if boot in LAYOUTS or not (Path(boot).exists() or boot.endswith(".json")):
-        return {boot: LAYOUTS[boot](geometry)}
+    named = boot in LAYOUTS or boot in ON_REQUEST
+    if named or not (Path(boot).exists() or boot.endswith(".json")):
+        return {boot: find_layout(boot)(geometry)}
     try:
         return {boot: boot_from_json(parse_json(read_text(boot)), geometry)}
     except UserError as error:

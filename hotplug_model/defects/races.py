@@ -88,6 +88,29 @@ def online_page_reads_usage_outside_rcu(x: Extents) -> ExtentMask:
     "walkers_use_what_they_looked_up",
     "walkers_use_mapped_pages",
     quiescent=True,
+    causes=(Cause.UNCOUNTED,),
+)
+def a_device_goes_while_its_pages_are_held(x: Extents) -> ExtentMask:
+    """memunmap_pages() does not wait for who holds a page of an fs-dax or device-dax map.
+
+    Until v5.17 it put each page, and the last reference on a page dropped that on the map,
+    for which it waited. Since commit 27674ef6c73f it drops as many references as there are
+    pages, held or not, and put_page() drops none. Commit 0dc45ca1ce18 ("mm/memremap.c: take a
+    pgmap reference on page allocation") says so, and mends it for private and coherent
+    memory. Who has pinned a DAX page then writes to a poisoned struct page, or to one that
+    is not mapped.
+
+    Source: memunmap_pages(), free_zone_device_page() in mm/memremap.c; gup_pte_range() in
+    mm/gup.c (6.1).
+    """
+    return no_rows(x)
+
+
+@known_defect(
+    "walkers_use_no_poisoned_page",
+    "walkers_use_what_they_looked_up",
+    "walkers_use_mapped_pages",
+    quiescent=True,
     causes=(Cause.UNINITIALISED,),
 )
 def device_page_is_found_before_it_is_initialised(x: Extents) -> ExtentMask:

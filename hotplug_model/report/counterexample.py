@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from rich.text import Text
 
-from hotplug_model.boot import LAYOUTS, BootLayout
+from hotplug_model.boot import BootLayout, every_layout
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT
 from hotplug_model.flags import OnlineType
@@ -93,7 +93,7 @@ def machine(story: Story) -> list[Text]:
 
 def layout(boot: BootLayout, geometry: Geometry) -> str:
     """The boot layout in a line: its name, its RAM and what is not as usual."""
-    names = [name for name, make in LAYOUTS.items() if make(geometry) == boot]
+    names = [name for name, make in every_layout() if make(geometry) == boot]
     ram = ", ".join(f"{pfns} node {nid}" for pfns, nid in tables.joined_ram(boot))
     switches = [f for f in dataclasses.fields(boot) if isinstance(f.default, bool)]
     parts = [f"RAM {ram}"]

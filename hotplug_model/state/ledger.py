@@ -74,6 +74,8 @@ class Cause(IntEnum):
     """The device page can be found, and its initialisation was put off."""
     SKIPPED = 11
     """Offlining passed over a broken page, though somebody holds a reference on it."""
+    UNCOUNTED = 12
+    """The map ended though somebody holds a reference on a page of it."""
 
 
 class Entry(NamedTuple):

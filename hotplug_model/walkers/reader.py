@@ -80,8 +80,7 @@ def walk(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
         yield from locks.take("device_hotplug_lock")
     try:
         if comes_to(kernel, walker, pfn):
-            use = walk_device if walker.holds is Holds.PGMAP else walk_ram
-            yield from use(kernel, walker, pfn)
+            yield from USES.get(walker.holds, walk_ram)(kernel, walker, pfn)
     finally:
         kernel.rcu.forget(locks.context)
         if walker.holds is Holds.ONLINE_MEMS:
@@ -268,6 +267,39 @@ def walk_device(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
             kernel.ledger.breach(page.broken, PfnRange(pfn, pfn + 1), cause)
     finally:
         kernel.locks.drop_shared(references_of(pgmap_id))
+
+
+def pin_device_page(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
+    """What finds a device page in page tables, takes a reference on it, and goes on to use
+    it. Whether memunmap_pages() waits for that depends on the kernel.
+
+    Source: gup_pte_range(), mm/gup.c; memunmap_pages(), mm/memremap.c (5.16, 6.1); commit
+    27674ef6c73f ("mm: remove the extra ZONE_DEVICE struct page refcount") (in v5.18).
+    """
+    pgmap_id, rule = find_pgmap(kernel, pfn), kernel.rules.device_page_keeps_its_map
+    if pgmap_id is None:
+        return
+    page, references = PfnRange(pfn, pfn + 1), references_of(pgmap_id)
+    if rule == "while_held":
+        yield from kernel.locks.take_shared(references)
+    kernel.pfns.add(page, "refcount", 1)
+    intact = False
+    try:
+        yield walker.name
+        found = Page.of(kernel, pfn)
+        intact = found.is_device
+        if not intact:
+            cause = Cause.UNCOUNTED if rule == "never" else Cause.NONE
+            kernel.ledger.breach(found.broken, page, cause)
+    finally:
+        if intact:
+            kernel.pfns.add(page, "refcount", -1)
+        if rule == "while_held":
+            kernel.locks.drop_shared(references)
+
+
+USES = {Holds.PGMAP: walk_device, Holds.DEVICE_PAGE: pin_device_page}
+"""What those do that do not look for System RAM."""
 
 
 def has_data_at(pgmap: DevPagemap, pfn: int) -> bool:

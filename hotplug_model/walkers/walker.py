@@ -39,6 +39,8 @@ class Holds(Enum):
     """Nothing that hotplug does to a section or to its memmap waits for it."""
     PGMAP = "get_dev_pagemap"
     """A reference on the map whose page it is."""
+    DEVICE_PAGE = "get_page of a device's"
+    """A reference on a page of a device, and by that perhaps on its map."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +118,7 @@ def walker(
             holds=holds,
             asks=asks,
         )
-        if holds is not Holds.PGMAP:
+        if holds not in (Holds.PGMAP, Holds.DEVICE_PAGE):
             WALKERS.add(added.name, added)
         if holds is not Holds.MEM_HOTPLUG:
             READERS.add(added.name, added)
