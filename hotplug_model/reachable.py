@@ -11,7 +11,7 @@ from hotplug_model.ops import drawn_ops
 REFUSALS: dict[str, tuple[str, ...]] = {
     "online_memory_block": ("EHWPOISON", "EINVAL", "ENOENT", "EPERM"),
     "offline_memory_block": ("EBUSY", "EINTR", "EINVAL", "ENOENT", "EPERM"),
-    "hard_offline_page": ("EHWPOISON", "ENXIO"),
+    "hard_offline_page": ("EBUSY", "EHWPOISON", "ENXIO"),
     "add_memory": ("E2BIG", "EEXIST", "EINVAL"),
     "remove_memory": ("EBUSY", "EINVAL"),
     "offline_and_remove_memory": ("EBUSY", "EINTR", "EINVAL", "EPERM"),

@@ -15,7 +15,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
-from hotplug_model.ops.memremap import MemunmapPages
+from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
 from hotplug_model.pfn import PfnRange
@@ -39,6 +39,7 @@ from stateful_tests.kernels import (
 )
 
 BREAK = HardOfflinePage(C.start_pfn)
+IN_A_FILE = HardOfflinePage(C.start_pfn, mapped=True)
 FORGETFUL = replace(MAINLINE, online_rejects_broken_pages=False)
 
 
@@ -88,7 +89,7 @@ def test_what_no_walker_finds_cannot_break(pfn: int) -> None:
 )  # fmt: skip
 def test_device_memory_breaks_where_no_driver_must_be_asked(kind: str, refused: int | None) -> None:
     kernel = boot()
-    assert do(kernel, device(C, kind=kind), BREAK) == refused
+    assert do(kernel, device(C, kind=kind), IN_A_FILE) == refused
     assert marked(kernel, 16) == (refused is None)
     assert kernel.pfns.at(16, "refcount") == kernel.pfns.at(17, "refcount")
     assert do(kernel, MemunmapPages(0)) is None
@@ -96,7 +97,39 @@ def test_device_memory_breaks_where_no_driver_must_be_asked(kind: str, refused: 
 
 def test_the_memmap_of_a_device_cannot_break() -> None:
     kernel = boot()
-    assert do(kernel, device(pages(16, 32), kind="fs_dax", altmap=(0, 8)), BREAK) == errno.ENXIO
+    mapped = HardOfflinePage(16, mapped=True)
+    assert do(kernel, device(pages(16, 32), kind="fs_dax", altmap=(0, 8)), mapped) == errno.ENXIO
+    assert do(kernel, HardOfflinePage(24, mapped=True)) is None
+
+
+@pytest.mark.parametrize("kind", ["generic", "private"])
+def test_a_device_page_that_no_file_has_is_busy(kind: str) -> None:
+    kernel = boot()
+    assert do(kernel, device(C, kind=kind)) is None
+    before = kernel.fingerprint()
+    assert do(kernel, BREAK) == errno.EBUSY
+    assert kernel.fingerprint() == before
+
+
+def test_of_a_compound_page_the_first_is_marked_and_breaks_as_often_as_it_is_said() -> None:
+    kernel = boot()
+    assert do(kernel, MemremapPages(0, (C,), "generic", 0, (), vmemmap_shift=2)) is None
+    assert do(kernel, HardOfflinePage(23, mapped=True), HardOfflinePage(21, mapped=True)) is None
+    assert [pfn for pfn in range(16, 24) if marked(kernel, pfn)] == [20]
+    assert do(kernel, MemunmapPages(0), device(C)) is None
+    assert not marked(kernel, 20)
+
+
+@pytest.mark.parametrize(("changes", "counted"), [((), (0,)), (("1f90a3477df3",), (0, 4))])
+def test_ram_that_shares_its_section_is_told_from_the_device(
+    changes: tuple[str, ...], counted: tuple[int, ...]
+) -> None:
+    """Before 1f90a3477df3 the block of the RAM counts a page of the device."""
+    kernel = boot(rules=KernelVariant.named(None, changes).rules())
+    assert do(kernel, device(HOLE), HardOfflinePage(8), HardOfflinePage(12, mapped=True)) is None
+    assert kernel.blocks[1].broken == counted
+    assert marked(kernel, 8)
+    assert marked(kernel, 12)
 
 
 def test_a_broken_page_does_not_keep_its_block_online() -> None:
@@ -212,7 +245,7 @@ def test_a_page_of_a_block_without_a_device_breaks_uncounted() -> None:
     del kernel.blocks[3]
     assert do(kernel, HardOfflinePage(D.start_pfn)) is None
     assert marked(kernel, D.start_pfn)
-    assert do(kernel, HardOfflinePage(HOLE.start_pfn)) is None
+    assert do(kernel, HardOfflinePage(HOLE.start_pfn, mapped=True)) is None
 
 
 def test_before_b15c87263a69_offlining_waited_for_a_broken_page() -> None:

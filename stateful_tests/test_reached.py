@@ -58,6 +58,7 @@ REACHED: dict[str, tuple[BootLayout, tuple[Op, ...]]] = {
         layout(), (add(C), online(2, "online_movable"), PinPages(pages(16, 17)))
     ),
     "a_page_is_ballooned": (layout(), (DecreaseReservation(pages(8, 9)),)),
+    "a_device_page_is_broken": (layout(), (device(C), HardOfflinePage(16, mapped=True))),
     "a_broken_page_is_online": (layout(), (add(C), online(2), HardOfflinePage(16))),
     "a_block_with_a_broken_page_is_offline": (
         layout(), (add(C), online(2), HardOfflinePage(16), offline(2))

@@ -144,6 +144,13 @@ def a_broken_page_is_online(x: Extents) -> bool:
 
 
 @sometimes
+def a_device_page_is_broken(x: Extents) -> bool:
+    """A page of a map that is in use is marked as broken."""
+    broken = (x.page_flags & PageFlag.PG_hwpoison) != 0
+    return bool((x.is_zone_device & (x.dev_pagemap >= 0) & broken).any())
+
+
+@sometimes
 def a_block_with_a_broken_page_is_offline(x: Extents) -> bool:
     """A memory block in which a page broke is offline."""
     blocks = x.kernel.blocks.values()

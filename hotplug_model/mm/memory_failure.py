@@ -9,32 +9,59 @@ from hotplug_model.flags import MemoryType, PageFlag
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
+from hotplug_model.state.dev_pagemap import DevPagemap
 
 UNSUPPORTED = (MemoryType.MEMORY_DEVICE_PRIVATE, MemoryType.MEMORY_DEVICE_COHERENT)
 """Device memory whose driver would have to be asked."""
 
 
-def memory_failure(kernel: Kernel, pfn: int) -> Steps:
+def memory_failure(kernel: Kernel, pfn: int, mapped: bool = False) -> Steps:
     """Mark the page of *pfn*, whose memory broke, and keep it from being used.
 
-    Refuses with -EHWPOISON if the page is marked already, with -ENXIO where no page is
-    known: memory that is not online, and device memory that no driver has set up.
+    Of System RAM that shares its section with a device pfn_to_online_page() knows; all
+    else is looked for in a map, *mapped* as said there.
+
+    Refuses with -EHWPOISON if a page of RAM is marked already, with -ENXIO where no page is
+    known: memory that is not online, and device memory that no driver has set up; and as
+    memory_failure_dev_pagemap().
 
     # Simplified: it takes no time between the look-up and the mark; the walker of that name
-    does. The filesystem on fs-dax memory supports no such thing.
+    does.
 
-    Source: memory_failure(), memory_failure_dev_pagemap(), mf_generic_kill_procs().
+    Source: memory_failure().
     """
     x = kernel.extents()
     row = int(x.start_pfn.searchsorted(pfn, "right")) - 1
     pgmap = kernel.pgmaps.get(int(x.dev_pagemap[row]))
     if x.online_page[row]:
         mark_ram(kernel, pfn)
-    elif pgmap is None or pgmap.type in UNSUPPORTED or x.page_pgmap[row] < 0:
+    elif pgmap is None or x.page_pgmap[row] < 0:
         raise KernelRefusal(errno.ENXIO)
     else:
-        kernel.pfns.set_bits(PfnRange(pfn, pfn + 1), "page_flags", PageFlag.PG_hwpoison)
+        memory_failure_dev_pagemap(kernel, pgmap, pfn, mapped)
     yield "memory_failure"
+
+
+def memory_failure_dev_pagemap(
+    kernel: Kernel, pgmap: DevPagemap, pfn: int, mapped: bool
+) -> None:
+    """Mark the page of a device; of a compound page the first.
+
+    Refuses with -EBUSY unless some file of a DAX device has the page, *mapped*: whom to
+    tell is locked by that file; and with -ENXIO for memory whose driver would have to be asked,
+    as its caller does for the memmap of a device, which nobody can do without.
+
+    # Simplified: the filesystem on fs-dax memory supports no such thing.
+
+    Source: memory_failure_dev_pagemap(), mf_generic_kill_procs(); dax_lock_page() in
+    fs/dax.c (6.1).
+    """
+    if not mapped:
+        raise KernelRefusal(errno.EBUSY)
+    if pgmap.type in UNSUPPORTED:
+        raise KernelRefusal(errno.ENXIO)
+    head = pfn // pgmap.vmemmap_nr * pgmap.vmemmap_nr
+    kernel.pfns.set_bits(PfnRange(head, head + 1), "page_flags", PageFlag.PG_hwpoison)
 
 
 def mark_ram(kernel: Kernel, pfn: int) -> None:
