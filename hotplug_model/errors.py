@@ -7,10 +7,13 @@ import errno
 EHWPOISON = 133
 """``EHWPOISON`` (include/uapi/asm-generic/errno.h); Python names it from 3.14 on only."""
 
+NAMES = {EHWPOISON: "EHWPOISON", errno.EOPNOTSUPP: "EOPNOTSUPP"}
+"""What Python has no name for, or another: ENOTSUP is the C library's."""
+
 
 def errname(err: int) -> str:
     """The errno's name, e.g. ``EBUSY``."""
-    return "EHWPOISON" if err == EHWPOISON else errno.errorcode[err]
+    return NAMES.get(err) or errno.errorcode[err]
 
 
 class KernelRefusal(Exception):

@@ -170,6 +170,11 @@ class Extents:
         """:class:`LinearMap`: whether the linear map covers the pfn, and why if it should not."""
         return self._table.column("linear_map")
 
+    @cached_property
+    def users(self) -> Column:
+        """:class:`PageUser` bits: who uses the page, and who took a reference on it."""
+        return self._table.column("users")
+
     # What follows from it
 
     @cached_property
@@ -178,6 +183,14 @@ class Extents:
         where there is high memory, by kmap()."""
         rows: ExtentMask = (self.linear_map != UNMAPPED) & (self.linear_map != TORN)
         return rows
+
+    @cached_property
+    def nr_references(self) -> Column:
+        """References that users took on the page and still have."""
+        counts: Column = np.zeros(len(self.users), np.int32)
+        for bit in (1, 2, 4, 8):
+            counts += (self.users & bit) != 0
+        return counts
 
     @cached_property
     def mapped(self) -> ExtentMask:

@@ -67,6 +67,26 @@ class PageFlag(IntFlag):
     """Boot set it up for a pfn behind which no memory is."""
 
 
+class PageUser(IntFlag):
+    """Who uses a page, each with a bit for the reference that it took on it; without one it
+    has the pfn and no more, in the same bit of the upper half."""
+
+    LONGTERM = 1
+    """Somebody or other, see the operation ``pin_pages``."""
+    VFIO = 2
+    KVM = 4
+    GASKET = 8
+    VFIO_PFN = 32
+    KVM_PFN = 64
+    GASKET_PFN = 128
+
+
+REFERENCES = 15
+"""Of those the bits that stand for a reference."""
+WITHOUT_REFERENCE = 4
+"""How much higher the other bit of a user is."""
+
+
 class PageContent(IntEnum):
     """What the bytes of a struct page are worth."""
 

@@ -21,6 +21,7 @@ from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages
+from hotplug_model.ops.user_pages import PinUserPages, UnpinUserPages
 from hotplug_model.ops.walk import Walk
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
@@ -47,6 +48,8 @@ TWO_ONLINE = (
     OfflineAndRemoveMemory(pages(16, 32), unmovable=False),
 )
 """The second block has a page that cannot move, and the first must not come back."""
+PINNED = PinUserPages("vfio", pages(16, 17))
+UNPINNED = UnpinUserPages("vfio", pages(16, 17))
 LOST = (add(C), online(2), offline(2))
 """NORMAL grows over C and shrinks back to one pfn short of its old end."""
 
@@ -167,6 +170,14 @@ SHOWN: dict[str, Shown] = {
     ),
     "a-rollback-may-be-vetoed": Shown(
         TWO_ONLINE, QUIESCENT, {"refusals_leave_the_machine_alone"}, layout()
+    ),
+    "device-dax-keeps-its-pins": Shown(
+        (device(C), PINNED, UNPINNED), QUIESCENT, {"pages_count_the_references_on_them"},
+        layout(),
+    ),
+    "a-pfn-becomes-a-page": Shown(
+        (replace(PINNED, pfnmap=True), add(C), online(2), UNPINNED),
+        QUIESCENT, {"pages_count_the_references_on_them"}, layout(),
     ),
     "walkers-race-with-offlining": Shown(
         (at_once(Walk("kpageflags_read", 8), offline(1), 3),), "A: returns",

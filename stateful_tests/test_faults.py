@@ -138,6 +138,7 @@ def add_failing(fail_at: str) -> object:
 def test_no_operation_takes_a_fault_that_does_not_exist(name: str) -> None:
     kernel = boot()
     for earlier in ("add_memory", "online_memory_block", "memremap_pages", "pin_pages",
+                    "pin_user_pages",
                     "request_mem_region", "virtio_mem_probe", "decrease_reservation"):  # fmt: skip
         if not OPS[name].enabled(kernel):
             carry_out(kernel, OPS[earlier].draw(kernel, PackedChooser(0)))

@@ -21,6 +21,7 @@ from hotplug_model.flags import (
     MemoryClass,
     PageContent,
     PageFlag,
+    PageUser,
     SectionFlag,
     ZoneType,
 )
@@ -117,6 +118,13 @@ def two_devices() -> Kernel:
 
 
 BREAKS: dict[str, Callable[[], Broken]] = {
+    "pages_count_the_references_on_them": lambda: corrupt(
+        write(FIRST, users=PageUser.VFIO), FIRST
+    ),
+    "nobody_dirties_device_pages": lambda: corrupt(
+        lambda k: k.pfns.set_bits(HOLE, "page_flags", PageFlag.PG_dirty), HOLE
+    ),
+    "pages_outlive_the_references_on_them": lambda: corrupt(breach(Law.GONE_UNDER_A_REFERENCE), C),
     "users_decide_as_rightly_as_they_did": lambda: corrupt(
         lambda k: k.pfns.clear_bits(HOLE, "page_flags", PageFlag.PG_reserved), HOLE
     ),

@@ -20,6 +20,7 @@ from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
+from hotplug_model.ops.user_pages import PinUserPages, UnpinUserPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.walk import Walk
 from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
@@ -58,6 +59,10 @@ WORKS: dict[str, tuple[tuple[Op, ...], Op]] = {
     "unpin_pages": ((PinPages(PAGE),), UnpinPages(PAGE)),
     "request_mem_region": ((), RequestMemRegion(C)),
     "release_mem_region": ((RequestMemRegion(C),), ReleaseMemRegion(C)),
+    "pin_user_pages": ((device(C),), PinUserPages("vfio", pages(16, 17))),
+    "unpin_user_pages": (
+        (PinUserPages("vfio", PAGE),), UnpinUserPages("vfio", PAGE)
+    ),
     "interleave": ((), Interleave((add(C), device(HOLE)), ((0, 3), (1, 2)))),
     "walk": ((), Walk("kpageflags_read", 0)),
     "virtio_mem_probe": ((), PROBE),
@@ -79,6 +84,8 @@ REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     "memunmap_pages": ((), MemunmapPages(0), errno.ENOENT),
     "pin_pages": ((PinPages(PAGE),), PinPages(PAGE), errno.EBUSY),
     "unpin_pages": ((), UnpinPages(PAGE), errno.EINVAL),
+    "pin_user_pages": ((), PinUserPages("kvm", PAGE), errno.ENODEV),
+    "unpin_user_pages": ((PinPages(PAGE),), UnpinUserPages("vfio", PAGE), errno.EINVAL),
     "request_mem_region": ((add(C),), RequestMemRegion(C), errno.EBUSY),
     "release_mem_region": ((), ReleaseMemRegion(C), errno.ENOENT),
     "virtio_mem_probe": ((PROBE,), VirtioMemProbe(D, 0, 2, False), errno.EINVAL),

@@ -14,6 +14,7 @@ from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifie
 from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.pages import PinPages
+from hotplug_model.ops.user_pages import PinUserPages
 from hotplug_model.ops.xen_balloon import DecreaseReservation
 from stateful_tests.kernels import (
     HOLE,
@@ -57,6 +58,7 @@ REACHED: dict[str, tuple[BootLayout, tuple[Op, ...]]] = {
     "a_page_is_pinned_in_zone_movable": (
         layout(), (add(C), online(2, "online_movable"), PinPages(pages(16, 17)))
     ),
+    "a_device_page_is_pinned": (layout(), (device(C), PinUserPages("vfio", pages(16, 17)))),
     "a_page_is_ballooned": (layout(), (DecreaseReservation(pages(8, 9)),)),
     "a_device_page_is_broken": (layout(), (device(C), HardOfflinePage(16, mapped=True))),
     "a_broken_page_is_online": (layout(), (add(C), online(2), HardOfflinePage(16))),

@@ -90,7 +90,7 @@ DRIVERS = (
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "state": ("mm", "ops", "walkers", "invariants", "kernel", "checker", "changes", *DRIVERS),
     "mm": ("ops", "walkers", "invariants", "checker", "changes", "memo", "defects", *DRIVERS),
-    "ops": ("users", "invariants", "checker", "changes", "memo", "defects", *DRIVERS),
+    "ops": ("invariants", "checker", "changes", "memo", "defects", *DRIVERS),
     "users": ("ops", "mm", "invariants", "checker", "changes", "memo", "defects", *DRIVERS),
     "walkers": (
         "users", "ops", "mm", "invariants", "checker", "changes", "memo", "defects", *DRIVERS,

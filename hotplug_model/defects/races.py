@@ -49,11 +49,12 @@ def nothing_keeps_a_walker_s_memmap(x: Extents) -> ExtentMask:
     "walkers_use_no_poisoned_page",
     "walkers_use_what_they_looked_up",
     "walkers_use_mapped_pages",
+    "pages_outlive_the_references_on_them",
     quiescent=True,
     causes=(Cause.SKIPPED,),
 )
 def offlining_skips_a_broken_page_that_is_held(x: Extents) -> ExtentMask:
-    """A block goes offline under a walker that holds a reference on a broken page of it.
+    """A block goes offline under who holds a reference on a broken page of it.
 
     memory_failure() keeps a reference for ever, so offlining cannot tell by the count who
     else holds one: it passes over whatever is PG_hwpoison. split_huge_pages_all() and DAMON
@@ -87,6 +88,7 @@ def online_page_reads_usage_outside_rcu(x: Extents) -> ExtentMask:
     "walkers_use_no_poisoned_page",
     "walkers_use_what_they_looked_up",
     "walkers_use_mapped_pages",
+    "pages_outlive_the_references_on_them",
     quiescent=True,
     causes=(Cause.UNCOUNTED,),
 )

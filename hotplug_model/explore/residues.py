@@ -15,6 +15,7 @@ from hotplug_model.flags import (
     MemoryClass,
     PageContent,
     PageFlag,
+    PageUser,
     SectionFlag,
     ZoneType,
 )
@@ -29,7 +30,7 @@ NO_STATE = ("ledger", "locks")
 NAMES: dict[str, type[IntEnum | IntFlag]] = {
     "section_flags": SectionFlag, "page_flags": PageFlag, "content": PageContent,
     "zone": ZoneType, "memmap": MemmapOrigin, "block": BlockState, "memory": MemoryClass,
-    "linear_map": LinearMap,
+    "linear_map": LinearMap, "users": PageUser,
 }  # fmt: skip
 """What the values of a column are called."""
 CONTENT, PAGE_FLAGS = COLUMNS.index("content"), COLUMNS.index("page_flags")

@@ -30,12 +30,14 @@ from hotplug_model.ops.memory_hotplug import AddMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import UnpinPages
 from hotplug_model.ops.resource import ReleaseMemRegion
+from hotplug_model.ops.user_pages import UnpinUserPages
 from hotplug_model.ops.virtio_mem import VirtioMemRemove
 from hotplug_model.ops.xen_balloon import IncreaseReservation
 from hotplug_model.trace import Trace
 
 GIVES_BACK = (
-    UnpinPages, IncreaseReservation, MemunmapPages, VirtioMemRemove, ReleaseMemRegion,
+    UnpinPages, UnpinUserPages, IncreaseReservation, MemunmapPages, VirtioMemRemove,
+    ReleaseMemRegion,
 )  # fmt: skip
 """Operations that only ever take away what another has brought."""
 

@@ -131,6 +131,12 @@ def a_page_is_pinned_in_zone_movable(x: Extents) -> bool:
 
 
 @sometimes
+def a_device_page_is_pinned(x: Extents) -> bool:
+    """A user has a reference on a page of a device map."""
+    return bool((x.is_zone_device & (x.nr_references > 0)).any())
+
+
+@sometimes
 def a_page_is_ballooned(x: Extents) -> bool:
     """A page of online memory is PageOffline, and the driver that took it holds it."""
     offline = (x.page_flags & PageFlag.PG_offline) != 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.invariants.invariant import law
-from hotplug_model.pfn import PfnRange
+from hotplug_model.flags import PageFlag
+from hotplug_model.invariants.invariant import always, broken, law
+from hotplug_model.pfn import PfnRange, merge_ranges
+from hotplug_model.state.ledger import Law
 from hotplug_model.users.wrong_before import worse_than_before
 
 
@@ -20,3 +23,42 @@ def users_decide_as_rightly_as_they_did(x: Extents) -> list[PfnRange]:
     October 2019.
     """
     return list(x.where(worse_than_before(x)))
+
+
+@law(reads="pfns pgmaps", quiescent=True)
+def pages_count_the_references_on_them(x: Extents) -> list[PfnRange]:
+    """The count of a page is not that at which it rests and the references of its users.
+
+    One that was never dropped was leaked, one that was never taken was somebody else's.
+    Broken pages, which memory_failure() holds, are left out.
+
+    Source: put_pfn() in drivers/vfio/vfio_iommu_type1.c; kvm_release_pfn_clean() in
+    virt/kvm/kvm_main.c; __init_zone_device_page() in mm/page_alloc.c (6.1).
+    """
+    kept = PageFlag.PG_hwpoison | PageFlag.PG_offline
+    ram = x.is_online_ram & x.is_managed & (x.page_flags & kept == 0)
+    wrong = x.where(ram & (x.refcount != x.nr_references))
+    for pgmap_id, pgmap in x.kernel.pgmaps.items():
+        idle = 1 if pgmap.counts_pages else x.kernel.rules.idle_device_private_ref
+        mine = x.is_zone_device & (x.page_pgmap == pgmap_id)
+        wrong += x.where(mine & (x.refcount != idle + x.nr_references))
+    return list(merge_ranges(sorted(wrong)))
+
+
+@always(quiescent=True)
+def nobody_dirties_device_pages(x: Extents) -> ExtentMask:
+    """PG_dirty is set on a page of ZONE_DEVICE, which nobody ever writes back or cleans.
+
+    Source: gasket_release_page(), kvm_set_pfn_dirty(), put_pfn(); seed 000, patches 4 to 7.
+    """
+    rows: ExtentMask = x.is_zone_device & ((x.page_flags & PageFlag.PG_dirty) != 0)
+    return rows
+
+
+@law(Law.GONE_UNDER_A_REFERENCE, reads="ledger")
+def pages_outlive_the_references_on_them(x: Extents) -> list[PfnRange]:
+    """A page left its zone, and somebody still had a reference on it.
+
+    Source: offline_pages() in mm/memory_hotplug.c; memunmap_pages() in mm/memremap.c.
+    """
+    return broken(x, Law.GONE_UNDER_A_REFERENCE)

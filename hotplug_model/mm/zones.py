@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.flags import OnlineType, ZoneType
+from hotplug_model.flags import (
+    REFERENCES,
+    WITHOUT_REFERENCE,
+    OnlineType,
+    PageFlag,
+    PageUser,
+    ZoneType,
+)
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.page_alloc import memmap_init_range, page_init_poison, retire_pages
 from hotplug_model.mm.sparse import section_taint_zone_device
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.altmap import Altmap
-from hotplug_model.state.ledger import Law
+from hotplug_model.state.ledger import Cause, Law
 from hotplug_model.state.zone import Node, Zone
 
 
@@ -72,6 +79,7 @@ def remove_pfn_range_from_zone(
     shrink zones when offlining memory") (in v5.5); commit d33695b16a9f (in v5.6) for
     the poisoning.
     """
+    lose_references(kernel, pfns)
     if kernel.rules.page_init_poison_at_removal:
         page_init_poison(kernel, pfns)
     retire_pages(kernel, pfns)
@@ -80,6 +88,34 @@ def remove_pfn_range_from_zone(
         return
     wants_lock(kernel, pfns)
     yield from kernel.rules.shrink_zone_span(kernel, nid, zone_type, pfns)
+
+
+def lose_references(kernel: Kernel, pfns: PfnRange) -> None:
+    """Whoever has a reference on one of *pfns* has the pfn and no more from now on.
+
+    # Simplified: before 5.18 memunmap_pages() waited for the last reference on a page, and
+    here for none that an operation took.
+    """
+    for page in held_within(kernel, pfns):
+        device = kernel.pfns.at(page.start_pfn, "zone") == ZoneType.ZONE_DEVICE
+        broken = kernel.pfns.at(page.start_pfn, "page_flags") & PageFlag.PG_hwpoison
+        skipped = broken and kernel.rules.offline_skips_broken_pages
+        cause = Cause.SKIPPED if skipped else Cause.NONE
+        kernel.ledger.breach(
+            Law.GONE_UNDER_A_REFERENCE, page, Cause.UNCOUNTED if device else cause
+        )
+        users = kernel.pfns.at(page.start_pfn, "users")
+        left = users & ~REFERENCES | (users & REFERENCES & ~PageUser.LONGTERM) << WITHOUT_REFERENCE
+        kernel.pfns.write(page, users=left)
+
+
+def held_within(kernel: Kernel, pfns: PfnRange) -> list[PfnRange]:
+    """Ranges of *pfns* that are alike and on which somebody has a reference."""
+    runs = kernel.pfns.overlapping(pfns)
+    held = (kernel.pfns.column("users")[runs] & REFERENCES) != 0
+    starts = kernel.pfns.start_pfn[runs][held].tolist()
+    ends = kernel.pfns.end_pfn[runs][held].tolist()
+    return [PfnRange(*each).intersection(pfns) for each in zip(starts, ends, strict=True)]
 
 
 def shrink_zone_span(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import PageFlag
+from hotplug_model.flags import PageFlag, PageUser
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops.draw import pick
 from hotplug_model.ops.op import Chooser, Op
@@ -18,11 +18,9 @@ MAX_PINNED = 2
 
 
 def held_pages(kernel: Kernel) -> list[PfnRange]:
-    """Online pages with a reference, of broken ones another than memory_failure() took."""
+    """Pages on which somebody has a reference that nothing else is known of."""
     x = kernel.extents()
-    broken = (x.page_flags & PageFlag.PG_hwpoison) != 0
-    held = x.is_online_ram & (x.page_flags & ~PageFlag.PG_hwpoison == PageFlag.MANAGED)
-    return list(x.where(held & x.online_page & (x.refcount > broken)))
+    return list(x.where((x.users & PageUser.LONGTERM) != 0))
 
 
 def idle_pages(kernel: Kernel) -> list[PfnRange]:
@@ -58,6 +56,7 @@ class PinPages(Op):
         if not any(pfns.contains(self.pfns) for pfns in idle_pages(kernel)):
             raise KernelRefusal(errno.EBUSY)
         kernel.pfns.add(self.pfns, "refcount", 1)
+        kernel.pfns.set_bits(self.pfns, "users", PageUser.LONGTERM)
         yield "get_page"
 
 
@@ -82,4 +81,5 @@ class UnpinPages(Op):
         if not any(pfns.contains(self.pfns) for pfns in held_pages(kernel)):
             raise KernelRefusal(errno.EINVAL)
         kernel.pfns.add(self.pfns, "refcount", -1)
+        kernel.pfns.clear_bits(self.pfns, "users", PageUser.LONGTERM)
         yield "put_page"

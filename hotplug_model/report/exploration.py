@@ -31,7 +31,7 @@ def verdict(explored: Explored) -> list[Text]:
             style,
         ),
         line(f"  {counts(explored)}"),
-        *paragraph(tried(space), "  ", 4),
+        *paragraph(tried(space), "  ", 5),
         *([line(f"  flaky: {explored.flaky}")] if explored.flaky else []),
     ]
 

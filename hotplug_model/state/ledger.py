@@ -45,6 +45,8 @@ class Law(IntEnum):
     """A NULL pointer was followed."""
     ZONE_CHANGED_UNLOCKED = 15
     """A zone was resized, or its present pages were counted, without mem_hotplug_lock."""
+    GONE_UNDER_A_REFERENCE = 16
+    """A page left its zone though somebody had a reference on it."""
 
 
 class Cause(IntEnum):

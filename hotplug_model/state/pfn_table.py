@@ -24,6 +24,7 @@ COLUMNS = (
     "block",
     "memory",
     "linear_map",
+    "users",
 )
 
 
@@ -33,4 +34,4 @@ class PfnTable(RunTable):
     __slots__ = ()
 
     INDEX = {name: index for index, name in enumerate(COLUMNS)}
-    ABSENT = np.array([0, 0, 0, 0, 0, 0, 0, 0, -1, -1, 0, 0, 0], np.int32)
+    ABSENT = np.array([0, 0, 0, 0, 0, 0, 0, 0, -1, -1, 0, 0, 0, 0], np.int32)

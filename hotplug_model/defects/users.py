@@ -1,0 +1,42 @@
+"""Of users that keep pages: what mainline gets wrong, and did before."""
+
+from __future__ import annotations
+
+from hotplug_model.arrays import ExtentMask
+from hotplug_model.defects.defect import known_defect
+from hotplug_model.extents import Extents
+
+COUNTS = "pages_count_the_references_on_them"
+
+
+@known_defect(COUNTS, quiescent=True)
+def device_dax_keeps_its_pins(x: Extents) -> ExtentMask:
+    """What vfio has pinned of device-dax it never drops.
+
+    pin_user_pages_remote() gives it such a page, and put_pfn() asks whether the pfn is
+    reserved, which every page of ZONE_DEVICE is. The count stays where it is, and so does
+    what the user was charged. Where pages of ZONE_DEVICE are not reserved, as seed 000 wants
+    it, pfn_to_online_page() is asked, and knows no such page either. KVM did the same until
+    commit a78986aae9b2 (in v5.4).
+
+    Source: vaddr_get_pfns(), put_pfn(), is_invalid_reserved_pfn() in
+    drivers/vfio/vfio_iommu_type1.c; __init_zone_device_page() in mm/page_alloc.c (6.1).
+    """
+    return x.is_zone_device & (x.refcount > 1 + x.nr_references)
+
+
+@known_defect(COUNTS, quiescent=True)
+def a_pfn_becomes_a_page(x: Extents) -> ExtentMask:
+    """Who had a pfn without a page drops a reference on the page that it has become.
+
+    vfio takes what /dev/mem maps without a reference, if no page is there or a reserved
+    one, and does not write down that it has none: put_pfn() asks once more. If memory was
+    added there and went online meanwhile, the last reference is dropped of a page that is
+    somebody else's, or free. KVM did the same with what kvm_vcpu_map() had found, until it
+    kept the page that it was given (in v6.13).
+
+    Source: vaddr_get_pfns(), follow_fault_pfn(), put_pfn(), is_invalid_reserved_pfn() in
+    drivers/vfio/vfio_iommu_type1.c; hva_to_pfn_remapped() in virt/kvm/kvm_main.c (6.1).
+    """
+    rows: ExtentMask = x.initialised & (x.refcount < x.is_zone_device + x.nr_references)
+    return rows
