@@ -178,13 +178,14 @@ class OnlineType(IntEnum):
 
 
 class MemoryType(IntEnum):
-    """``enum memory_type`` (include/linux/memremap.h)."""
+    """``enum memory_type`` (include/linux/memremap.h); the last is gone since v5.3."""
 
     MEMORY_DEVICE_PRIVATE = 1
     MEMORY_DEVICE_COHERENT = 2
     MEMORY_DEVICE_FS_DAX = 3
     MEMORY_DEVICE_GENERIC = 4
     MEMORY_DEVICE_PCI_P2PDMA = 5
+    MEMORY_DEVICE_PUBLIC = 6
 
 
 class RefState(IntEnum):

@@ -146,7 +146,9 @@ DEVICE_STATES = {
     MemoryType.MEMORY_DEVICE_FS_DAX: PageState.FS_DAX,
     MemoryType.MEMORY_DEVICE_GENERIC: PageState.GENERIC,
     MemoryType.MEMORY_DEVICE_PCI_P2PDMA: PageState.PCI_P2PDMA,
+    MemoryType.MEMORY_DEVICE_PUBLIC: PageState.COHERENT,
 }
+"""What memory of a device is by its type; what was public would be coherent today."""
 MARKS = (
     (PageFlag.PG_vmemmap_self_hosted, PageState.SELF_HOSTED),
     (PageFlag.PG_offline, PageState.FAKE_OFFLINE),

@@ -124,6 +124,8 @@ class KernelRules:
     """Whether page_ext is freed after a grace period, and its users are readers of RCU."""
     memunmap_waits_for_references: bool
     """Whether memunmap_pages() unplugs nothing before the last reference is dropped."""
+    device_public: bool
+    """Whether there is MEMORY_DEVICE_PUBLIC (4.14 to 5.2)."""
     device_page_keeps_its_map: str
     """What holding a page of a device means for its map: it stays ``while_held`` (4.12 to
     5.17), ``never`` (5.18 and later), or as long as some reference that was taken with

@@ -10,11 +10,19 @@ import pytest
 from hotplug_model.boot import BootLayout
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker
-from hotplug_model.flags import MemmapOrigin, PageContent, PageFlag, SectionFlag, ZoneType
+from hotplug_model.flags import (
+    LinearMap,
+    MemmapOrigin,
+    PageContent,
+    PageFlag,
+    SectionFlag,
+    ZoneType,
+)
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
 from hotplug_model.ops.every import draws
+from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.pfn import PfnRange
 from hotplug_model.steps import run
@@ -330,6 +338,29 @@ def test_since_966cf44f637e_device_pages_are_read_that_wait_for_their_initialisa
     assert [bool(violations) for violations in found] == [not older] * len(requests)
     where = {each.milestone for violations in found for each in violations}
     assert where == (set() if older else {"memmap_init_zone_device"})
+
+
+@pytest.mark.parametrize(
+    ("release", "there"),
+    [("4.9", False), ("4.13", False), ("4.14", True), ("5.2", True), ("5.3", False)],
+)
+def test_public_memory_was_there_from_4_14_to_5_2(release: str, there: bool) -> None:
+    kernel = boot(rules=KernelVariant.named(release, ()).rules())
+    drawn = {op.type for op in draws(kernel, MemremapPages) if isinstance(op, MemremapPages)}
+    assert ("public" in drawn) == there
+    assert do(kernel, device(C, kind="public")) == (None if there else errno.EINVAL)
+
+
+def test_public_memory_is_mapped_counted_and_nobody_can_mend_it() -> None:
+    kernel = boot(rules=replace(MAINLINE, device_public=True))
+    before = kernel.pfns.fingerprint()
+    outcome = Checker(kernel).apply(device(C, kind="public"))
+    assert (outcome.refusal, outcome.violations) == (None, [])
+    assert kernel.pfns.at(16, "linear_map") == LinearMap.MAPPED
+    assert (kernel.pfns.at(16, "refcount"), kernel.pgmaps[0].nr_refs) == (1, 1 + C.nr_pages)
+    assert do(kernel, HardOfflinePage(16, mapped=True)) == errno.ENXIO
+    assert do(kernel, GONE) is None
+    assert kernel.pfns.fingerprint() == before
 
 
 @pytest.mark.parametrize("part", ["migrate_to_ram", "page_free", "owner"])

@@ -56,6 +56,7 @@ MAINLINE = KernelRules(
     pfn_section_valid_checks_usage=True,
     page_ext_freed_by_rcu=True,
     memunmap_waits_for_references=True,
+    device_public=False,
     device_page_keeps_its_map="never",
     memunmap_kills_reference=True,
     devmap_managed_put_as_got=True,

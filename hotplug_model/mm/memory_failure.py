@@ -11,7 +11,10 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.dev_pagemap import DevPagemap
 
-UNSUPPORTED = (MemoryType.MEMORY_DEVICE_PRIVATE, MemoryType.MEMORY_DEVICE_COHERENT)
+UNSUPPORTED = (
+    MemoryType.MEMORY_DEVICE_PRIVATE, MemoryType.MEMORY_DEVICE_COHERENT,
+    MemoryType.MEMORY_DEVICE_PUBLIC,
+)  # fmt: skip
 """Device memory whose driver would have to be asked."""
 
 

@@ -37,7 +37,8 @@ def memremap_pages(
     *lacks* is what its driver did not fill in: an operation, or ``owner``.
 
     Refuses with -ENXIO on an architecture without ZONE_DEVICE; with -EINVAL without a range,
-    for device-private memory that the kernel was built without, and if the driver left out
+    for device-private memory that the kernel was built without, for a type that it does not
+    have, and if the driver left out
     what the type requires; with -ENOMEM; and as pagemap_range().
 
     # Simplified: coherent memory without any operations is not refused but a null pointer
@@ -49,6 +50,8 @@ def memremap_pages(
         raise KernelRefusal(errno.ENXIO)
     private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
     if not pgmap.ranges or (private and not kernel.layout.device_private):
+        raise KernelRefusal(errno.EINVAL)
+    if pgmap.type == MemoryType.MEMORY_DEVICE_PUBLIC and not kernel.rules.device_public:
         raise KernelRefusal(errno.EINVAL)
     if lacks in REQUIRED.get(pgmap.type, ()):
         raise KernelRefusal(errno.EINVAL)

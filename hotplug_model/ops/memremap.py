@@ -24,6 +24,7 @@ TYPES = {
     "private": MemoryType.MEMORY_DEVICE_PRIVATE,
     "coherent": MemoryType.MEMORY_DEVICE_COHERENT,
     "pci_p2pdma": MemoryType.MEMORY_DEVICE_PCI_P2PDMA,
+    "public": MemoryType.MEMORY_DEVICE_PUBLIC,
 }
 LACKS = sorted({part for parts in memremap.REQUIRED.values() for part in parts})
 MAX_PGMAPS = 4
@@ -72,7 +73,7 @@ class MemremapPages(Op):
         free = free_ranges(kernel)
         pool = free if free and not rarely(choose, 12) else list(kernel.layout.window)
         first = subsections(kernel, choose, pick(choose, pool))
-        kind = pick(choose, list(TYPES)) if rarely(choose, 3) else "generic"
+        kind = pick(choose, types(kernel)) if rarely(choose, 3) else "generic"
         nid = choose.index(kernel.layout.nodes)
         ranges: tuple[PfnRange, ...] = (first,)
         if rarely(choose, 6):
@@ -115,6 +116,11 @@ class MemremapPages(Op):
             ranges=self.ranges, type=TYPES[self.type], nid=nid, altmap=altmap,
             vmemmap_shift=self.vmemmap_shift,
         )  # fmt: skip
+
+
+def types(kernel: Kernel) -> list[str]:
+    """Those that the kernel has."""
+    return [name for name in TYPES if name != "public" or kernel.rules.device_public]
 
 
 def device_lock(pgmap_id: int) -> str:
