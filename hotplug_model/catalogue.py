@@ -30,7 +30,7 @@ from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import UserError
 from hotplug_model.families import FAMILIES, REGRESSIONS, family
-from hotplug_model.fates import EVERYWHERE, FATES
+from hotplug_model.fates import EVERYWHERE, FATES, GONE
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
 from hotplug_model.kept import kept
@@ -224,7 +224,7 @@ def fates() -> Table:
     for fate in endings:
         left = [each.defect for each in FATES if each[:3] == fate[:3] and each.defect]
         where = {GEOMETRIES[name].arch: None for name in FATES[fate]}
-        everywhere = len(where) == len({GEOMETRIES[name].arch for name in EVERYWHERE})
+        everywhere = len(where) == len({GEOMETRIES[name].arch for name in (*EVERYWHERE, *GONE)})
         rows.append((
             code(fate.operation), code(fate.allocation.value),
             "everywhere" if everywhere else ", ".join(where),

@@ -6,7 +6,7 @@ tiny geometries; ``stateful_tests/test_faults.py`` finds the same and nothing el
 
 from __future__ import annotations
 
-from errno import EFAULT, ENOMEM
+from errno import EBUSY, EFAULT, ENOMEM
 from typing import NamedTuple
 
 from hotplug_model.geometry import GEOMETRIES, Geometry
@@ -17,6 +17,10 @@ EVERYWHERE = (
     "tiny", "tiny_56", "tiny_arm64", "tiny_arm64_64k", "tiny_powerpc", "tiny_s390",
 )  # fmt: skip
 """Of the architectures that still add memory each way to map vmemmap."""
+GONE = ("tiny_ia64", "tiny_x86_32", "tiny_sh", "tiny_tile")
+"""Of those that do so no more; none of them has ZONE_DEVICE."""
+IA64, CLASSIC, TILE = GONE[:1], GONE[1:], GONE[3:]
+"""CLASSIC has no SPARSEMEM_VMEMMAP, and TILE removes nothing."""
 X86 = EVERYWHERE[:2]
 ARM64, ARM64_64K, POWERPC, S390 = EVERYWHERE[2:]
 NOT_56 = (X86[0], ARM64, ARM64_64K, POWERPC, S390)
@@ -29,6 +33,8 @@ SHARE = "subsections-share-a-base-page"
 KVFREE = "a-memmap-that-failed-is-freed"
 STRAY = "an-add-that-failed-stays-mapped"
 TORN = "unwinding-unmaps-the-neighbour"
+KEEPS = "ia64-keeps-the-memmap"
+VETOED = "a-rollback-may-be-vetoed"
 SAMPLES = "shrinking-samples-one-pfn-a-subsection"
 
 
@@ -43,7 +49,7 @@ class Fate(NamedTuple):
     """The known defect of mainline that lasts behind it and would not otherwise."""
 
 
-FATES: dict[Fate, tuple[str, ...]] = {
+OF_TODAY: dict[Fate, tuple[str, ...]] = {
     Fate("online_memory_block", Allocation.NOTIFIER, ENOMEM): EVERYWHERE,
     Fate("online_memory_block", Allocation.NOTIFIER, ENOMEM, SAMPLES): NOT_56,
     Fate("offline_memory_block", Allocation.NOTIFIER, ENOMEM): EVERYWHERE,
@@ -109,6 +115,38 @@ FATES: dict[Fate, tuple[str, ...]] = {
     Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK, STRAY): X86,
     Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK, TORN): (ARM64_64K,),
     Fate("virtio_mem_request", Allocation.PAGE_TABLE, OK, TORN): (ARM64_64K,),
+}
+OF_THE_GONE: dict[Fate, tuple[str, ...]] = {
+    Fate("add_memory", Allocation.MEMORY_BLOCK, ENOMEM): GONE,
+    Fate("add_memory", Allocation.MEMORY_BLOCK, ENOMEM, KEEPS): IA64,
+    Fate("add_memory", Allocation.NOTIFIER, OK): GONE,
+    Fate("add_memory", Allocation.PAGE_TABLE, ENOMEM): IA64,
+    Fate("add_memory", Allocation.PAGE_TABLE, ENOMEM, UNWIND): IA64,
+    Fate("add_memory", Allocation.RESOURCE, ENOMEM): GONE,
+    Fate("add_memory", Allocation.USAGE, ENOMEM): GONE,
+    Fate("add_memory", Allocation.USAGE, ENOMEM, UNWIND): GONE,
+    Fate("add_memory", Allocation.VMEMMAP_PAGE, ENOMEM): GONE,
+    Fate("add_memory", Allocation.VMEMMAP_PAGE, ENOMEM, KVFREE): CLASSIC,
+    Fate("add_memory", Allocation.VMEMMAP_PAGE, ENOMEM, UNWIND): GONE,
+    Fate("add_memory", Allocation.VMEMMAP_PAGE, ENOMEM, KEEPS): IA64,
+    Fate("offline_and_remove_memory", Allocation.NOTIFIER, ENOMEM): GONE,
+    Fate("offline_and_remove_memory", Allocation.NOTIFIER, EBUSY): TILE,
+    Fate("offline_and_remove_memory", Allocation.NOTIFIER, EBUSY, VETOED): TILE,
+    Fate("offline_memory_block", Allocation.NOTIFIER, ENOMEM): GONE,
+    Fate("online_memory_block", Allocation.NOTIFIER, ENOMEM): GONE,
+    Fate("virtio_mem_request", Allocation.MEMORY_BLOCK, OK): GONE,
+    Fate("virtio_mem_request", Allocation.MEMORY_BLOCK, OK, KEEPS): IA64,
+    Fate("virtio_mem_request", Allocation.NOTIFIER, OK): GONE,
+    Fate("virtio_mem_request", Allocation.PAGE_TABLE, OK): IA64,
+    Fate("virtio_mem_request", Allocation.RESOURCE, OK): GONE,
+    Fate("virtio_mem_request", Allocation.USAGE, OK): GONE,
+    Fate("virtio_mem_request", Allocation.VIRTQUEUE, OK): GONE,
+    Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK): GONE,
+    Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK, KVFREE): CLASSIC,
+    Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK, KEEPS): IA64,
+}
+FATES = {
+    fate: OF_TODAY.get(fate, ()) + OF_THE_GONE.get(fate, ()) for fate in OF_TODAY | OF_THE_GONE
 }
 """Each with the geometries where it is seen."""
 

@@ -14,11 +14,12 @@ from hotplug_model.check import CheckRequest, check
 from hotplug_model.checker import Checker, carry_out
 from hotplug_model.coverage import Coverage
 from hotplug_model.errors import KernelRefusal, UserError
-from hotplug_model.fates import EVERYWHERE, FATES, known_pairs
+from hotplug_model.fates import EVERYWHERE, FATES, GONE, known_pairs
 from hotplug_model.flags import MappingLevel
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.machine import PackedChooser
 from hotplug_model.minimise import minimise, simpler_faults
+from hotplug_model.mm.arch_memory import ARCH_MEMORY
 from hotplug_model.ops import OPS, drawn_ops
 from hotplug_model.ops.every import every_fault
 from hotplug_model.ops.faults import UNASKED, WISHES, allocations, candidates, draw_with_fault
@@ -31,8 +32,12 @@ from stateful_tests.fate_search import fates
 from stateful_tests.kernels import C, add, boot, device, layout, pages
 from stateful_tests.traces import collision, recorded
 
-LAYOUTS_OF = {"tiny_56": ("collision", "auto-online", "classic-sparse")}
-"""Sections of 56-byte struct pages allocate much; other layouts do nothing else there."""
+LAYOUTS_OF: dict[str, tuple[str, ...]] = {
+    "tiny_56": ("collision", "auto-online", "classic-sparse"),
+    **dict.fromkeys(GONE, ("collision", "auto-online")),
+}
+"""Sections of 56-byte struct pages allocate much; other layouts do nothing else there, nor on
+architectures that add memory no more."""
 
 
 # How each ends
@@ -40,11 +45,11 @@ LAYOUTS_OF = {"tiny_56": ("collision", "auto-online", "classic-sparse")}
 
 def test_every_geometry_with_small_numbers_is_looked_at() -> None:
     small = [name for name in GEOMETRIES.names() if name.startswith("tiny")]
-    gone = {f"tiny_{arch}" for arch in ("ia64", "x86_32", "sh", "tile")}
-    assert list(EVERYWHERE) == [name for name in small if name not in gone]
+    assert sorted((*EVERYWHERE, *GONE)) == sorted(small)
+    assert [ARCH_MEMORY[GEOMETRIES[name].arch].zone_device for name in GONE] == [False] * 4
 
 
-@pytest.mark.parametrize("geometry", EVERYWHERE)
+@pytest.mark.parametrize("geometry", [*EVERYWHERE, *GONE])
 def test_every_failed_allocation_ends_as_is_known(geometry: str) -> None:
     names = LAYOUTS_OF.get(geometry, tuple(LAYOUTS.names()))
     found, violated = fates([boot(name, geometry) for name in names], depth=1)
@@ -76,7 +81,9 @@ def test_a_map_whose_second_range_fails_leaves_nothing(geometry: str) -> None:
 
 
 def test_what_fails_is_refused_with_enomem_or_done_without() -> None:
-    assert {fate.err for fate in FATES} == {0, errno.ENOMEM, errno.EFAULT}
+    assert {fate.err for fate in FATES} == {0, errno.ENOMEM, errno.EFAULT, errno.EBUSY}
+    refused = {where for fate, where in FATES.items() if fate.err == errno.EBUSY}
+    assert refused == {("tiny_tile",)}
     faulting = {fate.allocation for fate in FATES if fate.err == errno.EFAULT}
     assert faulting == {Allocation.LINEAR_MAP}
     absorbed = {(fate.operation, fate.allocation) for fate in FATES if not fate.err}
