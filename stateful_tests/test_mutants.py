@@ -169,7 +169,7 @@ def test_what_runs_is_reached_and_nothing_else() -> None:
 @pytest.fixture(scope="module")
 def trials() -> Trials:
     """Mainline's walk, of one example on each geometry."""
-    made = Trials(seed=7, steps=40)
+    made = Trials(seed=15, steps=40)
     made.prepare()
     return made
 

@@ -32,6 +32,11 @@ class AddMemory(Op):
     mhp_flags: int
 
     @classmethod
+    def enabled(cls, kernel: Kernel) -> bool:
+        """Whether there is a block that no hypervisor lends."""
+        return bool(unlent_blocks(kernel))
+
+    @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
         """Mostly empty blocks; sometimes taken, misaligned, empty or impossible ones."""
         empty = empty_blocks(kernel)
