@@ -106,6 +106,8 @@ class KernelRules:
     offline_skips_page_offline: bool
     """Whether offlining takes off managed_pages only what is not PageOffline; else whoever
     keeps such pages adds them beforehand."""
+    virtio_mem_answers_vmcore: bool
+    """Whether /proc/vmcore asks the device of virtio-mem which memory is plugged."""
     virtio_mem_sub_block_is_max_order: bool
     """Whether virtio-mem's sub-blocks are the allocator's largest chunks, not pageblocks."""
     idle_device_private_ref: int

@@ -117,7 +117,17 @@ def two_devices() -> Kernel:
     return kernel
 
 
+def lends_to_a_dump(kernel: Kernel) -> None:
+    """As above, and the kernel that dumps a crashed one asks nobody."""
+    takes_the_last_part_back(kernel)
+    kernel.pfns.set_bits(pages(30, 32), "page_flags", PageFlag.PG_offline)
+    kernel.rules = replace(kernel.rules, virtio_mem_answers_vmcore=False)
+
+
 BREAKS: dict[str, Callable[[], Broken]] = {
+    "unplugged_memory_is_not_dumped": lambda: corrupt(
+        lends_to_a_dump, pages(30, 32), echoes={"managed_pages_add_up"}
+    ),
     "pages_count_the_references_on_them": lambda: corrupt(
         write(FIRST, users=PageUser.VFIO), FIRST
     ),

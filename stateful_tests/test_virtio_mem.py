@@ -20,11 +20,14 @@ from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
+from hotplug_model.ops.xen_balloon import DecreaseReservation
 from hotplug_model.page_state import PageState, page_states
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
 from hotplug_model.state.virtio_mem import BbmState, SbmState, VirtioMem
+from hotplug_model.walkers.vmcore import read_from_oldmem
 from stateful_tests.kernels import C, D, add, boot, do, offline, online, pages
+from stateful_tests.kernels import device as memremap
 
 REGION = PfnRange(C.start_pfn, D.end_pfn)
 """Two memory blocks of 8 pages, sub-blocks of 2: the device's, and a pageblock."""
@@ -51,6 +54,27 @@ def plugged(
         outcome = checker.apply(op)
         assert (outcome.refusal, outcome.violations) == (None, []), op
     return checker.kernel
+
+
+def dumped(kernel: Kernel) -> tuple[PfnRange, ...]:
+    """What a crash dump copies whatever is plugged."""
+    x = kernel.extents()
+    return x.where(read_from_oldmem(x))
+
+
+def test_a_crash_dump_asks_the_device_and_before_5_16_nobody() -> None:
+    kernel = plugged(2, online(2))
+    ram = dumped(boot())
+    assert dumped(kernel) == ram
+    kernel.rules = replace(MAINLINE, virtio_mem_answers_vmcore=False)
+    assert dumped(kernel) == (*ram, C)
+
+
+def test_a_crash_dump_copies_ram_that_is_offline_and_ballooned_but_no_device() -> None:
+    kernel = boot()
+    ram = dumped(kernel)
+    assert do(kernel, DecreaseReservation(pages(0, 1)), add(C), memremap(D)) is None
+    assert dumped(kernel) == (*ram, C)
 
 
 def device(kernel: Kernel) -> VirtioMem:

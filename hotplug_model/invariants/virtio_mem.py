@@ -10,6 +10,7 @@ from hotplug_model.flags import PageFlag
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.walkers import WALKERS
+from hotplug_model.walkers.vmcore import read_from_oldmem
 
 
 @always()
@@ -44,6 +45,16 @@ def unplugged_memory_is_not_read(x: Extents) -> list[PfnRange]:
         return []
     copied = [walker.copies(x) for walker in WALKERS if walker.copies is not None]
     return unplugged_among(x, np.logical_or.reduce(copied))
+
+
+@law(reads="pfns iomem lender")
+def unplugged_memory_is_not_dumped(x: Extents) -> list[PfnRange]:
+    """A crash dump copies the memory of a pfn that the hypervisor does not lend.
+
+    Source: read_from_oldmem(), fs/proc/vmcore.c; commit ce2814622e84 ("virtio-mem: kdump
+    mode to sanitize /proc/vmcore access") (in v5.16).
+    """
+    return [] if x.kernel.lender is None else unplugged_among(x, read_from_oldmem(x))
 
 
 def unplugged_among(x: Extents, rows: ExtentMask) -> list[PfnRange]:

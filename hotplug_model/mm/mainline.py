@@ -48,6 +48,7 @@ MAINLINE = KernelRules(
     maybe_pte_to_page="reserved",
     ioremap_check_ram="reserved",
     offline_skips_page_offline=True,
+    virtio_mem_answers_vmcore=True,
     virtio_mem_sub_block_is_max_order=False,
     idle_device_private_ref=0,
     early_memmap_kept=True,
