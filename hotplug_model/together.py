@@ -1,4 +1,5 @@
-"""Drawing two operations, or a walker and one, in flight together, and their schedule."""
+"""Drawing the next operation, in every driver that draws at random: one alone, or two, or a
+walker and one, in flight together, and their schedule."""
 
 from __future__ import annotations
 
@@ -26,6 +27,26 @@ MAX_SWITCHES = 3
 """An operation is left that often at the most before everybody runs to the end."""
 WISHES = 1 << 16
 """Places of a switch to choose from before it is known how many there are."""
+
+
+def swarm(choose: Chooser) -> list[type[Op]]:
+    """The kinds of operations of one example: about two thirds of all.
+
+    Where all kinds take part in all examples they undo one another: added memory is gone
+    before it was online. Choice 0 leaves a kind out, and where none is left all are drawn,
+    so that an example shrinks to one of all kinds.
+
+    Source: Groce et al., Swarm Testing (ISSTA 2012).
+    """
+    return [kind for kind in drawn_ops().values() if choose.index(3)]
+
+
+def draw_next(
+    kernel: Kernel, kinds: Sequence[type[Op]], choose: Chooser, faults: bool, races: bool
+) -> Op:
+    """What a machine is asked next; with *races*, every fourth time two things together."""
+    together = races and choose.index(4) == 3
+    return (draw_together if together else draw_one)(kernel, kinds, choose, faults)
 
 
 def draw_together(

@@ -19,8 +19,8 @@ from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker, Violation
 from hotplug_model.coverage import Coverage
 from hotplug_model.kernel import Kernel
-from hotplug_model.ops import Op, drawn_ops
-from hotplug_model.together import draw_one, draw_together
+from hotplug_model.ops import Op
+from hotplug_model.together import draw_next, swarm
 from hotplug_model.trace import Trace, broken
 from hotplug_model.verdict import Report, Request, conclude
 from hotplug_model.workers import blocked_interrupts, pool_of, wait_for
@@ -126,8 +126,10 @@ class RandomWalk:
         for _ in range(self.request.steps_of(number)):
             if violations or self.out_of_time():
                 break
-            events.append(self._drawn(checker.kernel, kinds, choose))
-            violations = self._apply(checker, events[-1])
+            request = self.request
+            op = draw_next(checker.kernel, kinds, choose, request.faults, request.races)
+            events.append(op)
+            violations = self._apply(checker, op)
         if not violations:
             return None
         booted = self.request.booted(layout)
@@ -136,12 +138,6 @@ class RandomWalk:
     def out_of_time(self) -> bool:
         """Whether the time that the user gave is over."""
         return time.monotonic() > self.deadline
-
-    def _drawn(self, kernel: Kernel, kinds: list[type[Op]], choose: SeededChooser) -> Op:
-        """The next operation; with races, every fourth time two together."""
-        together = self.request.races and not choose.index(4)
-        drawing = draw_together if together else draw_one
-        return drawing(kernel, kinds, choose, self.request.faults)
 
     def _apply(self, checker: Checker, op: Op) -> list[Violation]:
         outcome = checker.apply(op)
@@ -157,17 +153,6 @@ class RandomWalk:
             self._kernels[layout] = self.request.booted(layout).machine().kernel
         kernel = self._kernels[layout].snapshot()
         return Checker(kernel, self.request.strict, self._sound, self.coverage.reached)
-
-
-def swarm(choose: SeededChooser) -> list[type[Op]]:
-    """The kinds of operations of one example: about two thirds of all.
-
-    Where all kinds take part in all examples they undo one another: added memory is gone
-    before it was online.
-
-    Source: Groce et al., Swarm Testing (ISSTA 2012); Hypothesis does likewise.
-    """
-    return [kind for kind in drawn_ops().values() if choose.index(3)]
 
 
 def walk(
