@@ -11,19 +11,15 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 
 from hotplug_model.errors import UserError
 from hotplug_model.registry import unknown
 from hotplug_model.settings import profiles
 
-PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
-"""All but explaining: it costs several times the shrinking and says what a trace says."""
-
 COMMON = settings(
     settings.get_profile("default"),
     deadline=None,
-    phases=PHASES,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )

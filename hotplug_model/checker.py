@@ -5,23 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import compress
 
 from hotplug_model import steps
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.contexts import RETURNS
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
+from hotplug_model.invariants.walkers import in_use, must_not_see
 from hotplug_model.kernel import Kernel
-from hotplug_model.memo import clusters
+from hotplug_model.memo import Keys, keys_of
 from hotplug_model.ops import Op
-from hotplug_model.parts import ROWS, facts_of, joined, parts_of
+from hotplug_model.parts import ROWS, facts_of, parts_of
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.faults import Allocation
 
 QUIESCENT = "quiescent"
 """The milestone behind an operation, when nothing is in flight."""
+MIDWAY, AT_REST = b"m", b"q"
+"""What was judged sound at rest is so midway, where less is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +101,13 @@ class Checker:
         self._invariants = tuple(INVARIANTS if invariants is None else invariants)
         self.reached: set[str] = set() if reached is None else reached
         self._sound: set[bytes] = set() if sound is None else sound
-        layout = repr(kernel.layout).encode()
-        self._kinds = hashlib.blake2b(layout, digest_size=4).digest()
+        self._kinds = digest(repr(kernel.layout).encode())
+        lasting = (each for each in self._invariants if not each.quiescent)
+        self._midway = Questions(MIDWAY, lasting)
+        self._at_rest = Questions(AT_REST, self._invariants)
         self._seen: tuple[bytes, Extents] | None = None
         self._parts: dict[str, bytes] = {}
-        """Those of the last look."""
+        """A digest of each, at the last look."""
         self.state = 0
         """The state at the last look, as a number: equal in equal states, in any process."""
 
@@ -130,51 +136,68 @@ class Checker:
     def look(self, milestone: str, state: bytes | None = None) -> list[Violation]:
         """Everything that does not hold right now; *state* if it was just taken."""
         quiescent = milestone == QUIESCENT
-        asked = [each for each in self._invariants if quiescent or not each.quiescent]
-        if not asked:
+        questions = self._at_rest if quiescent else self._midway
+        if not questions.asked:
             return []
         state = self.take_state() if state is None else state
         self.state = as_number(state)
-        key = state + (b"q" if quiescent else b"m")
-        if key in self._sound:
+        if AT_REST + state in self._sound or questions.kind + state in self._sound:
             return []
         x = self._view(state)
         if quiescent and len(self.reached) < len(SOMETIMES):
             self.reached |= {
                 name for name, reach in SOMETIMES.items() if name not in self.reached and reach(x)
             }
-        keys = self._keys(key[-1:])
-        unsure = {reads for reads, each in keys.items() if each not in self._sound}
-        rows: set[bytes] = set()
-        if ROWS in unsure and any(each.asks_walkers for each in asked):
-            # All others judge rows in less time than it takes to tell them apart.
-            rows = {self._kinds + key[-1:] + cluster for cluster in clusters(x)}
-            x.wide_only = rows <= self._sound
+        unsure = {
+            reads: each
+            for reads, each in self._keys(questions).items()
+            if each not in self._sound
+        }
+        rows = self._rows(x, questions.kind) if ROWS in unsure else None
         found = [
             violation
-            for invariant in asked
+            for invariant in questions.asked
             if invariant.reads in unsure
-            if not x.wide_only or invariant.asks_walkers or invariant.law
+            if invariant.law or invariant.by or x.asks <= invariant.sees
             for violation in self._judge(invariant, x, milestone)
         ]
         broken = {INVARIANTS[violation.invariant].reads for violation in found}
-        self._sound |= {keys[reads] for reads in unsure - broken}
-        if ROWS not in broken:
-            self._sound |= rows
+        self._sound.update(each for reads, each in unsure.items() if reads not in broken)
+        if rows is not None:
+            self._remember(rows, x.touched(broken_rows(found)), quiescent)
         if not found:
-            self._sound.add(key)
+            self._sound.add(questions.kind + state)
         return found
 
-    def _keys(self, kind: bytes) -> dict[frozenset[str], bytes]:
+    def _keys(self, questions: Questions) -> dict[frozenset[str], bytes]:
         """For each set of parts that some invariant reads, what they hold, as a key."""
-        parts = self._parts | facts_of(self.kernel)
-        keys = {}
-        for reads in {i.reads for i in self._invariants if i.across is None}:
-            names = sorted(reads)
-            held = joined({name: parts[name] for name in names})
-            digest = hashlib.blake2b(held, digest_size=16, key=" ".join(names).encode()[:64])
-            keys[reads] = self._kinds + kind + digest.digest()
+        held = self._parts | {name: digest(part) for name, part in facts_of(self.kernel).items()}
+        return {
+            reads: prefix + digest(self._kinds + b"".join([held[name] for name in names]))
+            for reads, (prefix, names) in questions.reads.items()
+        }
+
+    def _rows(self, x: Extents, kind: bytes) -> Keys:
+        """Keys of rows and clusters. Who sees no more than what was judged is not asked,
+        and no walker where there is nothing that it must not see."""
+        keys = keys_of(x)
+        if not self._sound.issuperset([kind + row for row in keys.rows]):
+            x.asks = Sees.ROW
+            return keys
+        hidden = must_not_see(x)
+        unsure = [kind + cluster not in self._sound for cluster in keys.clusters]
+        if (keys.rows_of(unsure) & hidden).any():
+            x.asks = Sees.SECTION
+        else:
+            x.asks = Sees.MACHINE if (hidden & in_use(x)).any() else Sees.NOTHING
         return keys
+
+    def _remember(self, keys: Keys, broken: ExtentMask, quiescent: bool) -> None:
+        """All rows but those that are *broken* are sound; at rest more was asked."""
+        sound = keys.without(broken)
+        self._sound.update(MIDWAY + key for key in sound)
+        if quiescent:
+            self._sound.update(AT_REST + key for key in sound)
 
     def compare(self, before: Kernel, refusal: KernelRefusal | None) -> list[Violation]:
         """What does not hold from before the operation to after it."""
@@ -189,11 +212,28 @@ class Checker:
         ]
 
     def _judge(self, invariant: Invariant, x: Extents, milestone: str) -> list[Violation]:
+        if invariant.by is None:
+            return self._judge_anew(invariant, x, milestone)
+        by = invariant.by(x)
+        if by is None:
+            return []
+        name, rows = invariant.name.encode(), zip(keys_of(x).rows, by.tolist(), strict=True)
+        keys = [b"%b %d " % (name, number) + row for row, number in rows]
+        if self._sound.issuperset(keys):
+            return []
+        found = self._judge_anew(invariant, x, milestone)
+        broken = x.touched(pfns for violation in found for pfns in violation.pfns)
+        self._sound.update(compress(keys, (~broken).tolist()))
+        return found
+
+    def _judge_anew(self, invariant: Invariant, x: Extents, milestone: str) -> list[Violation]:
         if invariant.always is not None:
             rows = invariant.always(x)
             return self._attribute_rows(invariant, rows, x, milestone) if rows.any() else []
         if invariant.law is not None:
             pfns = tuple(invariant.law(x))
+            if not pfns:
+                return []
             found, rest = self._attribute_entries(invariant, pfns, x, milestone)
             found += self._attribute(invariant, rest, x, milestone)
             return [replace(v, operation=self._blamed(invariant, v)) for v in found]
@@ -206,7 +246,7 @@ class Checker:
         entries = [
             entry
             for entry in self.kernel.ledger.breaches
-            if pfns and entry.law in invariant.of_ledger and entry.pfns in pfns
+            if entry.law in invariant.of_ledger and entry.pfns in pfns
         ]
         found: dict[Violation, None] = {}
         for entry in entries:
@@ -256,9 +296,8 @@ class Checker:
 
     def take_state(self) -> bytes:
         """What tells the state right now from any other of this rules and geometry."""
-        self._parts = parts_of(self.kernel)
-        state = joined(self._parts)
-        return hashlib.blake2b(state, digest_size=16, key=self._kinds).digest()
+        self._parts = {name: digest(part) for name, part in parts_of(self.kernel).items()}
+        return digest(self._kinds + b"".join(self._parts.values()))
 
     def now(self) -> int:
         """The state right now, without a look at it."""
@@ -269,6 +308,29 @@ class Checker:
         if self._seen is None or self._seen[0] != state:
             self._seen = (state, self.kernel.extents())
         return self._seen[1]
+
+
+class Questions:
+    """What is asked at some milestones, and which sets of parts that depends on."""
+
+    def __init__(self, kind: bytes, asked: Iterable[Invariant]) -> None:
+        self.kind = kind
+        self.asked = tuple(each for each in asked if each.across is None)
+        self.reads: dict[frozenset[str], tuple[bytes, list[str]]] = {}
+        """With what tells the sets and those that ask apart."""
+        for reads in {each.reads for each in self.asked}:
+            askers = ",".join(each.name for each in self.asked if each.reads == reads)
+            self.reads[reads] = digest(askers.encode()), sorted(reads)
+
+
+def broken_rows(found: Iterable[Violation]) -> list[PfnRange]:
+    """Where invariants of rows are broken."""
+    return [p for each in found if INVARIANTS[each.invariant].reads == ROWS for p in each.pfns]
+
+
+def digest(held: bytes) -> bytes:
+    """16 bytes that tell *held* from whatever else was ever held."""
+    return hashlib.blake2b(held, digest_size=16).digest()
 
 
 def as_number(state: bytes) -> int:

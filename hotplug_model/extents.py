@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -35,6 +36,20 @@ DEVICE = int(ZoneType.ZONE_DEVICE)
 UNMAPPED, TORN = int(LinearMap.NONE), int(LinearMap.TORN)
 HOLE, MANAGED = int(PageFlag.HOLE), int(PageFlag.MANAGED)
 NR_ZONES = len(ZoneType)
+
+
+class Sees(IntEnum):
+    """How far around a row a walker looks before it judges it."""
+
+    ROW = 0
+    """The row, and the zones that span it."""
+    SECTION = 1
+    """The rows of its pageblock and section, too."""
+    MACHINE = 2
+    """More, e.g. whole memory blocks. Such a walker is confined to those that are online
+    or about to go offline."""
+    NOTHING = 3
+    """No walker sees that."""
 
 
 T = TypeVar("T")
@@ -70,11 +85,8 @@ class Extents:
         self.geometry = kernel.geometry
         self._table = kernel.pfns
         self._memo: dict[str, ExtentMask] = {}
-        self.clusters: set[bytes] | None = None
-        """See :func:`hotplug_model.memo.clusters`."""
-        self.wide_only = False
-        """Whether only walkers that judge more than sections are asked, because the
-        verdicts of all others are known."""
+        self.asks = Sees.ROW
+        """Walkers that see less are not asked, because their verdicts are known."""
 
     def remember(self, name: str, compute: Callable[[], ExtentMask]) -> ExtentMask:
         """What *compute* returns, asked once a view."""
@@ -340,6 +352,13 @@ class Extents:
         odd = nr_pages & (nr_pages - 1)
         behind = -self.start_pfn % nr_pages if odd else -self.start_pfn & (nr_pages - 1)
         rows: ExtentMask = behind < self.nr_pages
+        return rows
+
+    def touched(self, pfns: Iterable[PfnRange]) -> ExtentMask:
+        """Rows that some of *pfns* lie in."""
+        rows = np.zeros(len(self.start_pfn), bool)
+        for each in pfns:
+            rows |= (self.start_pfn < each.end_pfn) & (self.end_pfn > each.start_pfn)
         return rows
 
     def where(self, rows: ExtentMask) -> tuple[PfnRange, ...]:

@@ -8,9 +8,9 @@ half of the examples, and of what needs several others first it drew next to not
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from unittest import TestCase
 
 import hypothesis
@@ -212,8 +212,14 @@ def case_for(
         faults=faults,
         races=races,
     )
-    case: type[TestCase] = machine_for(run).TestCase
-    return case
+    case: Any = machine_for(run).TestCase
+    case.settings = settings(case.settings, phases=without_explaining(case.settings.phases))
+    return cast(type[TestCase], case)
+
+
+def without_explaining(phases: Iterable[Phase]) -> tuple[Phase, ...]:
+    """Explaining costs several times the shrinking, and says what the trace says."""
+    return tuple(phase for phase in phases if phase is not Phase.explain)
 
 
 def search(run: Run, *, max_examples: int, steps: int, seed: int) -> Broken | None:
@@ -230,7 +236,6 @@ def search(run: Run, *, max_examples: int, steps: int, seed: int) -> Broken | No
         derandomize=False,
         print_blob=False,
         report_multiple_bugs=False,
-        # Explaining costs several times the shrinking and says what the trace says.
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
         verbosity=Verbosity.quiet,

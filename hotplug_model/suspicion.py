@@ -8,6 +8,7 @@ from dataclasses import replace
 from hotplug_model.boot import BootLayout
 from hotplug_model.bug import Bug, Trials
 from hotplug_model.checker import Checker, carry_out
+from hotplug_model.extents import Sees
 from hotplug_model.invariants import INVARIANTS, SOMETIMES
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
@@ -36,9 +37,9 @@ class Suspicion:
         self.bug = bug
         self.budget = 0
         """Operations that may still be tried."""
-        few = sorted({name for name, _ in bug if not INVARIANTS[name].asks_walkers})
+        few = sorted({name for name, _ in bug if INVARIANTS[name].sees == Sees.ROW})
         self._asked = tuple(
-            each for each in INVARIANTS if (each.name in few if few else each.asks_walkers)
+            each for each in INVARIANTS if (each.name in few if few else each.sees > Sees.ROW)
         )
         self._wanted = {(name, defect) for name, defect in bug if not few or name in few}
         self._price = 1 if few else DEAR

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from random import Random
 from types import FunctionType
 from typing import cast
@@ -11,15 +12,15 @@ from typing import cast
 import pytest
 
 from hotplug_model import parts as of_kernel
-from hotplug_model.arrays import ExtentMask
+from hotplug_model.arrays import ExtentMask, Pfns
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT, Checker, Violation
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.flags import MappingLevel, MemmapOrigin, ZoneType
 from hotplug_model.invariants import INVARIANTS, Invariant, law
 from hotplug_model.kernel import Kernel
-from hotplug_model.memo import system_ram
+from hotplug_model.memo import Keys
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.mm.zones import set_span
 from hotplug_model.parts import PARTS, facts_of, parts_of
@@ -28,6 +29,8 @@ from hotplug_model.rules import KernelRules
 from hotplug_model.state.ledger import Law
 from hotplug_model.state.pfn_table import COLUMNS, PfnTable
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
+from hotplug_model.walkers import WALKERS
+from hotplug_model.walkers.contents import CONTENTS
 from hotplug_model.walkers.walker import in_zone_span, visits
 from stateful_tests.kernels import EVERY_FUNCTION, boot, hold, walk
 
@@ -79,27 +82,29 @@ def judged_afresh(kernel: Kernel, milestone: str) -> dict[str, set[PfnRange]]:
 class Distrusted(Checker):
     """Compares each of its looks with one that remembers nothing."""
 
-    skipped = 0
-
     def look(self, milestone: str, state: bytes | None = None) -> list[Violation]:
         found = super().look(milestone, state)
         assert by_invariant(found) == judged_afresh(self.kernel, milestone)
-        self.skipped += self._view(self.take_state()).wide_only
+        ASKED.add(self._view(self.take_state()).asks)
         return found
+
+
+ASKED: set[Sees] = set()
+"""How much was asked for."""
 
 
 @pytest.mark.parametrize("rules", RULES)
 def test_a_checker_that_remembers_sees_what_one_that_forgets_sees(rules: str) -> None:
     sound: dict[str, set[bytes]] = {geometry: set() for geometry in GEOMETRIES}
-    skipped = 0
+    ASKED.clear()
     for seed, name in enumerate(LAYOUTS.names() * 2):
         geometry = GEOMETRIES[seed % len(GEOMETRIES)]
         checker = Distrusted(boot(name, geometry, RULES[rules]), sound=sound[geometry])
         checker.boot()
         for _ in walk(checker, seed, 5):
             pass
-        skipped += checker.skipped
-    assert skipped
+    assert {Sees.ROW, Sees.MACHINE, Sees.NOTHING} <= ASKED
+    assert Sees.SECTION in ASKED or rules == "pfn_valid"
 
 
 # Where the same rows are sound here and broken there
@@ -160,7 +165,7 @@ def test_what_was_sound_is_judged_again_where_it_may_be_broken(
     corrupt: Callable[[Kernel, Random], None], rules: str
 ) -> None:
     sound: dict[str, set[bytes]] = {geometry: set() for geometry in GEOMETRIES}
-    skipped = 0
+    ASKED.clear()
     for seed in range(24, 48):
         choose = Random(seed)
         geometry, name = choose.choice(GEOMETRIES), choose.choice(LAYOUTS.names())
@@ -171,8 +176,53 @@ def test_what_was_sound_is_judged_again_where_it_may_be_broken(
         checker.kernel.pfns.merge()
         checker.look("midway")
         checker.look(QUIESCENT)
-        skipped += checker.skipped
-    assert skipped
+    assert {Sees.ROW} < ASKED
+
+
+# What walkers see
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_walkers_say_the_same_of_what_looks_the_same_to_them(rules: str) -> None:
+    said: dict[tuple[str, bytes], object] = {}
+    for seed, name in enumerate(LAYOUTS.names()):
+        checker = Checker(boot(name, rules=RULES[rules]))
+        for _ in walk(checker, seed, 6):
+            x = checker.kernel.extents()
+            keys = Keys(x)
+            for walker, scan in SCANS:
+                answers = scan(x).tolist()
+                groups = [[each] for each in answers]
+                if walker.sees == Sees.SECTION:
+                    groups = [answers[first:end] for first, end in pairwise(keys.ends)]
+                asked = keys.rows if walker.sees == Sees.ROW else keys.clusters
+                for key, answer in zip(asked, groups, strict=True):
+                    assert said.setdefault((walker.name + scan.__name__, key), answer) == answer
+
+
+SCANS = [
+    (walker, scan)
+    for walker in WALKERS
+    if walker.sees < Sees.MACHINE
+    for scan in (walker.reads, walker.takes, walker.copies)
+    if scan is not None
+]
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_who_sees_a_row_looks_at_no_other(rules: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_around(x: Extents, pfns: Pfns) -> Pfns:
+        raise AssertionError("looks at another row")
+
+    scans = [scan for walker, scan in SCANS if walker.sees == Sees.ROW]
+    scans += [each.always for each in INVARIANTS if each.always and each.sees == Sees.ROW]
+    for seed, name in enumerate(LAYOUTS.names()):
+        checker = Checker(boot(name, rules=RULES[rules]))
+        for _ in walk(checker, seed, 3):
+            with monkeypatch.context() as patched:
+                patched.setattr(Extents, "row_of", look_around)
+                for scan in (*scans, *CONTENTS):
+                    scan(checker.kernel.extents())
 
 
 # One fact of a row at a time, asked by an invariant that looks at pages held three times
@@ -264,7 +314,7 @@ FACTS = {
         both(mark(65, 66), spans(3, 96)), spans(1, 96),
     ),
     "System RAM": Fact(
-        lambda x: system_ram(x) > 0, mark(64, 68),
+        lambda x: x.touched(x.kernel.iomem.named(SYSTEM_RAM)), mark(64, 68),
         lambda k: k.iomem.request(Resource(SYSTEM_RAM, PfnRange(64, 96))),
     ),
 }  # fmt: skip

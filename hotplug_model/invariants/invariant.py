@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from inspect import cleandoc
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.kernel import Kernel
 from hotplug_model.parts import PARTS, ROWS
 from hotplug_model.pfn import PfnRange
@@ -17,6 +20,7 @@ from hotplug_model.registry import Registry
 from hotplug_model.state.ledger import Law as BrokenLaw
 
 Always: TypeAlias = Callable[[Extents], ExtentMask]
+By: TypeAlias = Callable[[Extents], NDArray[np.int64] | None]
 Law: TypeAlias = Callable[[Extents], list[PfnRange]]
 Across: TypeAlias = Callable[[Kernel, KernelRefusal | None, Kernel], list[PfnRange]]
 Sometimes: TypeAlias = Callable[[Extents], bool]
@@ -30,11 +34,14 @@ class Invariant:
     doc: str
     quiescent: bool = False
     """Whether it holds between operations only."""
-    asks_walkers: bool = False
-    """Whether an ``always`` check asks walkers, some of which judge more than sections;
-    all others judge a row by what it holds."""
+    sees: Sees = Sees.ROW
+    """How much an ``always`` check judges a row by. Those that ask walkers see what these
+    see, and find fault only with rows that walkers must not see."""
     always: Always | None = None
     """The offending rows, at every milestone."""
+    by: By | None = None
+    """A number for each row by which the check judges it, besides what rows are judged by;
+    None if it can find no fault."""
     law: Law | None = None
     """The offending ranges, for statements about sums and whole tables."""
     reads: frozenset[str] = ROWS
@@ -64,8 +71,15 @@ def _doc(check: Callable[..., object]) -> str:
     return cleandoc(check.__doc__ or "")
 
 
-def always(*, quiescent: bool = False, asks_walkers: bool = False) -> Callable[[Always], Always]:
-    """Register a check that returns the offending rows, asked at every milestone."""
+def always(
+    *, quiescent: bool = False, asks_walkers: bool = False, by: By | None = None, reads: str = ""
+) -> Callable[[Always], Always]:
+    """Register a check that returns the offending rows, asked at every milestone.
+
+    It judges a row by what that holds, and by the number that *by* gives it; *reads* names
+    the parts of the kernel that this number depends on. With *asks_walkers* it judges it by
+    what walkers make of it, and is not asked where :func:`must_not_see` finds nothing.
+    """
 
     def register(check: Always) -> Always:
         name = check.__name__
@@ -75,8 +89,10 @@ def always(*, quiescent: bool = False, asks_walkers: bool = False) -> Callable[[
                 name=name,
                 doc=_doc(check),
                 quiescent=quiescent,
-                asks_walkers=asks_walkers,
+                sees=Sees.MACHINE if asks_walkers else Sees.ROW,
                 always=check,
+                by=by,
+                reads=ROWS | named_parts(reads),
             ),
         )
         return check
@@ -85,25 +101,33 @@ def always(*, quiescent: bool = False, asks_walkers: bool = False) -> Callable[[
 
 
 def law(
-    *of_ledger: BrokenLaw, reads: str, quiescent: bool = False
+    *of_ledger: BrokenLaw, reads: str, quiescent: bool = False, by: By | None = None
 ) -> Callable[[Law], Law]:
     """Register a check of sums, spans or tables that returns the offending ranges.
 
     Those that are breaches of *of_ledger* say who committed them. *reads* names the parts
-    of the kernel that the check depends on, with spaces between them.
+    of the kernel that the check depends on, with spaces between them. One that judges rows
+    after all, by what they hold and by the number that *by* gives, but reports less than
+    rows, says so.
     """
-    parts = frozenset(reads.split())
-    if unknown := parts - set(PARTS):
-        raise ValueError(f"no parts of a kernel: {', '.join(sorted(unknown))}")
+    parts = named_parts(reads)
 
     def register(check: Law) -> Law:
         name = check.__name__
         invariant = Invariant(name=name, doc=_doc(check), quiescent=quiescent, law=check,
-            of_ledger=of_ledger, reads=parts)  # fmt: skip
+            of_ledger=of_ledger, reads=parts, by=by)  # fmt: skip
         INVARIANTS.add(name, invariant)
         return check
 
     return register
+
+
+def named_parts(reads: str) -> frozenset[str]:
+    """The parts of a kernel with these names; a wrong one is a bug of the caller."""
+    parts = frozenset(reads.split())
+    if unknown := parts - set(PARTS):
+        raise ValueError(f"no parts of a kernel: {', '.join(sorted(unknown))}")
+    return parts
 
 
 def across(check: Across) -> Across:

@@ -23,7 +23,8 @@ def broken_pages_do_not_come_back(x: Extents) -> list[PfnRange]:
     """
     pfns = x.kernel.pfns
     found = []
-    for block_id, block in sorted(x.kernel.blocks.items()):
+    broken = [(b, block) for b, block in sorted(x.kernel.blocks.items()) if block.broken]
+    for block_id, block in broken:
         for pfn in (x.kernel.block_pfns(block_id).start_pfn + each for each in block.broken):
             flags = pfns.at(pfn, "page_flags") & (PageFlag.MANAGED | PageFlag.PG_hwpoison)
             in_use = pfns.at(pfn, "content") == PageContent.INITIALISED

@@ -6,13 +6,14 @@ from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.flags import PageFlag
 from hotplug_model.invariants.invariant import always, broken, law
+from hotplug_model.page_state import page_states
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.state.ledger import Law
 from hotplug_model.users.wrong_before import worse_than_before
 
 
-@law(reads="pfns iomem pgmaps locks", quiescent=True)
-def users_decide_as_rightly_as_they_did(x: Extents) -> list[PfnRange]:
+@always(quiescent=True, by=page_states, reads="iomem pgmaps")
+def users_decide_as_rightly_as_they_did(x: Extents) -> ExtentMask:
     """A user of PageReserved() decides wrongly about a page that it was right about.
 
     Users that look for pages themselves are pfn walkers, and judged as such. What was wrong
@@ -22,7 +23,7 @@ def users_decide_as_rightly_as_they_did(x: Extents) -> list[PfnRange]:
     mm: Don't mark hotplugged pages PG_reserved (including ZONE_DEVICE)", linux-kernel,
     October 2019.
     """
-    return list(x.where(worse_than_before(x)))
+    return worse_than_before(x)
 
 
 @law(reads="pfns pgmaps", quiescent=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.typing import NDArray
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
@@ -11,6 +14,24 @@ from hotplug_model.invariants.invariant import always, law
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.walkers import WALKERS
 from hotplug_model.walkers.vmcore import read_from_oldmem
+
+
+@lru_cache(maxsize=1)
+def unplugged(x: Extents) -> NDArray[np.int64] | None:
+    """1 for rows that touch what the hypervisor does not lend; computed once a view.
+
+    None if all is plugged, or nothing is lent.
+    """
+    parts = unplugged_parts(x)
+    return x.touched(parts).astype(np.int64) if parts else None
+
+
+def unplugged_parts(x: Extents) -> list[PfnRange]:
+    """Parts of the blocks that the hypervisor lends, but for what it does lend."""
+    vm = x.kernel.lender
+    if vm is None:
+        return []
+    return [part for block in sorted(vm.states) for part in vm.unplugged_parts(block)]
 
 
 @always()
@@ -24,7 +45,7 @@ def offline_pages_are_not_in_the_buddy_allocator(x: Extents) -> ExtentMask:
     return rows
 
 
-@law(reads="pfns lender")
+@law(reads="pfns lender", by=unplugged)
 def unplugged_memory_is_not_in_use(x: Extents) -> list[PfnRange]:
     """The buddy allocator has memory that the hypervisor does not lend.
 
@@ -34,15 +55,13 @@ def unplugged_memory_is_not_in_use(x: Extents) -> list[PfnRange]:
     return unplugged_among(x, x.initialised & x.is_managed)
 
 
-@law(reads="pfns nodes iomem blocks pgmaps locks lender")
+@law(reads="pfns nodes iomem blocks pgmaps locks lender", by=unplugged)
 def unplugged_memory_is_not_read(x: Extents) -> list[PfnRange]:
     """The memory of a pfn is read that the hypervisor does not lend.
 
     Source: commit 0daa322b8ff9 ("fs/proc/kcore: don't read offline sections, logically
     offline pages and hwpoisoned pages") (in v5.14).
     """
-    if x.kernel.lender is None:
-        return []
     copied = [walker.copies(x) for walker in WALKERS if walker.copies is not None]
     return unplugged_among(x, np.logical_or.reduce(copied))
 
@@ -59,14 +78,6 @@ def unplugged_memory_is_not_dumped(x: Extents) -> list[PfnRange]:
 
 def unplugged_among(x: Extents, rows: ExtentMask) -> list[PfnRange]:
     """What is unplugged, though some of *rows* lies in it."""
-    vm = x.kernel.lender
-    if vm is None:
-        return []
     found = x.where(rows)
-    wrong = (
-        part
-        for block in sorted(vm.states)
-        for part in vm.unplugged_parts(block)
-        if any(pfns.overlaps(part) for pfns in found)
-    )
+    wrong = (part for part in unplugged_parts(x) if any(pfns.overlaps(part) for pfns in found))
     return list(merge_ranges(wrong))

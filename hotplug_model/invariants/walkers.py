@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.flags import BlockState, PageContent
 from hotplug_model.invariants.invariant import always
 from hotplug_model.walkers import WALKERS, Scan, Walker
@@ -21,47 +21,43 @@ UNINITIALISED = (int(PageContent.ZEROED), int(PageContent.GARBAGE), int(PageCont
 def walkers_now(x: Extents) -> list[Walker]:
     """Walkers that could run now: hotplug does not hold the lock that they wait for.
 
-    If the verdicts over sections are known, those that judge no more do not count.
+    Those do not count that see so little that their verdicts are known.
     """
-    return [w for w in WALKERS if (w.wide or not x.wide_only) and may_run(x, w)]
+    return [walker for walker in WALKERS if walker.sees >= x.asks and may_run(x, walker)]
 
 
 def may_run(x: Extents, walker: Walker) -> bool:
     """Whether hotplug does not hold what the walker waits for."""
-    return not (walker.waits_for_hotplug and x.kernel.locks.mem_hotplug)
+    return not (x.kernel.locks.mem_hotplug and walker.waits_for_hotplug)
 
 
 def read(x: Extents) -> ExtentMask:
     """Rows of which some walker reads a struct page."""
-    return x.remember(f"read {x.wide_only}", lambda: some_walker(x, lambda walker: walker.reads))
+    return x.remember(f"read {x.asks}", lambda: some_walker(x, lambda walker: walker.reads))
 
 
 def taken(x: Extents) -> ExtentMask:
     """Rows that some walker takes for online System RAM."""
-    return x.remember(f"taken {x.wide_only}", lambda: some_walker(x, lambda walker: walker.takes))
+    return x.remember(f"taken {x.asks}", lambda: some_walker(x, lambda walker: walker.takes))
 
 
 def some_walker(x: Extents, question: Callable[[Walker], Scan]) -> ExtentMask:
-    """Rows of which the answer of some walker is yes.
-
-    If only wide walkers are asked, and there is nothing in their blocks that they must
-    not see, the answer does not matter.
-    """
-    none = np.zeros(len(x.start_pfn), bool)
-    if x.wide_only and not x.remember("worth_asking", lambda: worth_asking(x)).any():
-        return none
+    """Rows of which the answer of some walker is yes."""
     # Many walkers share an answer, the very same array.
     distinct = {id(rows): rows for rows in (question(walker)(x) for walker in walkers_now(x))}
-    if not distinct:
-        return none
-    some: ExtentMask = np.logical_or.reduce(list(distinct.values()))
+    some: ExtentMask = np.logical_or.reduce([np.zeros(len(x.start_pfn), bool), *distinct.values()])
     return some
 
 
-def worth_asking(x: Extents) -> ExtentMask:
-    """Rows of memory blocks in use that a walker must not see."""
-    in_use = (x.block == MEM_ONLINE) | (x.block == MEM_GOING_OFFLINE)
-    rows: ExtentMask = in_use & (~x.initialised | x.is_zone_device)
+def must_not_see(x: Extents) -> ExtentMask:
+    """Rows that are wrong to read, to take for System RAM, or to copy."""
+    hidden: ExtentMask = ~(x.initialised & x.mapped & x.kernel_page_present) | x.is_zone_device
+    return hidden
+
+
+def in_use(x: Extents) -> ExtentMask:
+    """Rows of memory blocks that are online or about to go offline."""
+    rows: ExtentMask = (x.block == MEM_ONLINE) | (x.block == MEM_GOING_OFFLINE)
     return rows
 
 
@@ -150,10 +146,10 @@ def memory_is_read_through_the_linear_map(x: Extents) -> ExtentMask:
     Source: read_kcore_iter() in fs/proc/kcore.c; do_copy_page() in kernel/power/snapshot.c;
     memcmp_pages() in mm/ksm.c; wp_page_copy() in mm/memory.c.
     """
+    scans = [walker.copies for walker in walkers_now(x) if walker.copies is not None]
+    if x.asks == Sees.ROW:
+        scans += CONTENTS
     read = np.zeros(len(x.start_pfn), bool)
-    for walker in walkers_now(x):
-        if walker.copies is not None:
-            read |= walker.copies(x)
-    for rows in CONTENTS:
+    for rows in scans:
         read |= rows(x)
     return read & ~x.kernel_page_present

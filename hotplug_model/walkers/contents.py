@@ -12,7 +12,7 @@ from hotplug_model.registry import Registry
 from hotplug_model.walkers.walker import Scan, page_offline
 
 CONTENTS: Registry[Scan] = Registry("reader of memory")
-"""Which rows a kernel function copies or compares, by its name."""
+"""Which rows a kernel function copies or compares, by its name; it sees no more than the row."""
 ADDRESSABLE = int(MemoryClass.ADDRESSABLE)
 
 

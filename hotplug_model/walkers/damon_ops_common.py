@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import Holds, every_pfn, page_is_held, walker
 
 
@@ -12,7 +12,13 @@ def held(x: Extents) -> ExtentMask:
     return every_pfn(x, "damon_get_folio") & page_is_held(x)
 
 
-@walker("mm/damon/ops-common.c", believes="a page on an LRU list", takes=held, holds=Holds.ANY_PAGE)
+@walker(
+    "mm/damon/ops-common.c",
+    believes="a page on an LRU list",
+    takes=held,
+    holds=Holds.ANY_PAGE,
+    sees=Sees.ROW,
+)
 def damon_get_folio(x: Extents) -> ExtentMask:
     """Takes a reference on any page of a region, then asks whether it is on an LRU list.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import (
     Holds,
     every_pfn_of_zones,
@@ -23,6 +23,7 @@ def held(x: Extents) -> ExtentMask:
     believes="a huge page of the zone, if it is a head",
     takes=held,
     holds=Holds.ANY_PAGE,
+    sees=Sees.ROW,
 )
 def split_huge_pages_all(x: Extents) -> ExtentMask:
     """Takes a reference on every page of every zone, then asks for its zone.

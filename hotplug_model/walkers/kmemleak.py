@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import (
     Holds,
     every_pfn_of_zones,
@@ -23,6 +23,7 @@ def in_use(x: Extents) -> ExtentMask:
     believes="a struct page in use, which may hold pointers",
     takes=in_use,
     holds=Holds.ONLINE_MEMS,
+    sees=Sees.ROW,
 )
 def kmemleak_scan(x: Extents) -> ExtentMask:
     """Scans the struct page of every page in use of every zone.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import (
     Holds,
     asks_pfn_valid,
@@ -17,6 +17,7 @@ from hotplug_model.walkers.walker import (
     "mm/memory-failure.c",
     believes="a page of System RAM, no device page",
     holds=Holds.PAGE,
+    sees=Sees.ROW,
 )
 def memory_failure(x: Extents) -> ExtentMask:
     """Marks a broken page, wherever the hardware found it.
@@ -40,6 +41,7 @@ def unpoisonable(x: Extents) -> ExtentMask:
     believes="a page of System RAM",
     takes=unpoisonable,
     holds=Holds.PAGE,
+    sees=Sees.ROW,
 )
 def unpoison_memory(x: Extents) -> ExtentMask:
     """Takes a broken page, which the caller names, back into use.
@@ -62,6 +64,7 @@ def no_device_page(x: Extents) -> ExtentMask:
     believes="a page of System RAM, no device page",
     takes=no_device_page,
     holds=Holds.PAGE,
+    sees=Sees.ROW,
 )
 def soft_offline_page(x: Extents) -> ExtentMask:
     """Replaces a page, which the caller names, before it breaks.
@@ -77,6 +80,7 @@ def soft_offline_page(x: Extents) -> ExtentMask:
     believes="a page of a map that is in use",
     holds=Holds.PGMAP,
     asks="pfn_valid",
+    sees=Sees.ROW,
 )
 def memory_failure_dev_pagemap(x: Extents) -> ExtentMask:
     """Marks a broken page of a device: what is not online, valid, and has a map.

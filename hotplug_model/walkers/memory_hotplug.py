@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.flags import BlockState
 from hotplug_model.walkers.walker import (
     Holds,
@@ -37,6 +37,7 @@ def smallest(x: Extents) -> ExtentMask:
     believes="the first page that still belongs to the zone",
     takes=smallest,
     holds=Holds.MEM_HOTPLUG,
+    sees=Sees.ROW,
 )
 def find_smallest_section_pfn(x: Extents) -> ExtentMask:
     """Looks at the first page of each subsection for where a zone begins.
@@ -56,6 +57,7 @@ def biggest(x: Extents) -> ExtentMask:
     believes="the last page that still belongs to the zone",
     takes=biggest,
     holds=Holds.MEM_HOTPLUG,
+    sees=Sees.ROW,
 )
 def find_biggest_section_pfn(x: Extents) -> ExtentMask:
     """Looks at the last page of each subsection for where a zone ends.
@@ -75,6 +77,7 @@ def node_edge(x: Extents) -> ExtentMask:
     believes="a page that still belongs to the node",
     takes=node_edge,
     holds=Holds.MEM_HOTPLUG,
+    sees=Sees.ROW,
 )
 def shrink_pgdat_span(x: Extents) -> ExtentMask:
     """Looked at the first page of each subsection for where a node ends; reads none today.
@@ -96,6 +99,7 @@ def still_there(x: Extents) -> ExtentMask:
     believes="a section whose first page tells its node",
     takes=still_there,
     holds=Holds.DEVICE_HOTPLUG,
+    sees=Sees.ROW,
 )
 def try_offline_node(x: Extents) -> ExtentMask:
     """Looked at the first page of each section for its node; reads none today.
@@ -134,6 +138,7 @@ def auto_movable_zone_for_pfn(x: Extents) -> ExtentMask:
     "mm/memory_hotplug.c",
     believes="a page whose zone is that of its memory block",
     holds=Holds.DEVICE_HOTPLUG,
+    sees=Sees.ROW,
 )
 def try_offline_memory_block(x: Extents) -> ExtentMask:
     """Looks at the first page of a memory block, to online it likewise if it must.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import (
     every_pfn,
     every_pfn_of_zones,
@@ -59,6 +59,7 @@ def unreserved(x: Extents) -> ExtentMask:
     "mm/page_alloc.c",
     believes="a page that can be isolated and migrated away",
     takes=unreserved,
+    sees=Sees.ROW,
 )
 def pfn_range_valid_contig(x: Extents) -> ExtentMask:
     """Looks at every page of a window in a zone's span for alloc_contig_pages().

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import Holds, every_pfn, page_is_held, walker
 
 
@@ -12,7 +12,13 @@ def held(x: Extents) -> ExtentMask:
     return every_pfn(x, "page_idle_get_folio") & page_is_held(x)
 
 
-@walker("mm/page_idle.c", believes="a page on an LRU list", takes=held, holds=Holds.PAGE)
+@walker(
+    "mm/page_idle.c",
+    believes="a page on an LRU list",
+    takes=held,
+    holds=Holds.PAGE,
+    sees=Sees.ROW,
+)
 def page_idle_get_folio(x: Extents) -> ExtentMask:
     """Looks at every page in a window of the bitmap for whether user memory is idle.
 

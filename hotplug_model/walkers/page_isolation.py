@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from hotplug_model.arrays import ExtentMask, Pfns
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.flags import BlockState
 from hotplug_model.pfn import PfnRange
 from hotplug_model.walkers.walker import (
@@ -65,7 +65,7 @@ def online_before(x: Extents, low: Pfns) -> ExtentMask:
 @walker(
     "mm/page_isolation.c",
     believes="a page that tells the zone of its pageblock",
-    wide=True,
+    sees=Sees.MACHINE,
     holds=Holds.MEM_HOTPLUG,
 )
 def start_isolate_page_range(x: Extents) -> ExtentMask:
@@ -88,7 +88,7 @@ def start_isolate_page_range(x: Extents) -> ExtentMask:
 @walker(
     "mm/page_isolation.c",
     believes="a pageblock of online memory",
-    wide=True,
+    sees=Sees.MACHINE,
     holds=Holds.MEM_HOTPLUG,
 )
 def undo_isolate_page_range(x: Extents) -> ExtentMask:
@@ -108,7 +108,7 @@ def movable(x: Extents) -> ExtentMask:
     "mm/page_isolation.c",
     believes="a page that is free or can be migrated away",
     takes=movable,
-    wide=True,
+    sees=Sees.MACHINE,
     holds=Holds.MEM_HOTPLUG,
 )
 def has_unmovable_pages(x: Extents) -> ExtentMask:
@@ -143,7 +143,7 @@ def isolated(x: Extents) -> ExtentMask:
     "mm/page_isolation.c",
     believes="a page that is free",
     takes=isolated,
-    wide=True,
+    sees=Sees.MACHINE,
     holds=Holds.MEM_HOTPLUG,
 )
 def test_pages_isolated(x: Extents) -> ExtentMask:
@@ -164,7 +164,7 @@ def test_pages_isolated(x: Extents) -> ExtentMask:
 @walker(
     "mm/page_isolation.c",
     believes="part of a page across the edge",
-    wide=True,
+    sees=Sees.MACHINE,
     holds=Holds.MEM_HOTPLUG,
 )
 def isolate_single_pageblock(x: Extents) -> ExtentMask:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import (
     every_pfn_of_zones,
     page_offline,
@@ -29,6 +29,7 @@ def copied(x: Extents) -> ExtentMask:
     takes=saved,
     copies=copied,
     complete=True,
+    sees=Sees.ROW,
 )
 def saveable_page(x: Extents) -> ExtentMask:
     """Looks at every page of every zone for what resuming needs.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.state.resource import SYSTEM_RAM
 from hotplug_model.walkers.walker import (
     asks_pfn_valid,
@@ -54,6 +54,7 @@ def listed(x: Extents) -> ExtentMask:
     takes=readable,
     copies=copied,
     complete=True,
+    sees=Sees.ROW,
 )
 def read_kcore_iter(x: Extents) -> ExtentMask:
     """Copies the memory of every online page that is System RAM by the resource tree.

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import every_pfn, walker
 
 
-@walker("fs/proc/page.c", believes="an online page", complete=True)
+@walker(
+    "fs/proc/page.c",
+    believes="an online page",
+    complete=True,
+    sees=Sees.ROW,
+)
 def kpageflags_read(x: Extents) -> ExtentMask:
     """Copies the flags of every online page, and of its compound head.
 
@@ -16,7 +21,12 @@ def kpageflags_read(x: Extents) -> ExtentMask:
     return every_pfn(x, "kpageflags_read")
 
 
-@walker("fs/proc/page.c", believes="an online page that may be mapped", complete=True)
+@walker(
+    "fs/proc/page.c",
+    believes="an online page that may be mapped",
+    complete=True,
+    sees=Sees.ROW,
+)
 def kpagecount_read(x: Extents) -> ExtentMask:
     """Reads the map count of every online page.
 
@@ -25,7 +35,12 @@ def kpagecount_read(x: Extents) -> ExtentMask:
     return every_pfn(x, "kpagecount_read")
 
 
-@walker("fs/proc/page.c", believes="an online page that a memcg may own", complete=True)
+@walker(
+    "fs/proc/page.c",
+    believes="an online page that a memcg may own",
+    complete=True,
+    sees=Sees.ROW,
+)
 def kpagecgroup_read(x: Extents) -> ExtentMask:
     """Reads the memory cgroup of every online page.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import (
     Holds,
     every_pfn,
@@ -24,6 +24,7 @@ def swappable(x: Extents) -> ExtentMask:
     believes="a free chunk of the largest order",
     takes=swappable,
     holds=Holds.MEM_HOTPLUG,
+    sees=Sees.ROW,
 )
 def shuffle_valid_page(x: Extents) -> ExtentMask:
     """Looks at the first page of each chunk of the largest order of a zone.

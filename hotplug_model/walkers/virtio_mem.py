@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import (
     every_nth_pfn,
     first_pfn_decides,
@@ -29,7 +29,7 @@ def whole_sections(x: Extents) -> ExtentMask:
     return x.remember("virtio_mem_whole_sections", lambda: in_hotplugged_block(x) & rows)
 
 
-@walker("drivers/virtio/virtio_mem.c", believes="a section that is not offline")
+@walker("drivers/virtio/virtio_mem.c", believes="a section that is not offline", sees=Sees.ROW)
 def virtio_mem_bbm_bb_is_offline(x: Extents) -> ExtentMask:
     """Looks at the first page of each section of a big block: is it online?
 

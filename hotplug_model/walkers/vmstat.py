@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import (
     Holds,
     every_pfn,
@@ -23,6 +23,7 @@ def counted(x: Extents) -> ExtentMask:
     believes="a pageblock of the zone",
     takes=counted,
     holds=Holds.ZONE_LOCK,
+    sees=Sees.ROW,
 )
 def pagetypeinfo_showblockcount_print(x: Extents) -> ExtentMask:
     """Counts the pageblocks of a zone by migratetype, looking at one page of each.

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from hotplug_model.arrays import ExtentMask, Pfns
-from hotplug_model.extents import Extents
+from hotplug_model.extents import Extents, Sees
 from hotplug_model.flags import BlockState, PageContent, PageFlag, SectionFlag
 from hotplug_model.registry import Registry
 
@@ -61,10 +61,8 @@ class Walker:
     """Rows whose memory, not only struct pages, it reads through the linear map."""
     complete: bool
     """Whether its job is to visit every online page."""
-    wide: bool
-    """Whether what it does with a row depends on more than the row, its section and the
-    zones that span it. It is then confined to memory blocks that are online or about to
-    go offline."""
+    sees: Sees
+    """How much what it does with a row depends on; at the least on the row."""
     holds: Holds
     """What it keeps while it uses a page."""
     asks: str
@@ -95,7 +93,7 @@ def walker(
     takes: Scan | None = None,
     copies: Scan | None = None,
     complete: bool = False,
-    wide: bool = False,
+    sees: Sees = Sees.SECTION,
     holds: Holds = Holds.NOTHING,
     asks: str = "pfn_to_online_page",
 ) -> Callable[[Scan], Scan]:
@@ -114,7 +112,7 @@ def walker(
             believes=believes,
             copies=copies,
             complete=complete,
-            wide=wide,
+            sees=sees,
             holds=holds,
             asks=asks,
         )
