@@ -8,6 +8,8 @@ explicitly, so that a run means the same everywhere.
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,18 @@ wanted = os.environ.get("HOTPLUG_PROFILE", "dev")
 if wanted not in PROFILES:
     raise pytest.UsageError(f"HOTPLUG_PROFILE: {unknown('profile', wanted, PROFILES)}")
 settings.load_profile(wanted)
+
+
+@pytest.fixture(autouse=True)
+def measured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Coverage looks away from tests marked ``unmeasured``, and from processes they start."""
+    coverage = sys.modules.get("coverage")
+    running = coverage.Coverage.current() if coverage is not None else None
+    if running is None or request.node.get_closest_marker("unmeasured") is None:
+        yield
+        return
+    for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
+        monkeypatch.delenv(name)
+    running.stop()
+    yield
+    running.start()

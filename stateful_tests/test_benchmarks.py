@@ -13,6 +13,8 @@ import pytest
 
 from hotplug_model.changes import CHANGES
 
+pytestmark = pytest.mark.unmeasured
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALL = ("--pairs", "1", "--examples", "3", "--steps", "5")
 

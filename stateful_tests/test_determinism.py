@@ -83,6 +83,8 @@ MOODY = """
 import os
 from dataclasses import replace
 
+pytestmark = pytest.mark.unmeasured
+
 def moody(rules):
     \"\"\"Walkers do not ask, in one process.\"\"\"
     asking = frozenset(["memory_failure"]) if os.getpid() == {pid} else frozenset()

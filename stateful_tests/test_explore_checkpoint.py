@@ -121,6 +121,7 @@ def test_what_follows_a_damaged_entry_is_done_again() -> None:
     assert counts(explore(space(), checkpoint=Path("c"))) == counts(whole)
 
 
+@pytest.mark.unmeasured
 def test_a_search_that_is_killed_at_any_instant_loses_nothing_that_it_wrote() -> None:
     whole = json.loads(run(*COMMAND))
     content = Path("c").read_bytes()

@@ -32,6 +32,8 @@ from stateful_tests.fate_search import fates
 from stateful_tests.kernels import C, add, boot, device, layout, pages
 from stateful_tests.traces import collision, recorded
 
+pytestmark = pytest.mark.unmeasured
+
 LAYOUTS_OF: dict[str, tuple[str, ...]] = {
     "tiny_56": ("collision", "auto-online", "classic-sparse"),
     **dict.fromkeys(GONE, ("collision", "auto-online")),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hotplug_model.machine import case_for
+
+pytestmark = pytest.mark.unmeasured
 
 TestMainlineOnTiny = case_for(geometry="tiny")
 TestMainlineOnSmall = case_for(geometry="small")

@@ -34,6 +34,8 @@ from hotplug_model.walkers.contents import CONTENTS
 from hotplug_model.walkers.walker import in_zone_span, visits
 from stateful_tests.kernels import EVERY_FUNCTION, boot, hold, walk
 
+pytestmark = pytest.mark.unmeasured
+
 RULES: dict[str, KernelRules] = {
     "mainline": MAINLINE,
     "no taint": KernelVariant.named(None, ("1f90a3477df3",)).rules(),

@@ -27,6 +27,8 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.settings import PROFILES
 from hotplug_model.trace import Trace, broken, replay
 
+pytestmark = pytest.mark.unmeasured
+
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"<!-- example: (\w+\.py) -->\n```python\n(.*?)```", TEXT, re.DOTALL))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from hotplug_model.settings import PROFILES, Profile, profiles
 
@@ -50,3 +53,8 @@ def test_what_a_file_leaves_open_is_as_built_in(tmp_path: Path) -> None:
 def test_a_new_profile_starts_from_the_defaults(tmp_path: Path) -> None:
     written(tmp_path, "[tool.hotplug-model.profiles.mine]\nexamples = 3")
     assert profiles(tmp_path)["mine"] == Profile(examples=3)
+
+
+@pytest.mark.unmeasured
+def test_coverage_looks_away_where_it_is_told_to() -> None:
+    assert sys.gettrace() is None

@@ -248,6 +248,7 @@ def every_operation() -> str:
     )
 
 
+@pytest.mark.unmeasured
 def test_500_damaged_files_give_an_exit_code_and_no_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
