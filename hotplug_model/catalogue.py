@@ -302,7 +302,7 @@ TABLES: dict[str, Callable[[], Table]] = {
 
 
 def report() -> str:
-    """What ``check --release 5.11`` prints about the section collision."""
+    """What ``check --change 1f90a3477df3`` prints about the section collision."""
     trace = collision()
     lines = page(trace, f"hotplug-traces/{file_name(trace)}")
     return "\n".join(["```text", *(str(line).rstrip() for line in lines), "```", ""])
@@ -315,7 +315,7 @@ def collision() -> Trace:
     hole = boot.ram[-1][0].end_pfn
     device = PfnRange(hole, hole + geometry.pages_per_subsection)
     events = (MemremapPages(0, (device,), "generic", 0, ()),)
-    trace = Trace(geometry="tiny", boot=boot, release="5.11", events=events)
+    trace = Trace(geometry="tiny", boot=boot, changes=("1f90a3477df3",), events=events)
     violations = replay(trace)[1]
     title = f"{trace.variant()}: {violations[0].message}"
     return replace(trace, violates=broken(violations), title=title)

@@ -117,7 +117,7 @@ def test_the_command_answers_in_json(capsys: pytest.CaptureFixture[str]) -> None
     [
         (("--good", "5.11", "--bad", "5.8"), "5.11 is not good: the trace breaks there"),
         (("--good", "mainline", "--bad", "6.1"), "6.1 is not bad: the trace breaks nothing there"),
-        (("--good", "5.15", "--bad", "5.16"), "no change of the model lies between 5.15 and 5.16"),
+        (("--good", "5.16", "--bad", "5.17"), "no change of the model lies between 5.16 and 5.17"),
         (("--good", "mainlin", "--bad", "5.9"), "did you mean mainline?"),
         (("--good", "5.12"), "required: --bad"),
     ],

@@ -161,7 +161,7 @@ def test_the_report_is_that_of_the_trace_which_check_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["check", "--release", "5.11"]) == 1
+    assert main(["check", "--change", "1f90a3477df3"]) == 1
     (found,) = Path("hotplug-traces").iterdir()
     capsys.readouterr()
     assert main(["show", str(found)]) == 0

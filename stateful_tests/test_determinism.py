@@ -15,6 +15,7 @@ from hotplug_model.__main__ import main
 from hotplug_model.commands.fresh import TIMES, disagreement
 from stateful_tests.traces import COLLISION, collision
 
+pytestmark = pytest.mark.unmeasured
 ROOT = Path(__file__).parent.parent
 WALK = ("walk", "--steps", "100", "--seed", "3")
 CHECK = ("check", "--boot", "collision", "--profile", "tried", "--seed", "3")
@@ -82,8 +83,6 @@ def test_fresh_processes_disagree_with_a_trace_that_does_not() -> None:
 MOODY = """
 import os
 from dataclasses import replace
-
-pytestmark = pytest.mark.unmeasured
 
 def moody(rules):
     \"\"\"Walkers do not ask, in one process.\"\"\"
