@@ -26,7 +26,8 @@ from hotplug_model.trace import Trace, replay
 from hotplug_model.verdict import Report
 from stateful_tests.traces import COLLISION, collision
 
-CHECK = ["check", "--change", COLLISION, "--boot", "collision"]
+CHECK = ["check", "--change", COLLISION, "--boot", "collision", "--seed", "3"]
+"""The seed is one that finds it soon."""
 OWN = """
 from dataclasses import replace
 
@@ -85,7 +86,7 @@ def test_json_on_stdout_is_all_there_is_on_stdout(capsys: pytest.CaptureFixture[
     result = json.loads(captured.out)
     assert result["verdict"] == "violated"
     assert result["variant"] == f"mainline without {COLLISION}"
-    assert (result["geometry"], result["seed"]) == ("tiny", 0)
+    assert (result["geometry"], result["seed"]) == ("tiny", 3)
     assert result["examples"] > 0
     assert result["coverage"]["operations"]["memremap_pages"]["drawn"] > 0
     first = result["violations"][0]
@@ -282,7 +283,7 @@ def test_conform_is_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_boot_layout_may_come_from_a_file() -> None:
     boot = json.loads(collision().dumps())["boot"]
     Path("boot.json").write_text(json.dumps(boot))
-    assert main(["check", "--change", COLLISION, "--boot", "boot.json"]) == 1
+    assert main([*CHECK, "--boot", "boot.json"]) == 1
 
 
 @pytest.mark.parametrize("what", LISTS)
