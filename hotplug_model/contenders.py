@@ -168,5 +168,5 @@ def walks(kernel: Kernel, name: str, op: Op) -> list[Walk]:
 
 def instant(x: Extents, walker: Walker, pfn: int) -> tuple[bool, bytes]:
     """Whether *walker* comes to *pfn* in this view, and all that is kept of the pfn."""
-    row = int(x.start_pfn.searchsorted(pfn, "right")) - 1
+    row = x.row_at(pfn)
     return bool(walker.reads(x)[row]), x.cells[row].tobytes()

@@ -346,6 +346,10 @@ class Extents:
         """Index of the row that holds each pfn."""
         return self.start_pfn.searchsorted(pfns, "right") - 1
 
+    def row_at(self, pfn: int) -> int:
+        """Index of the row that holds *pfn*."""
+        return int(self.start_pfn.searchsorted(pfn, "right")) - 1
+
     def holds_multiple_of(self, nr_pages: int) -> ExtentMask:
         """Rows that hold a pfn which is a multiple of *nr_pages*."""
         # Sizes are powers of two but for odd memory blocks, and division is slow.

@@ -7,7 +7,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
+from hotplug_model.machine import case_for
 from hotplug_model.settings import PROFILES, Profile, profiles
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +55,11 @@ def test_what_a_file_leaves_open_is_as_built_in(tmp_path: Path) -> None:
 def test_a_new_profile_starts_from_the_defaults(tmp_path: Path) -> None:
     written(tmp_path, "[tool.hotplug-model.profiles.mine]\nexamples = 3")
     assert profiles(tmp_path)["mine"] == Profile(examples=3)
+
+
+def test_no_machine_explains_though_hypothesis_would() -> None:
+    assert Phase.explain in settings().phases
+    assert Phase.explain not in vars(case_for())["settings"].phases
 
 
 @pytest.mark.unmeasured

@@ -71,6 +71,14 @@ def test_several_users_of_a_page_have_a_reference_each() -> None:
     assert COUNTS not in told(kernel)
 
 
+@pytest.mark.parametrize("off_by", [-1, 1])
+def test_what_no_user_did_to_a_device_page_is_no_known_defect(off_by: int) -> None:
+    kernel = kernel_with()
+    assert do(kernel, device(C)) is None
+    kernel.pfns.add(PAGE, "refcount", off_by)
+    assert told(kernel) == {COUNTS: None}
+
+
 def test_a_reference_too_many_or_too_few_is_noticed() -> None:
     for wrong in (0, 2):
         kernel = boot()

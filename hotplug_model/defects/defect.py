@@ -63,8 +63,7 @@ class KnownDefect:
 
     def explains(self, x: Extents, pfns: PfnRange) -> bool:
         """Whether the defect accounts for all of *pfns*."""
-        overlap = (x.start_pfn < pfns.end_pfn) & (x.end_pfn > pfns.start_pfn)
-        return bool(self.rows(x)[overlap].all())
+        return bool(self.rows(x)[x.touched([pfns])].all())
 
 
 DEFECTS: Registry[KnownDefect] = Registry("known defect")
@@ -116,20 +115,16 @@ def map_state(x: Extents, state: RefState) -> ExtentMask:
 
 
 def blamed_on(x: Extents, *what: Cause | Law) -> ExtentMask:
-    """Rows of everything that the ledger puts down to one of *what*."""
-    rows = np.zeros(len(x.start_pfn), bool)
+    """Rows of everything that the ledger puts down to one of *what*, with all that shares a
+    page of vmemmap with it."""
+    memmaps = [x.geometry.memmap_of(pfns) for pfns in put_down_to(x, *what)]
+    return x.touched(x.geometry.described_by(pages) for pages in memmaps)
+
+
+def put_down_to(x: Extents, *what: Cause | Law) -> list[PfnRange]:
+    """What the ledger puts down to one of *what*."""
     # Members of two enumerations: what is equal as a number is not the same.
     causes = {each for each in what if isinstance(each, Cause)}
     laws = {each for each in what if isinstance(each, Law)}
-    for entry in x.kernel.ledger.breaches:
-        if entry.cause in causes or entry.law in laws:
-            # What shares a page of vmemmap with it is concerned as well.
-            pages = x.geometry.memmap_of(entry.pfns)
-            rows |= touched_by(x, x.geometry.described_by(pages))
-    return rows
-
-
-def touched_by(x: Extents, pfns: PfnRange) -> ExtentMask:
-    """Rows that hold some of *pfns*."""
-    rows: ExtentMask = (x.start_pfn < pfns.end_pfn) & (x.end_pfn > pfns.start_pfn)
-    return rows
+    breaches = x.kernel.ledger.breaches
+    return [entry.pfns for entry in breaches if entry.cause in causes or entry.law in laws]

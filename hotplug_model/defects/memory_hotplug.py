@@ -10,7 +10,6 @@ from hotplug_model.defects.defect import (
     blamed_on,
     known_defect,
     map_state,
-    touched_by,
 )
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
@@ -114,7 +113,7 @@ def hold_the_memmap_of(x: Extents, rows: ExtentMask) -> ExtentMask:
         for pages, columns in x.kernel.vmemmap.runs_of(x.geometry.memmap_of(pfns)):
             if columns["origin"] >= MemmapOrigin.ALTMAP:
                 offset = columns["offset"]
-                held |= touched_by(x, PfnRange(pages.start_pfn + offset, pages.end_pfn + offset))
+                held |= x.touched([PfnRange(pages.start_pfn + offset, pages.end_pfn + offset)])
     return held
 
 
@@ -205,7 +204,7 @@ def a_rollback_may_be_vetoed(x: Extents) -> ExtentMask:
     rows = np.zeros(len(x.start_pfn), bool)
     for block_id, block in x.kernel.blocks.items():
         if block.left_offline:
-            rows |= touched_by(x, x.kernel.block_pfns(block_id))
+            rows |= x.touched([x.kernel.block_pfns(block_id)])
     return rows
 
 

@@ -28,6 +28,13 @@ def walkers_race_with_offlining(x: Extents) -> ExtentMask:
     """
     return no_rows(x)
 
+USED_WHEN_GONE = (
+    "walkers_use_no_poisoned_page",
+    "walkers_use_what_they_looked_up",
+    "walkers_use_mapped_pages",
+)
+"""What is noticed of a page that went away under who had looked it up."""
+
 
 @known_defect("walkers_use_mapped_pages", quiescent=True, causes=(Cause.WENT_AWAY,))
 def nothing_keeps_a_walker_s_memmap(x: Extents) -> ExtentMask:
@@ -46,9 +53,7 @@ def nothing_keeps_a_walker_s_memmap(x: Extents) -> ExtentMask:
 
 
 @known_defect(
-    "walkers_use_no_poisoned_page",
-    "walkers_use_what_they_looked_up",
-    "walkers_use_mapped_pages",
+    *USED_WHEN_GONE,
     "pages_outlive_the_references_on_them",
     quiescent=True,
     causes=(Cause.SKIPPED,),
@@ -85,9 +90,7 @@ def online_page_reads_usage_outside_rcu(x: Extents) -> ExtentMask:
 
 
 @known_defect(
-    "walkers_use_no_poisoned_page",
-    "walkers_use_what_they_looked_up",
-    "walkers_use_mapped_pages",
+    *USED_WHEN_GONE,
     "pages_outlive_the_references_on_them",
     quiescent=True,
     causes=(Cause.UNCOUNTED,),
@@ -109,9 +112,7 @@ def a_device_goes_while_its_pages_are_held(x: Extents) -> ExtentMask:
 
 
 @known_defect(
-    "walkers_use_no_poisoned_page",
-    "walkers_use_what_they_looked_up",
-    "walkers_use_mapped_pages",
+    *USED_WHEN_GONE,
     quiescent=True,
     causes=(Cause.UNINITIALISED,),
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.defects.defect import known_defect
+from hotplug_model.defects.defect import known_defect, put_down_to
 from hotplug_model.extents import Extents
+from hotplug_model.state.ledger import Cause
 
 COUNTS = "pages_count_the_references_on_them"
 
 
-@known_defect(COUNTS, quiescent=True)
+@known_defect(COUNTS, quiescent=True, causes=(Cause.NEVER_DROPPED,))
 def device_dax_keeps_its_pins(x: Extents) -> ExtentMask:
     """What vfio has pinned of device-dax it never drops.
 
@@ -22,10 +23,11 @@ def device_dax_keeps_its_pins(x: Extents) -> ExtentMask:
     Source: vaddr_get_pfns(), put_pfn(), is_invalid_reserved_pfn() in
     drivers/vfio/vfio_iommu_type1.c; __init_zone_device_page() in mm/page_alloc.c (6.1).
     """
-    return x.is_zone_device & (x.refcount > 1 + x.nr_references)
+    kept = x.touched(put_down_to(x, Cause.NEVER_DROPPED))
+    return kept & x.is_zone_device & (x.refcount > 1 + x.nr_references)
 
 
-@known_defect(COUNTS, quiescent=True)
+@known_defect(COUNTS, quiescent=True, causes=(Cause.NEVER_TAKEN,))
 def a_pfn_becomes_a_page(x: Extents) -> ExtentMask:
     """Who had a pfn without a page drops a reference on the page that it has become.
 
@@ -38,5 +40,5 @@ def a_pfn_becomes_a_page(x: Extents) -> ExtentMask:
     Source: vaddr_get_pfns(), follow_fault_pfn(), put_pfn(), is_invalid_reserved_pfn() in
     drivers/vfio/vfio_iommu_type1.c; hva_to_pfn_remapped() in virt/kvm/kvm_main.c (6.1).
     """
-    rows: ExtentMask = x.initialised & (x.refcount < x.is_zone_device + x.nr_references)
-    return rows
+    taken = x.touched(put_down_to(x, Cause.NEVER_TAKEN))
+    return taken & x.initialised & (x.refcount < x.is_zone_device + x.nr_references)

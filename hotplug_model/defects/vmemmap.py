@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.defects.defect import blamed_on, known_defect, touched_by
+from hotplug_model.defects.defect import blamed_on, known_defect
 from hotplug_model.extents import Extents
 from hotplug_model.flags import MemmapOrigin, MemoryType, RefState
 from hotplug_model.pfn import PfnRange
@@ -169,7 +169,7 @@ def in_shared_page(x: Extents) -> ExtentMask:
     for start, end in zip(
         table.start_pfn[shared].tolist(), table.end_pfn[shared].tolist(), strict=True
     ):
-        rows |= touched_by(x, x.geometry.described_by(PfnRange(start, end)))
+        rows |= x.touched([x.geometry.described_by(PfnRange(start, end))])
     return rows
 
 
@@ -177,7 +177,7 @@ def devices_with_an_altmap(x: Extents, concerned: ExtentMask) -> ExtentMask:
     """All rows of the devices whose memmap lies in their own memory, if one is *concerned*."""
     rows = np.zeros(len(x.start_pfn), bool)
     for pgmap in x.kernel.pgmaps.values():
-        device = touched_by(x, pgmap.ranges[0]) if pgmap.ranges else rows
+        device = x.touched(pgmap.ranges[:1]) if pgmap.ranges else rows
         if pgmap.altmap is not None and (device & concerned).any():
             rows |= device
     return rows
@@ -192,5 +192,5 @@ def lent_to_a_neighbour(x: Extents) -> ExtentMask:
     first, last = table.start_pfn + table.column("offset"), table.end_pfn + table.column("offset")
     own = shared & (table.column("origin") >= MemmapOrigin.ALTMAP)
     for start, end in zip(first[own].tolist(), last[own].tolist(), strict=True):
-        rows |= touched_by(x, PfnRange(start, end))
+        rows |= x.touched([PfnRange(start, end)])
     return rows

@@ -64,8 +64,7 @@ def populated_device_pages_are_initialised(x: Extents) -> list[PfnRange]:
     for pgmap in live:
         for range_id in range(pgmap.nr_range):
             pfns = PfnRange(pgmap.pfn_first(range_id), pgmap.ranges[range_id].end_pfn)
-            inside = (x.start_pfn < pfns.end_pfn) & (x.end_pfn > pfns.start_pfn)
-            bare = x.where(inside & ~x.initialised & x.mapped)
+            bare = x.where(x.touched([pfns]) & ~x.initialised & x.mapped)
             wrong += [each.intersection(pfns) for each in bare]
     return wrong
 

@@ -26,7 +26,7 @@ def users_decide_as_rightly_as_they_did(x: Extents) -> ExtentMask:
     return worse_than_before(x)
 
 
-@law(reads="pfns pgmaps", quiescent=True)
+@law(Law.MISCOUNTED, reads="pfns pgmaps ledger", quiescent=True)
 def pages_count_the_references_on_them(x: Extents) -> list[PfnRange]:
     """The count of a page is not that at which it rests and the references of its users.
 
@@ -43,7 +43,7 @@ def pages_count_the_references_on_them(x: Extents) -> list[PfnRange]:
         idle = 1 if pgmap.counts_pages else x.kernel.rules.idle_device_private_ref
         mine = x.is_zone_device & (x.page_pgmap == pgmap_id)
         wrong += x.where(mine & (x.refcount != idle + x.nr_references))
-    return list(merge_ranges(sorted(wrong)))
+    return sorted({*merge_ranges(sorted(wrong)), *broken(x, Law.MISCOUNTED)})
 
 
 @always(quiescent=True)

@@ -275,7 +275,7 @@ def current_online_type(kernel: Kernel, block_id: int) -> OnlineType:
     """
     start = kernel.block_pfns(block_id).start_pfn
     x = kernel.extents()
-    row = int(x.start_pfn.searchsorted(start, "right")) - 1
+    row = x.row_at(start)
     if not x.online_page[row]:
         return OnlineType.MMOP_ONLINE_KERNEL
     movable = x.zone[row] == ZoneType.ZONE_MOVABLE

@@ -34,7 +34,7 @@ def memory_failure(kernel: Kernel, pfn: int, mapped: bool = False) -> Steps:
     Source: memory_failure().
     """
     x = kernel.extents()
-    row = int(x.start_pfn.searchsorted(pfn, "right")) - 1
+    row = x.row_at(pfn)
     pgmap = kernel.pgmaps.get(int(x.dev_pagemap[row]))
     if x.online_page[row]:
         mark_ram(kernel, pfn)

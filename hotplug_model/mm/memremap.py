@@ -103,8 +103,7 @@ def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
         raise KernelRefusal(errno.EINVAL)
     x = kernel.extents()
     for pfn in (pfns.start_pfn, pfns.end_pfn - 1):
-        row = int(x.start_pfn.searchsorted(pfn, "right")) - 1
-        if x.dev_pagemap[row] >= 0:
+        if x.dev_pagemap[x.row_at(pfn)] >= 0:
             raise KernelRefusal(errno.ENOMEM)
     if kernel.iomem.system_ram(shared_with(kernel, pfns)):
         raise KernelRefusal(errno.ENXIO)

@@ -15,6 +15,7 @@ from hotplug_model.ops.op import Chooser, Op
 from hotplug_model.page_state import PageState, page_states
 from hotplug_model.pfn import PfnRange
 from hotplug_model.registry import unknown
+from hotplug_model.state.ledger import Cause, Law
 from hotplug_model.steps import Steps
 from hotplug_model.users.pinners import PINNERS, Pinner
 from hotplug_model.users.user import among
@@ -22,9 +23,10 @@ from hotplug_model.users.user import among
 MAX_USED = 2
 
 
-def row_of(x: Extents, pfns: PfnRange) -> int:
-    """The row of the first of *pfns*."""
-    return int(x.start_pfn.searchsorted(pfns.start_pfn, "right")) - 1
+def must_be_known(user: str) -> None:
+    """Refuse the name of no user."""
+    if user not in PINNERS:
+        raise UserError(unknown("user", user, PINNERS))
 
 
 def pinners(kernel: Kernel) -> list[str]:
@@ -53,8 +55,7 @@ class PinUserPages(Op):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.user not in PINNERS:
-            raise UserError(unknown("user", self.user, PINNERS))
+        must_be_known(self.user)
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
@@ -84,7 +85,7 @@ class PinUserPages(Op):
         if not of.exists(kernel.rules):
             raise KernelRefusal(errno.ENODEV)
         x = kernel.extents()
-        row = row_of(x, self.pfns)
+        row = x.row_at(self.pfns.start_pfn)
         if x.users[row] & (of.bit | of.pfn_bit):
             raise KernelRefusal(errno.EEXIST)
         if self.taken_reference(x, row):
@@ -122,8 +123,7 @@ class UnpinUserPages(Op):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.user not in PINNERS:
-            raise UserError(unknown("user", self.user, PINNERS))
+        must_be_known(self.user)
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
@@ -155,10 +155,15 @@ class UnpinUserPages(Op):
 def give_back(kernel: Kernel, page: PfnRange, of: Pinner) -> None:
     """Do to a page what *of* decides of it as it is now."""
     x = kernel.extents()
-    row = row_of(x, page)
-    drops, dirties = of.drops(x, row), of.dirties(x, row)
-    if dirties and not x.is_managed[row]:
+    row = x.row_at(page.start_pfn)
+    holds, drops = bool(x.users[row] & of.bit), of.drops(x, row) and bool(x.mapped[row])
+    if of.dirties(x, row) and not x.is_managed[row]:
         kernel.pfns.set_bits(page, "page_flags", PageFlag.PG_dirty)
-    if drops and x.mapped[row]:
+    if holds and not drops:
+        cause = Cause.NEVER_DROPPED if x.is_zone_device[row] else Cause.NONE
+        kernel.ledger.breach(Law.MISCOUNTED, page, cause)
+    if drops:
         kernel.pfns.add(page, "refcount", -1)
+        if not holds:
+            kernel.ledger.breach(Law.MISCOUNTED, page, Cause.NEVER_TAKEN)
     kernel.pfns.clear_bits(page, "users", of.bit | of.pfn_bit)

@@ -65,8 +65,7 @@ def seen_by(event: Op, column: int, kernel: Kernel) -> str:
     if not isinstance(context, Walk):
         return ""
     x = kernel.extents()
-    row = int(x.start_pfn.searchsorted(context.pfn, "right")) - 1
-    sect, _, content, node, *_ = describe(x, row)
+    sect, _, content, node, *_ = describe(x, x.row_at(context.pfn))
     return f"sees {sect} {content}" + (f" {node}" if node != "-" else "")
 
 

@@ -92,7 +92,7 @@ def glyphs(x: Extents) -> list[str]:
 
 def rows_in(x: Extents, pfns: PfnRange) -> slice:
     """Rows that hold some of *pfns*."""
-    first = int(x.start_pfn.searchsorted(pfns.start_pfn, "right")) - 1
+    first = x.row_at(pfns.start_pfn)
     return slice(first, int(x.start_pfn.searchsorted(pfns.end_pfn, "left")))
 
 

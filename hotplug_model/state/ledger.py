@@ -47,6 +47,8 @@ class Law(IntEnum):
     """A zone was resized, or its present pages were counted, without mem_hotplug_lock."""
     GONE_UNDER_A_REFERENCE = 16
     """A page left its zone though somebody had a reference on it."""
+    MISCOUNTED = 17
+    """A user dropped no reference that it had, or one that it had not."""
 
 
 class Cause(IntEnum):
@@ -78,6 +80,10 @@ class Cause(IntEnum):
     """Offlining passed over a broken page, though somebody holds a reference on it."""
     UNCOUNTED = 12
     """The map ended though somebody holds a reference on a page of it."""
+    NEVER_DROPPED = 13
+    """Who gave a page of a device back decided that it had no reference on it."""
+    NEVER_TAKEN = 14
+    """Who gave a pfn back decided that it had a reference on the page there."""
 
 
 class Entry(NamedTuple):

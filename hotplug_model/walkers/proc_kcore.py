@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents, Sees
 from hotplug_model.state.resource import SYSTEM_RAM
@@ -39,13 +37,7 @@ def listed(x: Extents) -> ExtentMask:
     as old as the last memory notification.
     """
 
-    def compute() -> ExtentMask:
-        rows = np.zeros(len(x.start_pfn), bool)
-        for ram in x.kernel.iomem.merged(SYSTEM_RAM):
-            rows |= (x.start_pfn < ram.end_pfn) & (x.end_pfn > ram.start_pfn)
-        return rows
-
-    return x.remember("kcore_ram_list", compute)
+    return x.remember("kcore_ram_list", lambda: x.touched(x.kernel.iomem.merged(SYSTEM_RAM)))
 
 
 @walker(

@@ -94,8 +94,7 @@ def comes_to(kernel: Kernel, walker: Walker, pfn: int) -> bool:
     if not kernel.geometry.all_pfns.contains(PfnRange(pfn, pfn + 1)):
         return False
     x = kernel.extents()
-    row = int(x.start_pfn.searchsorted(pfn, "right")) - 1
-    return bool(walker.reads(x)[row])
+    return bool(walker.reads(x)[x.row_at(pfn)])
 
 
 def walk_ram(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
@@ -176,7 +175,7 @@ def pfn_section_valid(kernel: Kernel, pfn: int, cause: Cause) -> PartSteps:
 def find_pgmap(kernel: Kernel, pfn: int) -> int | None:
     """get_dev_pagemap(): the id of the live map that *pfn* belongs to, if any."""
     x = kernel.extents()
-    pgmap_id = int(x.dev_pagemap[int(x.start_pfn.searchsorted(pfn, "right")) - 1])
+    pgmap_id = int(x.dev_pagemap[x.row_at(pfn)])
     return None if pgmap_id < 0 else pgmap_id
 
 

@@ -6,8 +6,6 @@ user space. What it must not touch it is told by whoever knows, page by page.
 
 from __future__ import annotations
 
-import numpy as np
-
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.walkers.proc_kcore import listed
@@ -31,8 +29,5 @@ def read_from_oldmem(x: Extents) -> ExtentMask:
 
 def answered(x: Extents) -> ExtentMask:
     """Rows of which a driver says page by page whether they are RAM."""
-    rows = np.zeros(len(x.start_pfn), bool)
-    if x.kernel.lender is not None and x.kernel.rules.virtio_mem_answers_vmcore:
-        region = x.kernel.lender.region
-        rows |= (x.start_pfn < region.end_pfn) & (x.end_pfn > region.start_pfn)
-    return rows
+    lender, answers = x.kernel.lender, x.kernel.rules.virtio_mem_answers_vmcore
+    return x.touched([lender.region] if lender is not None and answers else [])
