@@ -1,4 +1,4 @@
-"""One check of one kernel: search, shrink, minimise, verify, account."""
+"""One check of one kernel: search, minimise, verify, account."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Run:
     on_step: Callable[[Coverage], None] = lambda coverage: None
     on_found: Callable[[Broken], None] = lambda found: None
     deadline: float = float("inf")
-    """In time.monotonic() seconds; ignored once something is found, to shrink it."""
+    """In time.monotonic() seconds; ignored once something is found, to see it repeat."""
     shortest: Broken | None = None
     """The counterexample with the fewest events so far: nothing found is lost."""
     sound: set[bytes] = field(default_factory=set)
@@ -223,9 +223,10 @@ def without_explaining(phases: Iterable[Phase]) -> tuple[Phase, ...]:
 
 
 def search(run: Run, *, max_examples: int, steps: int, seed: int) -> Broken | None:
-    """Let Hypothesis look for a counterexample and shrink it; None if it finds none.
+    """Let Hypothesis look for a counterexample; None if it finds none.
 
-    Raises :class:`OutOfTime`, or Hypothesis' Flaky if a failure does not repeat.
+    It does not shrink what it finds: to it, one violation is as good as another. Raises
+    :class:`OutOfTime`, or Hypothesis' Flaky if a failure does not repeat.
     """
     machine = hypothesis.seed(seed)(machine_for(run))
     configuration = settings(
@@ -236,7 +237,7 @@ def search(run: Run, *, max_examples: int, steps: int, seed: int) -> Broken | No
         derandomize=False,
         print_blob=False,
         report_multiple_bugs=False,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
         verbosity=Verbosity.quiet,
     )

@@ -20,7 +20,7 @@ TestCollision = case_for("1f90a3477df3", geometry="tiny")
 SETTINGS = """
 from hypothesis import settings, Phase
 settings.register_profile("quick", max_examples=100, database=None, derandomize=True,
-                          phases=(Phase.generate, Phase.shrink))
+                          phases=(Phase.generate,))
 settings.load_profile("quick")
 """
 

@@ -81,7 +81,8 @@ class CheckProgress(SearchProgress):
 
     def found(self, trace: Trace) -> None:
         """A counterexample is there; from now on it gets shorter."""
-        self._doing = f"shrinking a counterexample of {len(trace.events)} steps"
+        self._doing = "minimising"
+        self.draw(f"a counterexample of {len(trace.events)} steps", self._total, self._total)
 
 
 class ExploreProgress(SearchProgress):
