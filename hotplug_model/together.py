@@ -9,6 +9,7 @@ from hotplug_model import steps
 from hotplug_model.errors import ModelError
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Chooser, Op, drawn_ops
+from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
 from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
@@ -23,6 +24,9 @@ BEHIND, AMID_A_WALK = 1, 2
 RESIZED = (VirtioMemRequest, VirtioMemRemove)
 ON_THEIR_WAY = (OnlineMemoryBlock, OfflineMemoryBlock, OfflineAndRemoveMemory)
 REMOVERS = (RemoveMemory, OfflineAndRemoveMemory)
+PROBES = (VirtioMemProbe, DaxKmemProbe)
+OWNED = (AddMemory, MemremapPages, *REMOVERS)
+"""What nobody but its driver does with memory of a device."""
 MAX_SWITCHES = 3
 """An operation is left that often at the most before everybody runs to the end."""
 WISHES = 1 << 16
@@ -126,12 +130,13 @@ def scheduled(milestones: Sequence[int], wishes: Sequence[int]) -> tuple[tuple[i
 def may_meet(first: Op, second: Op) -> bool:
     """Whether somebody may ask for both at once.
 
-    Nobody but its driver adds, maps or removes what a virtio-mem device has: the memory
-    is no one else's. Nor does anybody map as a device's what another removes as System RAM:
-    remove_memory() asks for no more than that no block there is online. And who removes
-    several blocks removes what is all there, not what another has yet to add or has half
-    removed: try_remove_memory() warns of a missing block, and the resource stays.
-    Operations that are drawn one after the other know that already.
+    Nobody but its driver adds, maps or removes what a virtio-mem or dax device has: the
+    memory is no one else's. Where the driver of a dax device is unbound, nobody does so at
+    all. Nor does anybody map as a device's what another removes as System RAM: remove_memory()
+    asks for no more than that no block there is online. And who removes several blocks
+    removes what is all there, not what another has yet to add or has half removed:
+    try_remove_memory() warns of a missing block, and the resource stays. Operations that are
+    drawn one after the other know that already.
 
     # Simplified: the driver's hotplug_mutex is no lock of the model. What it keeps apart,
     a change of the device's size and a block on its way online or offline, is not asked
@@ -148,8 +153,10 @@ def may_meet(first: Op, second: Op) -> bool:
         moves = isinstance(one, REMOVERS) and isinstance(other, (AddMemory, *REMOVERS))
         if moves and touch(one, other) and one.arguments()["pfns"] != other.arguments()["pfns"]:
             return False
-        another = not isinstance(other, VirtioMemProbe)
-        if isinstance(one, VirtioMemProbe) and another and touch(one, other):
+        another = not isinstance(other, PROBES)
+        if isinstance(one, PROBES) and another and touch(one, other):
+            return False
+        if isinstance(one, DaxKmemRemove) and isinstance(other, OWNED):
             return False
     return True
 

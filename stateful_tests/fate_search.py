@@ -12,6 +12,7 @@ from hotplug_model.checker import QUIESCENT, Checker, Outcome, carry_out
 from hotplug_model.fates import Fate
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import OPS, Op
+from hotplug_model.ops.dax_kmem import DaxKmemProbe
 from hotplug_model.ops.every import UNUSUAL, draws, every_fault
 from hotplug_model.ops.faults import allocations
 from hotplug_model.ops.memremap import MemremapPages
@@ -40,7 +41,8 @@ def every_faulty_op(booted: Sequence[Kernel], depth: int) -> Iterator[tuple[Kern
     """Every single failing allocation of every usual operation, with a state for it.
 
     Right after boot that is all; *depth* operations later, those of operations that have
-    not allocated in that way before.
+    not allocated in that way before. A dax device fails as add_memory() does: right after
+    boot is enough.
     """
     tried: set[tuple[Op, frozenset[tuple[Allocation, int]], bool]] = set()
     for kernel in booted:
@@ -48,17 +50,25 @@ def every_faulty_op(booted: Sequence[Kernel], depth: int) -> Iterator[tuple[Kern
             for op in usual_ops(state):
                 made = allocations(state, op)
                 key = (op, frozenset(made.items()), state.layout.holes_in_zone)
-                if nr == 0 or key not in tried:
+                later = key not in tried and not isinstance(op, DaxKmemProbe)
+                if nr == 0 or later:
                     tried.add(key)
                     yield from ((state, faulty) for faulty in every_fault(op, made))
 
 
 def usual_ops(kernel: Kernel) -> Iterator[Op]:
-    """Every operation with one unusual choice, but maps, of which there are many, with none."""
+    """Every operation with one unusual choice, but maps, of which there are many, with
+    none; of dax devices those of node 0 that do not get on with what they can have."""
     for cls in OPS:
         if cls.enabled(kernel):
             unusual = 0 if cls is MemremapPages else UNUSUAL
-            yield from dict.fromkeys(draws(kernel, cls, unusual))
+            found = dict.fromkeys(draws(kernel, cls, unusual))
+            yield from (op for op in found if simple_device(op))
+
+
+def simple_device(op: Op) -> bool:
+    """Whether *op* binds no dax device, or one that has one range, of node 0."""
+    return not isinstance(op, DaxKmemProbe) or (len(op.ranges), op.nid) == (1, 0)
 
 
 def fates(booted: Sequence[Kernel], depth: int) -> tuple[set[Fate], list[str]]:

@@ -14,10 +14,26 @@ from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.dax_kmem import dax_kmem_range, dev_dax_kmem_probe, dev_dax_kmem_remove
 from hotplug_model.mm.mainline import MAINLINE
+from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
+from hotplug_model.ops.draw import empty_blocks, free_ranges, unlent_blocks, window_blocks
 from hotplug_model.pfn import PfnRange
 from hotplug_model.recorded.pmem import DRIVER_PGMAP, LEGACY, NFIT, Pmem
-from hotplug_model.state.resource import SYSTEM_RAM
-from stateful_tests.kernels import D, boot, do, layout, online, pages, settle
+from hotplug_model.state.resource import KMEM, KMEM_LEFT, SYSTEM_RAM
+from hotplug_model.together import may_meet
+from stateful_tests.kernels import (
+    A,
+    C,
+    D,
+    add,
+    boot,
+    device,
+    do,
+    layout,
+    offline,
+    online,
+    pages,
+    settle,
+)
 
 ODD = pages(18, 32)
 """Most of C and all of D: one whole memory block."""
@@ -34,7 +50,7 @@ def errno_of(kernel: Kernel, request: steps.Steps) -> int | None:
 def test_whole_memory_blocks_become_ram_and_the_rest_is_lost() -> None:
     kernel = boot()
     assert dax_kmem_range(kernel, ODD) == D
-    assert errno_of(kernel, dev_dax_kmem_probe(kernel, ODD, 0)) is None
+    assert errno_of(kernel, dev_dax_kmem_probe(kernel, (ODD,), 0)) is None
     assert kernel.iomem.system_ram(ODD) == D.nr_pages
     assert kernel.blocks[3].state == BlockState.MEM_OFFLINE
     assert 2 not in kernel.blocks
@@ -43,24 +59,72 @@ def test_whole_memory_blocks_become_ram_and_the_rest_is_lost() -> None:
 def test_a_device_that_fills_no_block_is_refused_and_nothing_changes() -> None:
     kernel = boot()
     before = kernel.fingerprint()
-    assert errno_of(kernel, dev_dax_kmem_probe(kernel, pages(18, 30), 0)) == errno.EINVAL
+    assert errno_of(kernel, dev_dax_kmem_probe(kernel, (pages(18, 30),), 0)) == errno.EINVAL
     assert kernel.fingerprint() == before
 
 
 def test_ram_of_a_device_goes_as_it_came() -> None:
     kernel = boot()
     before = kernel.fingerprint()
-    assert errno_of(kernel, dev_dax_kmem_probe(kernel, ODD, 0)) is None
-    assert errno_of(kernel, dev_dax_kmem_remove(kernel, ODD)) is None
+    assert errno_of(kernel, dev_dax_kmem_probe(kernel, (ODD,), 0)) is None
+    assert errno_of(kernel, dev_dax_kmem_remove(kernel)) is None
     assert kernel.fingerprint() == before
 
 
-def test_ram_that_is_online_stays() -> None:
+def test_ram_that_is_online_stays_for_good_though_the_driver_goes() -> None:
     kernel = boot()
-    steps.run(dev_dax_kmem_probe(kernel, ODD, 0))
-    assert do(kernel, online(3)) is None
-    assert errno_of(kernel, dev_dax_kmem_remove(kernel, ODD)) == errno.EBUSY
+    assert do(kernel, DaxKmemProbe((ODD,), 0), online(3), DaxKmemRemove()) is None
     assert kernel.iomem.named(SYSTEM_RAM)[-1] == D
+    assert kernel.iomem.named(KMEM_LEFT) == [D]
+    assert do(kernel, DaxKmemRemove()) == errno.ENODEV
+    assert do(kernel, offline(3)) is None
+    assert 3 in window_blocks(kernel)
+    assert 3 not in unlent_blocks(kernel)
+    assert do(kernel, DaxKmemProbe((ODD,), 0)) == errno.EBUSY
+
+
+def test_a_range_that_cannot_be_had_is_left_out_if_another_was_added() -> None:
+    kernel = boot()
+    assert do(kernel, DaxKmemProbe((D, A, C), 0)) is None
+    assert kernel.iomem.named(KMEM) == [C, D]
+    assert do(kernel, DaxKmemRemove()) is None
+    assert kernel.fingerprint() == boot().fingerprint()
+    assert do(kernel, DaxKmemProbe((A, C), 0)) == errno.EBUSY
+    assert kernel.fingerprint() == boot().fingerprint()
+
+
+def test_a_range_that_cannot_be_added_gives_its_region_back() -> None:
+    kernel = boot()
+    assert do(kernel, device(C)) is None
+    before = kernel.fingerprint()
+    assert do(kernel, DaxKmemProbe((C,), 0)) == errno.EEXIST
+    assert kernel.fingerprint() == before
+    assert do(kernel, DaxKmemProbe((D, C), 0)) is None
+    assert kernel.iomem.named(KMEM) == [D]
+
+
+def test_of_two_ranges_only_what_is_offline_goes() -> None:
+    kernel = boot()
+    assert do(kernel, DaxKmemProbe((C, D), 0), online(2), DaxKmemRemove()) is None
+    assert (kernel.iomem.named(KMEM_LEFT), kernel.iomem.named(KMEM)) == ([C], [])
+    assert 3 not in kernel.blocks
+    assert do(kernel, add(D)) is None
+
+
+def test_nobody_else_draws_what_the_driver_has() -> None:
+    kernel = boot()
+    assert do(kernel, DaxKmemProbe((C,), 0)) is None
+    assert not any(C.overlaps(pfns) for pfns in free_ranges(kernel))
+    assert 2 not in {*unlent_blocks(kernel), *empty_blocks(kernel)}
+    assert not may_meet(DaxKmemProbe((C,), 0), add(C))
+    assert may_meet(DaxKmemProbe((C,), 0), add(D))
+    assert may_meet(DaxKmemRemove(), online(2))
+    assert not may_meet(device(D), DaxKmemRemove())
+
+
+def test_a_range_of_a_device_is_not_empty() -> None:
+    with pytest.raises(UserError, match="empty or negative"):
+        DaxKmemProbe((pages(16, 16),), 0)
 
 
 # Namespaces

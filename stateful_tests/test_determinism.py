@@ -17,7 +17,7 @@ from stateful_tests.traces import COLLISION, collision
 
 pytestmark = pytest.mark.unmeasured
 ROOT = Path(__file__).parent.parent
-WALK = ("walk", "--steps", "100", "--seed", "3")
+WALK = ("walk", "--steps", "100", "--seed", "0")
 CHECK = ("check", "--boot", "collision", "--profile", "tried", "--seed", "3")
 PROFILE = "[tool.hotplug-model.profiles.tried]\nexamples = 15\nsteps = 20\n"
 

@@ -91,7 +91,8 @@ def test_what_fails_is_refused_with_enomem_or_done_without() -> None:
     absorbed = {(fate.operation, fate.allocation) for fate in FATES if not fate.err}
     lent = {(name, kind) for name, kind in absorbed if name == "virtio_mem_request"}
     assert absorbed - lent == {
-        ("add_memory", Allocation.VMEMMAP_HUGE),
+        *((name, Allocation.VMEMMAP_HUGE) for name in ("add_memory", "dax_kmem_probe")),
+        ("dax_kmem_probe", Allocation.NOTIFIER),
         ("add_memory", Allocation.NOTIFIER),
         ("memremap_pages", Allocation.VMEMMAP_HUGE),
     }
@@ -146,9 +147,11 @@ def add_failing(fail_at: str) -> object:
 @pytest.mark.parametrize("name", drawn_ops())
 def test_no_operation_takes_a_fault_that_does_not_exist(name: str) -> None:
     kernel = boot()
+    if name == "dax_kmem_remove":
+        carry_out(kernel, OPS["dax_kmem_probe"].draw(kernel, PackedChooser(0)))
     for earlier in ("add_memory", "online_memory_block", "memremap_pages", "pin_pages",
-                    "pin_user_pages",
-                    "request_mem_region", "virtio_mem_probe", "decrease_reservation"):  # fmt: skip
+                    "pin_user_pages", "request_mem_region", "virtio_mem_probe",
+                    "decrease_reservation"):  # fmt: skip
         if not OPS[name].enabled(kernel):
             carry_out(kernel, OPS[earlier].draw(kernel, PackedChooser(0)))
     drawn = OPS[name].draw(kernel, PackedChooser(0))

@@ -35,7 +35,7 @@ def walked() -> Coverage:
     """What a walk of mainline on every layout of the tiny geometry saw."""
     layouts = {name: make(GEOMETRIES["tiny"]) for name, make in LAYOUTS.items()}
     wanted = WalkRequest(
-        variant=KernelVariant(), geometry="tiny", layouts=layouts, steps=2500, seed=2
+        variant=KernelVariant(), geometry="tiny", layouts=layouts, steps=3000, seed=2
     )
     return walk(wanted).coverage
 
@@ -59,15 +59,16 @@ def test_no_pair_is_seen_that_is_said_to_be_impossible(walked: Coverage) -> None
 
 
 def test_a_walk_is_effective_in_95_of_100_steps(walked: Coverage) -> None:
-    assert walked.steps == 2500
+    assert walked.steps == 3000
     assert measure(walked)["effective"].share >= PROFILES["ci"].floor.effective == 0.95
 
 
 def test_a_walk_sees_nearly_all_there_is(walked: Coverage) -> None:
-    missed = {name: each.missed for name, each in measure(walked).items()}
+    found = measure(walked)
+    missed = {name: each.missed for name, each in found.items()}
     assert missed["operations"] == ()
     assert len(missed["milestones"]) < 4
-    assert len(missed["pairs"]) < 48
+    assert found["pairs"].share > 0.88
     assert len(missed["refusals"]) < 5
 
 
@@ -92,7 +93,7 @@ def tried(*outcomes: tuple[int, int | None]) -> Coverage:
 def test_a_shortfall_names_the_floor_and_what_is_missing() -> None:
     coverage = tried((1, None), (1, errno.EEXIST))
     (said,) = shortfalls(coverage, Floor(refusals=0.5))
-    assert said.startswith("refusals: 1 of 30 (3.3 %), the floor is 50%")
+    assert said.startswith("refusals: 1 of 32 (3.1 %), the floor is 50%")
     assert "; never add_memory -E2BIG" in said
     assert "add_memory -EEXIST" not in said
 

@@ -13,6 +13,7 @@ from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import Checker
 from hotplug_model.errors import EHWPOISON, ModelError, UserError
 from hotplug_model.ops import OPS, Op, drawn_ops
+from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memory_failure import HardOfflinePage
@@ -65,6 +66,8 @@ WORKS: dict[str, tuple[tuple[Op, ...], Op]] = {
     ),
     "interleave": ((), Interleave((add(C), device(HOLE)), ((0, 3), (1, 2)))),
     "walk": ((), Walk("kpageflags_read", 0)),
+    "dax_kmem_probe": ((), DaxKmemProbe((C,), 0)),
+    "dax_kmem_remove": ((DaxKmemProbe((C,), 0),), DaxKmemRemove()),
     "virtio_mem_probe": ((), PROBE),
     "virtio_mem_request": ((PROBE,), VirtioMemRequest(4)),
     "virtio_mem_remove": ((PROBE,), VirtioMemRemove()),
@@ -88,6 +91,8 @@ REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     "unpin_user_pages": ((PinPages(PAGE),), UnpinUserPages("vfio", PAGE), errno.EINVAL),
     "request_mem_region": ((add(C),), RequestMemRegion(C), errno.EBUSY),
     "release_mem_region": ((), ReleaseMemRegion(C), errno.ENOENT),
+    "dax_kmem_probe": ((DaxKmemProbe((C,), 0),), DaxKmemProbe((D,), 0), errno.EBUSY),
+    "dax_kmem_remove": ((), DaxKmemRemove(), errno.ENODEV),
     "virtio_mem_probe": ((PROBE,), VirtioMemProbe(D, 0, 2, False), errno.EINVAL),
     "virtio_mem_request": ((), VirtioMemRequest(4), errno.ENODEV),
     "virtio_mem_remove": ((), VirtioMemRemove(), errno.ENODEV),

@@ -22,6 +22,7 @@ from hotplug_model.flags import (
 from hotplug_model.kernel import Kernel
 from hotplug_model.parts import parts_of
 from hotplug_model.state.pfn_table import COLUMNS
+from hotplug_model.state.resource import KMEM_LEFT
 from hotplug_model.state.runs import RunTable
 from hotplug_model.state.zone import SPANNED, START
 
@@ -37,7 +38,7 @@ CONTENT, PAGE_FLAGS = COLUMNS.index("content"), COLUMNS.index("page_flags")
 IN_STRUCT_PAGE = [COLUMNS.index(c) for c in ("zone", "nid", "page_flags", "refcount", "page_pgmap")]
 ZONE_NUMBERS = ("start_pfn", "spanned_pages", "present_pages", "managed_pages")
 AGAIN, EARLY_MEMMAP, TAINT = "boot memory added again", "early memmap", "taint"
-DEVICE_SPAN, BROKEN = "span of ZONE_DEVICE", "broken page"
+DEVICE_SPAN, BROKEN, LEFT = "span of ZONE_DEVICE", "broken page", "memory of a dax device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,11 @@ RESIDUES = {
         "does not go online again.",
         "memory_failure(), mm/memory-failure.c; memory_block_online(), drivers/base/memory.c",
     ),
+    LEFT: Residue(
+        "Memory of a dax device whose driver went while it was online stays. What else "
+        "differs on such a machine is not asked.",
+        "dev_dax_kmem_remove(), drivers/dax/kmem.c",
+    ),
     AGAIN: Residue(
         "Boot memory that was removed comes back as memory that was added: its section is "
         "early no more, its memmap the buddy allocator's.",
@@ -75,6 +81,8 @@ RESIDUES = {
 
 def differences(kernel: Kernel, booted: Kernel) -> tuple[str, ...]:
     """What is not as it was, by name; of a flag or a state, what it is now."""
+    if kernel.iomem.named(KMEM_LEFT):
+        return (LEFT,)
     now, then = parts_of(kernel), parts_of(booted)
     found: list[str] = []
     for name in now:

@@ -19,6 +19,7 @@ from hotplug_model.explore.residues import RESIDUES, differences
 from hotplug_model.flags import BlockState
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
+from hotplug_model.ops.dax_kmem import DaxKmemRemove
 from hotplug_model.ops.every import draws
 from hotplug_model.ops.memory_block import (
     ONLINE_TYPES,
@@ -33,6 +34,7 @@ from hotplug_model.ops.resource import ReleaseMemRegion
 from hotplug_model.ops.user_pages import UnpinUserPages
 from hotplug_model.ops.virtio_mem import VirtioMemRemove
 from hotplug_model.ops.xen_balloon import IncreaseReservation
+from hotplug_model.state.resource import KMEM, KMEM_LEFT
 from hotplug_model.trace import Trace
 
 GIVES_BACK = (
@@ -150,8 +152,13 @@ def helpful(kernel: Kernel, booted: Kernel) -> Iterator[Op]:
         as_at_boot = at_boot is not None and at_boot.zone == block.zone
         if block.state == BlockState.MEM_ONLINE and not as_at_boot:
             yield OfflineMemoryBlock(block_id, unmovable=False)
+    of_drivers = kernel.iomem.named(KMEM) + kernel.iomem.named(KMEM_LEFT)
+    if DaxKmemRemove.enabled(kernel):
+        yield DaxKmemRemove()
     for block_id in sorted(kernel.blocks.keys() - booted.blocks.keys()):
-        yield RemoveMemory(kernel.block_pfns(block_id))
+        pfns = kernel.block_pfns(block_id)
+        if not any(region.overlaps(pfns) for region in of_drivers):
+            yield RemoveMemory(pfns)
     for block_id, block in sorted(booted.blocks.items()):
         if block_id not in kernel.blocks:
             yield AddMemory(block.nid, kernel.block_pfns(block_id), 0)

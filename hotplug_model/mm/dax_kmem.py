@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.memory_hotplug import add_memory, remove_memory
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
+from hotplug_model.state.resource import KMEM, KMEM_LEFT, Resource
 
 
 def dax_kmem_range(kernel: Kernel, pfns: PfnRange) -> PfnRange:
@@ -20,24 +22,56 @@ def dax_kmem_range(kernel: Kernel, pfns: PfnRange) -> PfnRange:
     return PfnRange(-(-pfns.start_pfn // size) * size, pfns.end_pfn // size * size)
 
 
-def dev_dax_kmem_probe(kernel: Kernel, pfns: PfnRange, nid: int) -> Steps:
-    """Add *pfns* of a device as driver-managed RAM; what fills no memory block is lost.
+def dev_dax_kmem_probe(kernel: Kernel, ranges: Sequence[PfnRange], nid: int) -> Steps:
+    """Add *ranges* of a device as driver-managed RAM; what fills no memory block is lost.
 
-    Refuses with -EINVAL if no block is filled, and as add_memory().
+    One that cannot be had, or be added, is left out if another was added before.
 
-    # Simplified: a device has one range, and RAM that a driver manages is RAM.
+    Refuses with -EINVAL if no block is filled; while nothing is added yet with -EBUSY if a
+    range is claimed, and as add_memory().
 
-    Source: dev_dax_kmem_probe(), add_memory_driver_managed().
+    # Simplified: RAM that a driver manages is RAM.
+
+    Source: dev_dax_kmem_probe(), add_memory_driver_managed() (6.1).
     """
-    blocks = dax_kmem_range(kernel, pfns)
-    if blocks.nr_pages <= 0:
+    blocks = [dax_kmem_range(kernel, pfns) for pfns in ranges]
+    blocks = [pfns for pfns in blocks if pfns.nr_pages > 0]
+    if not blocks:
         raise KernelRefusal(errno.EINVAL)
-    yield from add_memory(kernel, nid, blocks, 0)
+    mapped = 0
+    for pfns in blocks:
+        try:
+            yield from add_range(kernel, pfns, nid)
+            mapped += 1
+        except KernelRefusal:
+            if not mapped:
+                raise
+    yield "dev_dax_kmem_probe"
 
 
-def dev_dax_kmem_remove(kernel: Kernel, pfns: PfnRange) -> Steps:
-    """Remove the RAM again. Refuses with -EBUSY, and the RAM stays, unless all is offline.
+def add_range(kernel: Kernel, pfns: PfnRange, nid: int) -> Steps:
+    """Claim *pfns* for the driver, so that it is not busy, and add it below that."""
+    if not kernel.iomem.request(Resource(KMEM, pfns, busy=False)):
+        raise KernelRefusal(errno.EBUSY)
+    try:
+        yield from add_memory(kernel, nid, pfns, 0)
+    except KernelRefusal:
+        kernel.iomem.release_resource(pfns)
+        raise
 
-    Source: dev_dax_kmem_remove(): the driver is unbound all the same.
+
+def dev_dax_kmem_remove(kernel: Kernel) -> Steps:
+    """Remove the RAM again, as far as it goes: the driver is unbound all the same.
+
+    What is not wholly offline stays, and its region with it, until reboot: nobody else
+    removes it.
+
+    Source: dev_dax_kmem_remove() (6.1).
     """
-    yield from remove_memory(kernel, dax_kmem_range(kernel, pfns))
+    for pfns in kernel.iomem.named(KMEM):
+        try:
+            yield from remove_memory(kernel, pfns)
+            kernel.iomem.release_resource(pfns)
+        except KernelRefusal:
+            kernel.iomem.rename(pfns, KMEM, KMEM_LEFT)
+    yield "dev_dax_kmem_remove"

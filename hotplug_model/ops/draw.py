@@ -9,9 +9,9 @@ from hotplug_model.flags import BlockState
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops.op import Chooser
 from hotplug_model.pfn import PfnRange, merge_ranges
+from hotplug_model.state.resource import KMEM, KMEM_LEFT
 
 T = TypeVar("T")
-NOTHING = PfnRange(0, 0)
 
 
 def pick(choose: Chooser, items: Sequence[T]) -> T:
@@ -42,13 +42,18 @@ def window_blocks(kernel: Kernel) -> list[int]:
     ]
 
 
+def lent_regions(kernel: Kernel) -> list[PfnRange]:
+    """Memory of a hypervisor or of a dax device: no DIMM lies there, and nobody but its driver
+    maps, adds or removes it."""
+    lent = [kernel.lender.region] if kernel.lender is not None else []
+    return [*lent, *kernel.iomem.named(KMEM), *kernel.iomem.named(KMEM_LEFT)]
+
+
 def unlent_blocks(kernel: Kernel) -> list[int]:
-    """window_blocks() without those of a hypervisor that lends memory: no DIMM lies there,
-    and nobody but its driver removes them."""
-    if kernel.lender is None:
-        return window_blocks(kernel)
-    region = kernel.lender.region
-    return [b for b in window_blocks(kernel) if not region.overlaps(kernel.block_pfns(b))]
+    """window_blocks() without those of lent_regions()."""
+    lent = lent_regions(kernel)
+    blocks = window_blocks(kernel)
+    return [b for b in blocks if not any(r.overlaps(kernel.block_pfns(b)) for r in lent)]
 
 
 def blocks_in_state(kernel: Kernel, state: BlockState) -> list[int]:
@@ -90,8 +95,10 @@ def free_ranges(kernel: Kernel) -> list[PfnRange]:
     free = x.where(~x.subsection)
     window = merge_ranges(kernel.layout.window)
     parts = (part.intersection(pfns) for pfns in window for part in free)
-    lent = kernel.lender.region if kernel.lender is not None else NOTHING
-    return [part for part in parts if part.nr_pages > 0 and not part.overlaps(lent)]
+    lent = lent_regions(kernel)
+    return [
+        part for part in parts if part.nr_pages > 0 and not any(r.overlaps(part) for r in lent)
+    ]
 
 
 def subsections(kernel: Kernel, choose: Chooser, pfns: PfnRange) -> PfnRange:

@@ -112,7 +112,7 @@ class Pmem:
         def steps(kernel: Kernel) -> Steps:
             yield from MemunmapPages(DRIVER_PGMAP).steps(kernel)
             if self.has_kmem:
-                yield from dev_dax_kmem_probe(kernel, data, 0)
+                yield from dev_dax_kmem_probe(kernel, (data,), 0)
 
         return steps
 
@@ -129,7 +129,7 @@ class Pmem:
                 return
             for block_id in online:
                 yield from base_memory.device_offline(kernel, block_id, False)
-            yield from dev_dax_kmem_remove(kernel, data)
+            yield from dev_dax_kmem_remove(kernel)
             yield from self._map(self.altmap_pages, devdax=True)(kernel)
 
         return steps

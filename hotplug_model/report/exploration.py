@@ -31,7 +31,7 @@ def verdict(explored: Explored) -> list[Text]:
             style,
         ),
         line(f"  {counts(explored)}"),
-        *paragraph(tried(space), "  ", 5),
+        *paragraph(tried(space), "  ", 6),
         *([line(f"  flaky: {explored.flaky}")] if explored.flaky else []),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import ascii_letters
 
 from rich.text import Text
 
@@ -40,14 +41,13 @@ def drawn(verdicts: dict[Kinds, str], rows: list[tuple[str, list[str]]]) -> list
     """The rows, each with what it is raced with."""
     names = list(drawn_ops())
     width = max(len(name) for name, _ in rows)
-    columns = " ".join(f"{nr:>2}" for nr in range(1, len(names) + 1))
-    lines = [line(f"  {'':{width}}    {columns}", "bold")]
+    letters = dict(zip(names, ascii_letters, strict=False))
+    lines = [line(f"  {'':{width}}   {' '.join(letters.values())}", "bold")]
     for name, others in rows:
-        cells = " ".join(f"{GLYPHS[verdicts[kinds_of(name, other)]]:>2}" for other in others)
-        number = names.index(name) + 1 if name in names else ""
-        lines.append(line(f"  {name:{width}} {number:>2} {cells}"))
+        cells = " ".join(GLYPHS[verdicts[kinds_of(name, other)]] for other in others)
+        lines.append(line(f"  {name:{width}} {letters.get(name, ''):1} {cells}"))
     if rows[0][0] in READERS:
-        lines += paragraph(" ".join(f"{nr} {n}" for nr, n in enumerate(names, 1)), "  ", 2)
+        lines += paragraph(" ".join(f"{letter} {n}" for n, letter in letters.items()), "  ", 2)
     return [*lines, *(line(f"  {meaning}") for meaning in MEANINGS)]
 
 

@@ -9,6 +9,11 @@ from zlib import crc32
 from hotplug_model.pfn import PfnRange, merge_ranges
 
 SYSTEM_RAM = "System RAM"
+KMEM = "dax_kmem"
+"""What a dax device had that is System RAM now."""
+KMEM_LEFT = "dax_kmem, left"
+"""The same, of a device whose driver went while it was online. The kernel calls both by the
+device."""
 
 
 @dataclass(slots=True)
@@ -62,6 +67,13 @@ class Resource:
         if own is not None:
             self.children.remove(own)
         return own is not None
+
+    def rename(self, pfns: PfnRange, old: str, new: str) -> None:
+        """Call the region *old* that is exactly *pfns* something else."""
+        if self.name == old and self.pfns == pfns:
+            self.name = new
+        for child in self.children:
+            child.rename(pfns, old, new)
 
     def release_adjustable(self, pfns: PfnRange) -> bool:
         """``release_mem_region_adjustable()``: cut *pfns* out of the region holding it."""
