@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from errno import errorcode
 from typing import TypeAlias
@@ -10,6 +10,7 @@ from typing import TypeAlias
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import carry_out
+from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import LinearMap, MemoryClass, ZoneType
 from hotplug_model.geometry import GEOMETRIES, TINY
 from hotplug_model.kernel import Kernel
@@ -37,10 +38,18 @@ REACHED = {
 CLASSES = {
     MemoryClass.SYSTEM_RAM: "System RAM",
     MemoryClass.ADDRESSABLE: "device, addressable",
+    MemoryClass.MOVABLE: "device, movable",
     MemoryClass.UNADDRESSABLE: "device, unaddressable",
 }
 Question: TypeAlias = tuple[Op, ...]
 """Operations, the last of which is asked about."""
+Apply: TypeAlias = Callable[[Kernel, Op], KernelRefusal | None]
+"""Carries an operation out."""
+
+
+def plainly(kernel: Kernel, op: Op) -> KernelRefusal | None:
+    """Nobody looks on."""
+    return carry_out(kernel, op)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +66,7 @@ class Asked:
     unknown_to: tuple[str, ...] = ()
     """Architectures that did not add such memory yet."""
 
-    def outcome(self, architecture: str) -> str:
+    def outcome(self, architecture: str, apply: Apply = plainly) -> str:
         """The errno of the last operation, and how the CPU reaches the memory after it.
 
         In parentheses: the errno of one before it, so that there is nothing to ask.
@@ -65,7 +74,7 @@ class Asked:
         if architecture in self.unknown_to:
             return "not yet"
         kernel = machine(architecture, self.changes)
-        *before, refusal = [carry_out(kernel, op)[0] for op in self.ops]
+        *before, refusal = [apply(kernel, op) for op in self.ops]
         for earlier in filter(None, before):
             return f"(-{errorcode[earlier.errno]})"
         err = f"-{errorcode[refusal.errno]}" if refusal else ""
@@ -90,6 +99,7 @@ def device(kind: str) -> MemremapPages:
 
 ADD, REMOVE, UNMAP = AddMemory(0, FREE, 0), RemoveMemory(FREE), MemunmapPages(0)
 RAM, PMEM, HMM = MemoryClass.SYSTEM_RAM, MemoryClass.ADDRESSABLE, MemoryClass.UNADDRESSABLE
+COHERENT = MemoryClass.MOVABLE
 ROWS: Sequence[Asked] = (
     Asked(memory=RAM, operation="add_memory()", ops=(ADD,)),
     Asked(
@@ -128,6 +138,16 @@ ROWS: Sequence[Asked] = (
         ops=(replace(device("generic"), fail_at="usage"),),
     ),
     Asked(memory=PMEM, operation="memunmap_pages()", ops=(device("generic"), UNMAP)),
+    Asked(
+        memory=PMEM, operation="memremap_pages(), peer-to-peer memory of PCI",
+        ops=(device("pci_p2pdma"),),
+    ),
+    Asked(
+        memory=PMEM, operation="the same before bfeb022f8fe4", ops=(device("pci_p2pdma"),),
+        changes=("bfeb022f8fe4",),
+    ),
+    Asked(memory=COHERENT, operation="memremap_pages()", ops=(device("coherent"),)),
+    Asked(memory=COHERENT, operation="memunmap_pages()", ops=(device("coherent"), UNMAP)),
     Asked(memory=HMM, operation="memremap_pages()", ops=(device("private"),)),
     Asked(
         memory=HMM, operation="memremap_pages(), and __add_pages() fails",

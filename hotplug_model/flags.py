@@ -119,15 +119,18 @@ class MemmapOrigin(IntEnum):
 
 
 class MemoryClass(IntEnum):
-    """What a pfn with a struct page is, as far as the CPU's access to it goes."""
+    """What a pfn with a struct page is: whether the CPU reaches it, and pages can be moved."""
 
     NONE = 0
     """Nobody added it: a hole, or nothing."""
     SYSTEM_RAM = 1
     ADDRESSABLE = 2
-    """Device memory that the CPU reads and writes, e.g. pmem."""
+    """Device memory that the CPU reads and writes and that stays where it is, e.g. pmem."""
     UNADDRESSABLE = 3
-    """Device memory that it cannot reach: MEMORY_DEVICE_PRIVATE, HMM's."""
+    """Device memory that it cannot reach, MEMORY_DEVICE_PRIVATE: what is there moves to RAM."""
+    MOVABLE = 4
+    """Device memory that it reads and writes and that can be moved to RAM as well:
+    MEMORY_DEVICE_COHERENT, and HMM's PUBLIC."""
 
 
 class LinearMap(IntEnum):

@@ -70,6 +70,9 @@ class KernelRules:
     """Whether onlining and offlining exclude get_online_mems(), and all that adds memory."""
     self_hosted_memmap_under_lock: bool
     """Whether a block's own memmap is set up and counted under the same lock."""
+    sections_bring_blocks: bool
+    """Whether __add_pages() registers a memory block with its first section (before 5.3), not
+    add_memory() when all of its sections are there."""
     blocks_removed_first: bool
     """Whether memory block devices go before any of their sections, not with the last."""
     memmap_on_memory: str
@@ -157,6 +160,8 @@ class KernelRules:
     """As what arch_add_memory() is told to add memory that is something."""
     memory_removed_as: Callable[[MemoryClass], MemoryClass]
     """As what arch_remove_memory() is told to remove it."""
+    mhp_params_pgprot: bool
+    """Whether arch_add_memory() is told to map peer-to-peer memory of PCI uncached."""
     takes_unaddressable_memory: bool
     """Whether architectures add memory that they shall not map."""
     s390_removes_memory: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,10 @@ import pytest
 from hotplug_model.__main__ import main
 from hotplug_model.architectures import ARCHITECTURES, BEFORE_4_13, ROWS, Asked, machine
 from hotplug_model.changes import KernelVariant
-from hotplug_model.checker import QUIESCENT, Checker, carry_out
+from hotplug_model.checker import QUIESCENT, Checker, Outcome, carry_out
 from hotplug_model.cli import make_parser
 from hotplug_model.commands.arguments import settle
-from hotplug_model.errors import UserError
+from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.flags import (
     MHP_MEMMAP_ON_MEMORY,
     LinearMap,
@@ -21,10 +22,12 @@ from hotplug_model.flags import (
     NotifierAction,
     ZoneType,
 )
+from hotplug_model.floor import among
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.arch_memory import ARCH_MEMORY
 from hotplug_model.mm.zone_for_memory import arch_zone
+from hotplug_model.ops import Op
 from hotplug_model.pfn import PfnRange
 from hotplug_model.walk import WalkRequest, walk
 from stateful_tests.kernels import (
@@ -55,6 +58,7 @@ NO_MEMORY = row(
 ADDED = row("mapped", "mapped", "mapped", "mapped", "by kmap()", "by kmap()", "mapped", "mapped")
 REMOVED = row(NO, NO, NO, NO, "-EBUSY, by kmap()", NO, NO, NO)
 DEVICE = row(ABSENT, NO, NO, ABSENT, ABSENT, ABSENT, NO, NO)
+MAPPED = DEVICE | dict.fromkeys(("powerpc", "s390", "x86-64", "arm64"), "mapped")
 UNMAPPED = row(NONE, NO, NO, NONE, NONE, NONE, NO, NO)
 EXPECTED = [
     ADDED,
@@ -65,12 +69,16 @@ EXPECTED = [
     row(*(f"-EINVAL, {NO}" for _ in NAMES)),
     row("Normal", "DMA", "Movable", "Normal", "Movable", "HighMem", "Normal", "not yet"),
     row(*("Movable", "(-EINVAL)", *("Movable",) * 5, "not yet")),
-    DEVICE | dict.fromkeys(("powerpc", "s390", "x86-64", "arm64"), "mapped"),
+    MAPPED,
     DEVICE | dict.fromkeys(("x86-64", "arm64"), "mapped")
     | {"powerpc": f"-EFAULT, {NO}", "s390": f"-ENOMEM, {NO}"},
     DEVICE
     | dict.fromkeys(("powerpc", "s390", "arm64"), f"-ENOMEM, {NO}")
     | {"x86-64": "-ENOMEM, still mapped"},
+    UNMAPPED,
+    MAPPED | {"s390": f"-EINVAL, {NO}"},
+    MAPPED,
+    MAPPED,
     UNMAPPED,
     DEVICE,
     DEVICE | dict.fromkeys(("powerpc", "s390", "x86-64", "arm64"), f"-ENOMEM, {NO}"),
@@ -84,6 +92,34 @@ def test_every_cell_is_reached_and_is_what_the_architecture_does(
     asked: Asked, cells: dict[str, str]
 ) -> None:
     assert {name: asked.outcome(name) for name in ARCHITECTURES.names()} == cells
+
+
+def test_the_whole_matrix_is_exercised_and_nothing_breaks() -> None:
+    sometimes: dict[str, bool] = {}
+    for asked in ROWS:
+        for name in ARCHITECTURES.names():
+            outcomes = exercised(asked, name)
+            assert asked.changes or not any(each.violations for each in outcomes)
+            begun = bool(outcomes) and not any(each.refusal for each in outcomes[:-1])
+            sometimes[f"{asked.memory.name} {asked.operation} on {name}"] = begun
+    missed = Counter(cell.split(" on ")[1] for cell in among(sometimes).missed)
+    without_devices = dict.fromkeys(("ia64", "sh", "tile", "x86-32"), 3)
+    assert missed == without_devices | {"powerpc": 1, "arm64": 2}
+    assert len(sometimes) == len(ROWS) * len(NAMES)
+
+
+def exercised(asked: Asked, architecture: str) -> list[Outcome]:
+    """A cell's operations, as a check judges them; none where there is nothing to ask."""
+    outcomes: list[Outcome] = []
+    checkers: list[Checker] = []
+
+    def judged(kernel: Kernel, op: Op) -> KernelRefusal | None:
+        checkers.append(checkers[0] if checkers else Checker(kernel))
+        outcomes.append(checkers[0].apply(op))
+        return outcomes[-1].refusal
+
+    asked.outcome(architecture, judged)
+    return outcomes
 
 
 def test_every_architecture_has_a_preset() -> None:
@@ -156,6 +192,36 @@ def test_what_an_architecture_lacks_cannot_be_asked_of_its_boot() -> None:
     with pytest.raises(UserError, match="sh has no sparsemem_vmemmap"):
         replace(layout(), sparsemem_vmemmap=True).validate(GEOMETRIES["tiny_sh"])
     assert not boot("collision", "tiny_sh").layout.sparsemem_vmemmap
+
+
+# The memory block, while sections brought it
+
+FIRST = "db051a0dac13"
+BOTH = PfnRange(C.start_pfn, D.end_pfn)
+
+
+@pytest.mark.parametrize(("before", "zone"), [((), None), (BEFORE_4_13, ZoneType.ZONE_NORMAL)])
+def test_the_first_section_of_a_block_brings_it(before: tuple[str, ...], zone: object) -> None:
+    kernel = boot("large-blocks", rules=KernelVariant.named(None, (*before, FIRST)).rules())
+    passed = milestones(kernel, add(BOTH))
+    assert passed.count("device_add") == 1
+    assert "sparse_init_one_section" in passed[passed.index("device_add") :]
+    assert "create_memory_block_devices" not in passed
+    assert kernel.blocks[1].zone == zone
+    assert do(kernel, remove(BOTH)) is None
+    assert list(kernel.blocks) == [0]
+
+
+@pytest.mark.parametrize(("changes", "stays"), [((), False), ((FIRST,), True)])
+def test_a_section_whose_block_fails_is_removed_only_today(
+    changes: tuple[str, ...], stays: bool
+) -> None:
+    kernel = machine("x86-64", changes)
+    refusal, _ = carry_out(kernel, replace(add(C), fail_at="memory_block"))
+    assert refusal is not None
+    assert refusal.errno == errno.ENOMEM
+    assert 2 not in kernel.blocks
+    assert kernel.pfns.within(C, "subsection").any() == stays
 
 
 # The zone, while memory had one as soon as it was added

@@ -2,7 +2,8 @@
 
 The patch turns ``bool for_device`` into ``int flags``: MEMORY_DEVICE, MEMORY_MOVABLE,
 MEMORY_UNADDRESSABLE. Each caller passes them, to the add and again to the removal, and
-nobody keeps them in between. MEMORY_MOVABLE nobody reads.
+nobody keeps them in between. MEMORY_MOVABLE nobody reads: the review asks to classify no
+memory as not movable.
 
 Source: "[HMM v13 01/18] mm/memory/hotplug: convert device parameter bool to set of
 flags", linux-mm, November 2016.
@@ -17,16 +18,22 @@ from hotplug_model.flags import MemoryClass
 from hotplug_model.rules import KernelRules
 
 ADDRESSABLE, UNADDRESSABLE = MemoryClass.ADDRESSABLE, MemoryClass.UNADDRESSABLE
+MOVABLE = MemoryClass.MOVABLE
 
 
 def as_device(memory: MemoryClass) -> MemoryClass:
     """MEMORY_DEVICE, whatever kind of device memory it is."""
-    return ADDRESSABLE if memory == UNADDRESSABLE else memory
+    return ADDRESSABLE if memory in (UNADDRESSABLE, MOVABLE) else memory
+
+
+def as_immovable(memory: MemoryClass) -> MemoryClass:
+    """Without MEMORY_MOVABLE."""
+    return ADDRESSABLE if memory == MOVABLE else memory
 
 
 def as_unaddressable(memory: MemoryClass) -> MemoryClass:
     """MEMORY_DEVICE | MEMORY_UNADDRESSABLE, whatever kind of device memory it is."""
-    return UNADDRESSABLE if memory == ADDRESSABLE else memory
+    return UNADDRESSABLE if memory in (ADDRESSABLE, MOVABLE) else memory
 
 
 def ram_as_unaddressable(memory: MemoryClass) -> MemoryClass:
@@ -64,6 +71,16 @@ def refused(rules: KernelRules) -> KernelRules:
 def removed_as_device(rules: KernelRules) -> KernelRules:
     """Private memory is added with MEMORY_UNADDRESSABLE and removed without."""
     return replace(rules, memory_removed_as=as_device)
+
+
+@proposing(
+    "seed003-movable-forgotten",
+    "memory that can be moved is added as MEMORY_MOVABLE, released without",
+    breaks=("memory_is_removed_as_what_it_was_added",),
+)
+def removed_as_immovable(rules: KernelRules) -> KernelRules:
+    """Device memory is added with MEMORY_MOVABLE and removed without: nothing follows."""
+    return replace(rules, memory_removed_as=as_immovable)
 
 
 @proposing(

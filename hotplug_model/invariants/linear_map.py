@@ -61,7 +61,7 @@ def the_linear_map_ends_with_its_memory(x: Extents) -> ExtentMask:
 
 @law(Law.REMOVED_AS_ANOTHER_CLASS, reads="ledger")
 def memory_is_removed_as_what_it_was_added(x: Extents) -> list[PfnRange]:
-    """Memory was removed as addressable and added as unaddressable, or the other way.
+    """Memory was removed as addressable, or movable, and added as not, or the other way.
 
     Source: pagemap_range(), pageunmap_range(), mm/memremap.c.
     """

@@ -7,6 +7,7 @@ import errno
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import SectionFlag
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.base_memory import hotplug_memory_register
 from hotplug_model.mm.sparse import section_deactivate, sparse_add_section
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
@@ -25,7 +26,8 @@ def add_pages(
 
     Refuses with -E2BIG, with -EINVAL for an altmap that does not belong to the start of
     *pfns* or is larger, or if not aligned as check_pfn_span() wants; and with what
-    sparse_add_section() refuses with. Sections that were added before the failing one
+    sparse_add_section() and, before 5.3, whose sections bring their memory blocks, with what
+    hotplug_memory_register() refuses with. Sections that were added before the failing one
     stay: mainline does not unwind them.
 
     Source: __add_pages(), check_pfn_span().
@@ -40,6 +42,8 @@ def add_pages(
         raise KernelRefusal(errno.EINVAL)
     for part in kernel.geometry.section_chunks(pfns):
         yield from sparse_add_section(kernel, part, altmap, pgmap)
+        if pgmap is None and kernel.rules.sections_bring_blocks:
+            yield from hotplug_memory_register(kernel, part, nid, altmap)
 
 
 def span_alignment(kernel: Kernel) -> int:

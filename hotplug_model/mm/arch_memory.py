@@ -3,6 +3,14 @@
 arch_add_memory() maps memory, then makes it valid; arch_remove_memory() goes the other
 way. Memory that the CPU cannot reach gets struct pages and no mapping.
 
+What arch_add_memory() is told besides the range, by release, and what follows from it here:
+
+- ``for_device``, to 4.12: the zone, which it then chose: ``zones_at_add``.
+- ``want_memblock``, 4.13: whether sections bring memory blocks: ``sections_bring_blocks``.
+- ``mhp_restrictions``, 5.2: the same and the altmap in one structure; nothing. From 5.3 on
+  add_memory() registers the blocks, and nobody asks for them here.
+- ``mhp_params``, 5.7: the same renamed, and how to map: ``mhp_params_pgprot``.
+
 Source: arch/x86/mm/init_64.c, arch/arm64/mm/mmu.c, arch/powerpc/mm/mem.c,
 arch/s390/mm/init.c (6.1); see ARCH_MEMORY for those that are gone.
 """
@@ -15,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import LinearMap, MemoryClass
+from hotplug_model.flags import LinearMap, MemoryClass, MemoryType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.add_pages import add_pages, remove_pages
 from hotplug_model.mm.zone_for_memory import arch_zone
@@ -40,6 +48,8 @@ class ArchMemory:
     """How the CPU reaches memory that was added."""
     by_page_tables: bool = True
     """Whether it takes page tables to map it; else nothing can fail and nothing is undone."""
+    maps_uncached: bool = True
+    """Whether it maps memory as it is told; else it refuses what is not to be mapped as RAM."""
     zone_device: bool = True
     """CONFIG_ZONE_DEVICE, which an architecture must ask for."""
     removal_errno: int | None = None
@@ -53,7 +63,9 @@ ARCH_MEMORY = {
     ),
     "arm64": ArchMemory(unmaps_what_failed=True),
     "powerpc": ArchMemory(mapping_errno=errno.EFAULT, unmaps_what_failed=True),
-    "s390": ArchMemory(mapping_errno=errno.ENOMEM, unmaps_what_failed=True),
+    "s390": ArchMemory(
+        mapping_errno=errno.ENOMEM, unmaps_what_failed=True, maps_uncached=False
+    ),
     "ia64": ArchMemory(by_page_tables=False, zone_device=False),
     "sh": ArchMemory(by_page_tables=False, zone_device=False),
     "tile": ArchMemory(
@@ -88,7 +100,7 @@ def arch_add_memory(
 ) -> Steps:
     """Map *pfns*, unless told that the CPU cannot reach them, and make them valid.
 
-    Refuses with -EINVAL what it shall not map where it cannot do so, with what the
+    Refuses with -EINVAL what it shall not map, or not as RAM, where it cannot do so, with what the
     architecture makes of a mapping that fails (-EFAULT on powerpc, -ENOMEM on s390), and
     as add_pages(). Then arm64, powerpc and s390 unmap all of
     *pfns*, whoever may live there; x86-64 unmaps nothing.
@@ -104,6 +116,9 @@ def arch_add_memory(
         yield from link_to_zone(kernel, pfns, nid, memory, altmap)
         return
     arch = arch_memory(kernel)
+    p2pdma = pgmap is not None and pgmap.type == MemoryType.MEMORY_DEVICE_PCI_P2PDMA
+    if p2pdma and kernel.rules.mhp_params_pgprot and not arch.maps_uncached:
+        raise KernelRefusal(errno.EINVAL)
     if arch.mapping_errno is not None and not kernel.faults.grant(Allocation.LINEAR_MAP, 1):
         raise KernelRefusal(arch.mapping_errno)
     create_linear_mapping(kernel, pfns)
@@ -186,7 +201,7 @@ def leave_or_unmap(kernel: Kernel, pfns: PfnRange) -> None:
     """What becomes of the mapping of *pfns* whose add failed."""
     runs = kernel.pfns.cut(pfns)
     memory = kernel.pfns.column("memory")[runs]
-    lives_there = (memory == MemoryClass.SYSTEM_RAM) | (memory == MemoryClass.ADDRESSABLE)
+    lives_there = (memory != MemoryClass.NONE) & (memory != MemoryClass.UNADDRESSABLE)
     arch = arch_memory(kernel)
     if not arch.by_page_tables:
         state = np.where(lives_there, arch.reached_by, LinearMap.NONE)
@@ -200,7 +215,8 @@ def leave_or_unmap(kernel: Kernel, pfns: PfnRange) -> None:
 def note_another_class(kernel: Kernel, pfns: PfnRange, memory: MemoryClass) -> None:
     """Write down which of *pfns* had not been added as the *memory* that is removed.
 
-    RAM is no device; and what is unaddressable alone is not in the linear map.
+    RAM is no device; what is unaddressable alone is not in the linear map; and what can be
+    moved was to be so when it was added.
     """
     table = kernel.pfns
     runs = table.cut(pfns)
@@ -209,6 +225,8 @@ def note_another_class(kernel: Kernel, pfns: PfnRange, memory: MemoryClass) -> N
     other = mapped if memory == MemoryClass.UNADDRESSABLE else ~mapped
     was = table.column("memory")[runs]
     other |= (was == MemoryClass.SYSTEM_RAM) != (memory == MemoryClass.SYSTEM_RAM)
+    moved = kernel.rules.memory_added_as(MemoryClass.MOVABLE) == MemoryClass.MOVABLE
+    other |= ((was == MemoryClass.MOVABLE) & moved) != (memory == MemoryClass.MOVABLE)
     wrong = other & (was != MemoryClass.NONE)
     starts, ends = table.start_pfn[runs][wrong], table.end_pfn[runs][wrong]
     for start, end, how in zip(starts.tolist(), ends.tolist(), state[wrong].tolist(), strict=True):

@@ -37,21 +37,49 @@ def create_memory_block_devices(
     """
     for block_id in kernel.block_ids(pfns):
         try:
-            kernel.faults.allocate(Allocation.MEMORY_BLOCK)
+            yield from init_memory_block(kernel, block_id, nid, altmap)
         except KernelRefusal:
             done = PfnRange(pfns.start_pfn, kernel.block_pfns(block_id).start_pfn)
             remove_memory_block_devices(kernel, done)
             raise
-        block = MemoryBlock(nid=nid, state=BlockState.MEM_OFFLINE, altmap=altmap)
-        if kernel.rules.zones_at_add:
-            block.zone = ZoneType(kernel.pfns.at(kernel.block_pfns(block_id).start_pfn, "zone"))
-        kernel.blocks[block_id] = block
-        kernel.set_block_state(block_id, BlockState.MEM_OFFLINE)
-        # User space sees the device before it is probed, under its lock.
-        yield "device_add"
-        yield from kernel.locks.take(device_lock(block_id))
-        kernel.locks.drop(device_lock(block_id))
+    know_zones(kernel, pfns)
     yield "create_memory_block_devices"
+
+
+def init_memory_block(kernel: Kernel, block_id: int, nid: int, altmap: Altmap | None) -> Steps:
+    """Register one block. Refuses with -ENOMEM.
+
+    Source: init_memory_block().
+    """
+    kernel.faults.allocate(Allocation.MEMORY_BLOCK)
+    kernel.blocks[block_id] = MemoryBlock(nid=nid, state=BlockState.MEM_OFFLINE, altmap=altmap)
+    kernel.set_block_state(block_id, BlockState.MEM_OFFLINE)
+    # User space sees the device before it is probed, under its lock.
+    yield "device_add"
+    yield from kernel.locks.take(device_lock(block_id))
+    kernel.locks.drop(device_lock(block_id))
+
+
+def hotplug_memory_register(
+    kernel: Kernel, section: PfnRange, nid: int, altmap: Altmap | None
+) -> Steps:
+    """Before 5.3 the first section of a block brings the block.
+
+    Refuses with -ENOMEM, and the section stays.
+
+    Source: hotplug_memory_register(), register_new_memory() (5.2).
+    """
+    for block_id in kernel.block_ids(section):
+        if block_id not in kernel.blocks:
+            yield from init_memory_block(kernel, block_id, nid, altmap)
+
+
+def know_zones(kernel: Kernel, pfns: PfnRange) -> None:
+    """Before 4.13 the blocks of *pfns* belong to a zone as soon as they are added."""
+    if kernel.rules.zones_at_add:
+        for block_id in kernel.blocks_in(pfns):
+            start = kernel.block_pfns(block_id).start_pfn
+            kernel.blocks[block_id].zone = ZoneType(kernel.pfns.at(start, "zone"))
 
 
 def device_lock(block_id: int) -> str:

@@ -159,6 +159,9 @@ def add_part(kernel: Kernel, nid: int, pfns: PfnRange, altmap: Altmap | None) ->
     (in v6.7) for the altmap.
     """
     yield from arch_add_memory(kernel, pfns, nid, MemoryClass.SYSTEM_RAM, altmap)
+    if kernel.rules.sections_bring_blocks:
+        base_memory.know_zones(kernel, pfns)
+        return
     try:
         yield from base_memory.create_memory_block_devices(kernel, pfns, nid, altmap)
     except KernelRefusal:

@@ -9,6 +9,20 @@ from hotplug_model.flags import MemoryClass, MemoryType, RefState
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.altmap import Altmap
 
+CLASSES = {
+    MemoryType.MEMORY_DEVICE_PRIVATE: MemoryClass.UNADDRESSABLE,
+    MemoryType.MEMORY_DEVICE_COHERENT: MemoryClass.MOVABLE,
+    MemoryType.MEMORY_DEVICE_FS_DAX: MemoryClass.ADDRESSABLE,
+    MemoryType.MEMORY_DEVICE_GENERIC: MemoryClass.ADDRESSABLE,
+    MemoryType.MEMORY_DEVICE_PCI_P2PDMA: MemoryClass.ADDRESSABLE,
+    MemoryType.MEMORY_DEVICE_PUBLIC: MemoryClass.MOVABLE,
+}
+"""Of each type what its memory is.
+
+Source: enum memory_type in include/linux/memremap.h; migrate_vma_collect_pmd() in
+mm/migrate_device.c (6.1).
+"""
+
 
 def references_of(pgmap_id: int) -> str:
     """What get_dev_pagemap() takes, as something that several share."""
@@ -52,9 +66,8 @@ class DevPagemap:
 
     @property
     def memory_class(self) -> MemoryClass:
-        """Whether the CPU reaches its memory."""
-        private = self.type == MemoryType.MEMORY_DEVICE_PRIVATE
-        return MemoryClass.UNADDRESSABLE if private else MemoryClass.ADDRESSABLE
+        """Whether the CPU reaches its memory, and pages can be moved."""
+        return CLASSES[self.type]
 
     @property
     def counts_pages(self) -> bool:

@@ -13,7 +13,7 @@ from hotplug_model.walkers.walker import Scan, page_offline
 
 CONTENTS: Registry[Scan] = Registry("reader of memory")
 """Which rows a kernel function copies or compares, by its name; it sees no more than the row."""
-ADDRESSABLE = int(MemoryClass.ADDRESSABLE)
+ADDRESSABLE, MOVABLE = int(MemoryClass.ADDRESSABLE), int(MemoryClass.MOVABLE)
 
 
 def reader(rows: Scan) -> Scan:
@@ -41,6 +41,7 @@ def wp_page_copy(x: Extents) -> ExtentMask:
 
     Source: wp_page_copy(), do_swap_page() in mm/memory.c; dax_iomap_cow_copy() in fs/dax.c.
     """
-    device = x.is_zone_device & (x.dev_pagemap >= 0) & (x.memory == ADDRESSABLE)
+    addressable = (x.memory == ADDRESSABLE) | (x.memory == MOVABLE)
+    device = x.is_zone_device & (x.dev_pagemap >= 0) & addressable
     rows: ExtentMask = ksm_do_scan(x) | device
     return rows
