@@ -15,7 +15,8 @@ PARTS: dict[str, str] = {
     "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
     "hwpoison": "how a broken page is counted and unmapped, step by step",
     "page references": "references on single ZONE_DEVICE pages, and who drops them when",
-    "device pageblocks": "migrate types of ZONE_DEVICE pageblocks",
+    "device pageblocks": "migrate types of ZONE_DEVICE pageblocks, for which nobody looks: none of "
+    "their pages is the allocator's or isolated, and onlining writes each anew",
     "kmem": "the resources of the dax/kmem driver and their names",
     "drivers": "the virtio-mem and hv_balloon drivers as operations",
     "arch pfn_valid": "an architecture's own pfn_valid() that denies device memory",

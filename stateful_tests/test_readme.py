@@ -111,7 +111,11 @@ def pytest_example(directory: Path, name: str) -> subprocess.CompletedProcess[st
 def test_the_walker_is_caught(tmp_path: Path) -> None:
     result = pytest_example(tmp_path, "test_my_walker.py")
     assert result.returncode == 1, result.stdout + result.stderr
-    assert "mainline violates walkers_take_no_zone_device_page in step 1" in result.stdout
+    # Which of the two depends on what is drawn first.
+    assert re.search(
+        "mainline violates walkers_(read_no_poisoned|take_no_zone_device)_page in step 1",
+        result.stdout,
+    )
     assert "walkers_read_no_poisoned_page at" in result.stdout
     assert "Walkers: my_driver_scan() in drivers/my_driver.c" in result.stdout
 
