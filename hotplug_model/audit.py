@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hotplug_model.changes import KernelVariant
-from hotplug_model.changes.proposal_seed_000 import PATCHES
+from hotplug_model.changes.proposal_seed_000 import CALLBACKS, PATCHES
 from hotplug_model.extents import Extents
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.page_state import PageState, page_states
@@ -150,6 +150,8 @@ def applied() -> Iterator[tuple[str, str]]:
     yield f"{SERIES}-corrected", "the series, patch 3 mended"
     for name, patch in PATCHES.items():
         yield f"{SERIES}-without-{name}", f"without patch {patch.number}, {name}"
+    for driver in CALLBACKS:
+        yield f"{SERIES}-without-{driver}", f"3 mended, 12 lacks {driver}"
     yield f"{SERIES}-zone-device", "patch 12 for ZONE_DEVICE only"
     yield f"{SERIES}-system-ram", "patch 12 for System RAM only"
     yield f"{SERIES}-flag", "patch 12 alone"

@@ -12,7 +12,10 @@ from hotplug_model.errors import UserError
 from hotplug_model.flags import OnlineType, ZoneType
 from hotplug_model.geometry import Geometry
 from hotplug_model.pfn import PfnRange
-from hotplug_model.registry import Registry
+from hotplug_model.registry import Registry, unknown
+
+HYPERVISORS = ("", "xen", "hyper-v")
+"""Those whose driver is there from boot on and decides which pages go online; or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class BootLayout:
     """First pfn of the memory that boot took for the memmap; None: of no interest."""
     page_poisoning: bool = True
     """CONFIG_DEBUG_VM with vm_debug=p: memmaps are poisoned, else left stale."""
+    hypervisor: str = ""
+    """``xen`` or ``hyper-v``, whose balloon then decides which pages go online; else none."""
 
     def validate(self, geometry: Geometry) -> None:
         """Raise :class:`UserError` unless the layout fits *geometry*."""
@@ -67,6 +72,8 @@ class BootLayout:
             raise UserError(f"boot: {geometry.arch} has no sparsemem_vmemmap")
         if not (1 <= self.nodes <= 8 and all(0 <= nid < self.nodes for _, nid in self.ram)):
             raise UserError("boot: 1 to 8 nodes, and every nid below their number")
+        if self.hypervisor not in HYPERVISORS:
+            raise UserError("boot: " + unknown("hypervisor", self.hypervisor, HYPERVISORS[1:]))
         if not 1 <= self.sections_per_block <= 64:
             raise UserError("boot: a memory block has 1 to 64 sections")
 
@@ -240,6 +247,18 @@ def classic_sparse(geometry: Geometry) -> BootLayout:
     sections = search_sections(geometry)
     ram = ((sections[0], 0), (sections[1], 0))
     return BootLayout(ram=ram, window=tuple(sections), sparsemem_vmemmap=False)
+
+
+@layout
+def xen(geometry: Geometry) -> BootLayout:
+    """A guest of Xen: memory that goes online is in the balloon at first."""
+    return replace(collision(geometry), hypervisor="xen")
+
+
+@layout
+def hyper_v(geometry: Geometry) -> BootLayout:
+    """A guest of Hyper-V, which adds whole blocks and backs some of their pages."""
+    return replace(collision(geometry), hypervisor="hyper-v")
 
 
 @layout_on_request

@@ -307,6 +307,13 @@ class Extents:
         return rows
 
     @cached_property
+    def in_balloon(self) -> ExtentMask:
+        """Online RAM that is PageOffline and not the buddy allocator's: a driver keeps it."""
+        offline = (self.page_flags & PageFlag.PG_offline) != 0
+        rows: ExtentMask = self.is_online_ram & ~self.is_managed & (self.refcount > 0) & offline
+        return rows
+
+    @cached_property
     def is_managed(self) -> ExtentMask:
         """What the buddy allocator was given, in use or free."""
         rows: ExtentMask = (self.page_flags & MANAGED) != 0

@@ -51,7 +51,8 @@ class SectionFlag(IntFlag):
 class PageFlag(IntFlag):
     """Bits of ``page->flags`` and page types that hotplug cares about.
 
-    ``MANAGED`` and ``HOLE`` are ours: what is true of the page, whatever its flags say.
+    ``MANAGED``, ``HOLE`` and ``WITHHELD`` are ours: what is true of the page, whatever its
+    flags say.
     """
 
     PG_reserved = 1
@@ -65,6 +66,8 @@ class PageFlag(IntFlag):
     """__free_pages_core() gave it to the buddy allocator: managed_pages counts it."""
     HOLE = 64
     """Boot set it up for a pfn behind which no memory is."""
+    WITHHELD = 128
+    """It went online, and the balloon's driver kept it: the buddy allocator never had it."""
 
 
 class PageUser(IntFlag):

@@ -56,10 +56,6 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "nodes_count_what_their_zones_count": (
         "mm/zones.py", "left-out: kernel.nodes[nid].node_present_pages += nr_pages"
     ),
-    "managed_pages_add_up": (
-        "mm/page_alloc.py",
-        "left-out: kernel.pfns.set_bits(pfns, 'page_flags', PageFlag.MANAGED)",
-    ),
 }  # fmt: skip
 """A mutant that only this invariant noticed: its file, and how its description begins."""
 

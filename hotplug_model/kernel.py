@@ -27,6 +27,7 @@ from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.rules import KernelRules
 from hotplug_model.state.dev_pagemap import DevPagemap
 from hotplug_model.state.faults import Faults
+from hotplug_model.state.hv_balloon import HvBalloon
 from hotplug_model.state.ledger import Ledger
 from hotplug_model.state.locks import Locks
 from hotplug_model.state.memblock import Memblock
@@ -82,10 +83,10 @@ class Kernel:
     ledger: Ledger = field(default_factory=Ledger)
     faults: Faults = field(default_factory=Faults)
     """Which allocation of the operation in flight fails."""
-    lender: VirtioMem | None = None
+    lender: VirtioMem | HvBalloon | None = None
     """The driver through which a hypervisor lends memory, with its device."""
     callbacks: Callbacks = field(default_factory=Callbacks)
-    """Those of the lender."""
+    """Those of the lender, but for what a machine has from boot: see ``layout.hypervisor``."""
     nr_memmap_pages: int = 0
     """``nr_memmap_pages`` of /proc/vmstat: pages of memmap, whether or not shared. A
     statistic that nothing depends on, so it is no part of the fingerprint."""
@@ -115,6 +116,8 @@ class Kernel:
         nodes = Nodes.empty(layout.nodes)
         kernel = cls(geometry, rules, layout, PfnTable(geometry.all_pfns),
             Vmemmap(geometry.vmemmap_pages), nodes, iomem)
+        if layout.hypervisor == "hyper-v":
+            kernel.lender = HvBalloon()
         kernel._boot_sections()
         kernel._boot_zones()
         kernel._boot_memmap()

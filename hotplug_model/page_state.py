@@ -29,6 +29,7 @@ class PageState(IntEnum):
     BOOT_RESERVED = auto()
     SELF_HOSTED = auto()
     FAKE_OFFLINE = auto()
+    WITHHELD = auto()
     HWPOISON = auto()
     ONLINING = auto()
     NEVER_ONLINED = auto()
@@ -115,6 +116,10 @@ TRUTHS: dict[PageState, Truth] = {
         "Online but kept from the allocator: ballooned, unplugged", "",
         "shown migrated copied remapped unmapped " + MEMORY,
     ),
+    PageState.WITHHELD: _truth(
+        "Online but never the allocator's: Xen, Hyper-V", "",
+        "shown migrated copied remapped unmapped " + MEMORY,
+    ),
     PageState.HWPOISON: _truth(
         "RAM that is broken: HWPoison", "",
         "shown migrated dirtied remapped saved unmapped " + MEMORY,
@@ -152,6 +157,7 @@ DEVICE_STATES = {
 MARKS = (
     (PageFlag.PG_vmemmap_self_hosted, PageState.SELF_HOSTED),
     (PageFlag.PG_offline, PageState.FAKE_OFFLINE),
+    (PageFlag.WITHHELD, PageState.WITHHELD),
     (PageFlag.PG_hwpoison, PageState.HWPOISON),
 )
 """What the owner of online RAM may mark; the last mark that is there counts."""

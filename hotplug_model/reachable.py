@@ -19,16 +19,18 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "memremap_pages": ("EEXIST", "EINVAL", "ENOMEM", "ENXIO"),
     "dax_kmem_probe": ("EBUSY", "EINVAL"),
     "request_mem_region": ("EBUSY",),
-    "virtio_mem_probe": ("EBUSY",),
+    "virtio_mem_probe": ("EBUSY", "EINVAL"),
 }
 """Operation -> the errnos that it returns."""
 
 IMPOSSIBLE_PAIRS = frozenset({
     ("virtio_mem_request", "virtio_mem_probe"), ("virtio_mem_remove", "virtio_mem_request"),
     ("virtio_mem_remove", "virtio_mem_remove"), ("dax_kmem_remove", "dax_kmem_remove"),
+    ("virtio_mem_request", "hot_add_req"), ("virtio_mem_remove", "hot_add_req"),
+    ("hot_add_req", "virtio_mem_request"), ("hot_add_req", "virtio_mem_remove"),
 })  # fmt: skip
 """Operations of which the second has nothing to draw from behind the first: there is one
-lender of memory, or none."""
+lender of memory, or none, and no device of virtio-mem is on Hyper-V."""
 
 
 def nr_possible_pairs() -> int:
@@ -41,7 +43,8 @@ MILESTONES = (
     "arch_create_linear_mapping", "arch_remove_linear_mapping", "clear_subsection_map",
     "create_memory_block_devices", "decrease_reservation", "depopulate_section_memmap",
     "dev_dax_kmem_probe", "dev_dax_kmem_remove", "device_add", "fill_subsection_map",
-    "generic_online_page", "get_page", "increase_reservation", "mem_hotplug_begin",
+    "generic_online_page", "get_page", "hot_add_req", "hv_bring_pgs_online",
+    "increase_reservation", "mem_hotplug_begin",
     "mem_hotplug_done", "memmap_init_range", "memmap_init_zone_device",
     "memmap_init_zone_device_done", "memory_block_offline", "memory_block_online", "memory_failure",
     "mhp_deinit_memmap_on_memory", "mhp_init_memmap_on_memory", "offline_mem_sections",

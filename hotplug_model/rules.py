@@ -83,6 +83,10 @@ class KernelRules:
     """How memmap_init_range() marks System RAM until it is online."""
     zone_device_flag: PageFlag
     """How pages of ZONE_DEVICE are marked."""
+    reserves_withheld_pages: frozenset[str]
+    """Drivers' functions that mark PG_reserved what they keep back of memory going online."""
+    hv_onlines_once: bool
+    """Whether hv_balloon leaves alone what went online before, if the host backs it again."""
     offlining_reserves: bool
     """Whether offlined pages are PG_reserved."""
     kvm_is_reserved_pfn: str
@@ -109,8 +113,8 @@ class KernelRules:
     offline_skips_page_offline: bool
     """Whether offlining takes off managed_pages only what is not PageOffline; else whoever
     keeps such pages adds them beforehand."""
-    virtio_mem_answers_vmcore: bool
-    """Whether /proc/vmcore asks the device of virtio-mem which memory is plugged."""
+    answers_vmcore: frozenset[str]
+    """Drivers that /proc/vmcore asks which memory there is: ``virtio_mem``, ``xen``."""
     virtio_mem_sub_block_is_max_order: bool
     """Whether virtio-mem's sub-blocks are the allocator's largest chunks, not pageblocks."""
     idle_device_private_ref: int

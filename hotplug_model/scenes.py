@@ -11,6 +11,7 @@ from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
+from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
 from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import AddMemory
@@ -88,6 +89,11 @@ SCENES = (
     Scene(
         name="ballooned", shows=PageState.FAKE_OFFLINE,
         ops=(ADD, ONLINE, DecreaseReservation(PfnRange(SECTION.start_pfn, SECTION.start_pfn + 1))),
+    ),
+    Scene(name="in Xen's balloon", shows=PageState.WITHHELD, boot="xen", ops=(ADD, ONLINE)),
+    Scene(
+        name="not backed by Hyper-V", shows=PageState.WITHHELD, boot="hyper-v",
+        ops=(HotAddReq(PfnRange(SECTION.start_pfn, SECTION.start_pfn + 1)), ONLINE),
     ),
     Scene(
         name="broken", shows=PageState.HWPOISON,

@@ -11,6 +11,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Chooser, Op, drawn_ops
 from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
 from hotplug_model.ops.faults import draw_with_fault
+from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
 from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
@@ -135,8 +136,9 @@ def may_meet(first: Op, second: Op) -> bool:
     all. Nor does anybody map as a device's what another removes as System RAM: remove_memory()
     asks for no more than that no block there is online. And who removes several blocks
     removes what is all there, not what another has yet to add or has half removed:
-    try_remove_memory() warns of a missing block, and the resource stays. Operations that are
-    drawn one after the other know that already.
+    try_remove_memory() warns of a missing block, and the resource stays. What the host adds
+    to a guest of Hyper-V nobody else claims, and it asks for one thing at a time. Operations
+    that are drawn one after the other know that already.
 
     # Simplified: the driver's hotplug_mutex is no lock of the model. What it keeps apart,
     a change of the device's size and a block on its way online or offline, is not asked
@@ -152,6 +154,8 @@ def may_meet(first: Op, second: Op) -> bool:
             return False
         moves = isinstance(one, REMOVERS) and isinstance(other, (AddMemory, *REMOVERS))
         if moves and touch(one, other) and one.arguments()["pfns"] != other.arguments()["pfns"]:
+            return False
+        if isinstance(one, HotAddReq) and (isinstance(other, HotAddReq) or touch(one, other)):
             return False
         another = not isinstance(other, PROBES)
         if isinstance(one, PROBES) and another and touch(one, other):

@@ -121,6 +121,8 @@ def boot_to_json(boot: BootLayout) -> dict[str, Any]:
     del plain["reserved"]
     if boot.reserved:
         plain["reserved"] = [_pair(pfns) for pfns in boot.reserved]
+    if not boot.hypervisor:
+        del plain["hypervisor"]
     plain["firmware"] = [[name, *_pair(pfns)] for name, pfns in boot.firmware]
     plain["memhp_default_state"] = boot.memhp_default_state.label
     return plain
@@ -141,6 +143,7 @@ def boot_from_json(raw: dict[str, Any], geometry: Geometry) -> BootLayout:
         nodes=_get(raw, "nodes", int, 1),
         sections_per_block=_get(raw, "sections_per_block", int, 1),
         memhp_default_state=labels[label],
+        hypervisor=_get(raw, "hypervisor", str, ""),
         memmap_start=_first_pfn(_get(raw, "memmap_start", int, None)),
         **{n: _get(raw, n, bool, default) for n, default in _switches().items()},
     )

@@ -136,7 +136,7 @@ OTHERS = (
     lacking(84, "drivers", "virtio-mem unplugs what is still online."),
     lacking(88, "hugetlb", "A folio without struct pages no longer says so."),
     lacking(89, "hugetlb", "A failed remap restores the wrong range."),
-    lacking(90, "drivers", "hv_balloon onlines pages that are online."),
+    shown(90, "hv_balloon onlines pages that are online.", "503b158fc30f"),
 )
 ROWS: tuple[Row, ...] = (*SPARSE, *WALKING, *ZONES, *VMEMMAP, *DEVICES, *OTHERS)
 """Every row, in order."""

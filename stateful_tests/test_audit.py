@@ -10,12 +10,14 @@ import pytest
 from hotplug_model.__main__ import main
 from hotplug_model.audit import Audit, Comparison, Verdict, audit, compare
 from hotplug_model.changes import KernelVariant
-from hotplug_model.changes.proposal_seed_000 import PATCHES, UNNOTICED
+from hotplug_model.changes.proposal_seed_000 import CALLBACKS, PATCHES, UNNOTICED
 from hotplug_model.page_state import PageState
 from hotplug_model.report.audit_table import beyond
 from hotplug_model.users import USERS
 
-WHOLE = {("kvm_is_mmio_pfn", PageState.BOOT_RESERVED)}
+WHOLE = {
+    ("kvm_is_mmio_pfn", state) for state in (PageState.BOOT_RESERVED, PageState.WITHHELD)
+}
 """The new form takes every online reserved page for registers, however it is mapped."""
 NEW = {
     "holes": set(),
@@ -58,8 +60,21 @@ def test_with_patch_3_mended_no_decision_is_wrong_that_was_right(
     corrected = mainline["seed000-corrected"]
     assert newly_wrong(corrected) == set()
     assert corrected.audit.bad() == mainline["seed000"].audit.bad() - {
-        ("kvm_is_mmio_pfn/mmio", PageState.BOOT_RESERVED)
+        (f"{name}/mmio", state) for name, state in WHOLE
     }
+
+
+@pytest.mark.parametrize("driver", CALLBACKS)
+def test_a_balloon_that_marks_nothing_lets_kvm_dirty_what_it_keeps(
+    driver: str, mainline: dict[str, Comparison]
+) -> None:
+    cells = mainline[f"seed000-without-{driver}"].new
+    assert {(cell.user.key, cell.state) for cell in cells} == {
+        (f"{name}/dirtied", PageState.WITHHELD)
+        for name in ("kvm_is_reserved_pfn", "kvmppc_book3s_instantiate_page")
+    }
+    boots = {"xen": "xen", "hv_balloon": "hyper-v"}
+    assert {cell.scene.boot for cell in cells} == {boots[driver]}
 
 
 def test_the_command_line_says_so_of_the_series_and_of_its_mended_form(
@@ -67,7 +82,7 @@ def test_the_command_line_says_so_of_the_series_and_of_its_mended_form(
 ) -> None:
     assert main(["audit", "--change", "seed000"]) == 1
     out = capsys.readouterr().out
-    assert "wrong that was right on mainline plus seed000-before: 1 of" in out
+    assert "wrong that was right on mainline plus seed000-before: 2 of" in out
     assert "kvm_is_mmio_pfn (arch/x86/kvm/mmu.c), mmio: is wrong of c boot_reserved" in out
     assert main(["audit", "--change", "seed000-corrected"]) == 0
     assert "wrong that was right on mainline plus seed000-before: 0 of" in capsys.readouterr().out
@@ -144,7 +159,7 @@ def test_changes_are_held_against_the_kernel_without_them(
 ) -> None:
     assert main(["audit", "--change", "seed000-without-gasket"]) == 1
     out = capsys.readouterr().out
-    assert "wrong that was right on mainline plus seed000-before: 3 of" in out
+    assert "wrong that was right on mainline plus seed000-before: 4 of" in out
     assert "gasket_release_page (drivers/staging/gasket/gasket_page_table.c), dirtied" in out
     assert main(["audit", "--change", "918ce05bbe52"]) == 0
 

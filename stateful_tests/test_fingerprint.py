@@ -78,7 +78,7 @@ def rich() -> Kernel:
 
 
 def lender(kernel: Kernel) -> VirtioMem:
-    assert kernel.lender is not None
+    assert isinstance(kernel.lender, VirtioMem)
     return kernel.lender
 
 

@@ -121,7 +121,7 @@ def lends_to_a_dump(kernel: Kernel) -> None:
     """As above, and the kernel that dumps a crashed one asks nobody."""
     takes_the_last_part_back(kernel)
     kernel.pfns.set_bits(pages(30, 32), "page_flags", PageFlag.PG_offline)
-    kernel.rules = replace(kernel.rules, virtio_mem_answers_vmcore=False)
+    kernel.rules = replace(kernel.rules, answers_vmcore=frozenset())
 
 
 BREAKS: dict[str, Callable[[], Broken]] = {

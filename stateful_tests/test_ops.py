@@ -14,6 +14,7 @@ from hotplug_model.checker import Checker
 from hotplug_model.errors import EHWPOISON, ModelError, UserError
 from hotplug_model.ops import OPS, Op, drawn_ops
 from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
+from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memory_failure import HardOfflinePage
@@ -71,7 +72,10 @@ WORKS: dict[str, tuple[tuple[Op, ...], Op]] = {
     "virtio_mem_probe": ((), PROBE),
     "virtio_mem_request": ((PROBE,), VirtioMemRequest(4)),
     "virtio_mem_remove": ((PROBE,), VirtioMemRemove()),
+    "hot_add_req": ((), HotAddReq(C)),
 }
+BOOTS = {"hot_add_req": "hyper-v"}
+"""Where it works, if not everywhere."""
 REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     "add_memory": ((add(C),), add(C), errno.EEXIST),
     "remove_memory": ((add(C), online(2)), remove(C), errno.EBUSY),
@@ -96,6 +100,7 @@ REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     "virtio_mem_probe": ((PROBE,), VirtioMemProbe(D, 0, 2, False), errno.EINVAL),
     "virtio_mem_request": ((), VirtioMemRequest(4), errno.ENODEV),
     "virtio_mem_remove": ((), VirtioMemRemove(), errno.ENODEV),
+    "hot_add_req": ((), HotAddReq(C), errno.ENODEV),
 }  # fmt: skip
 NEVER_REFUSED = {"veto_memory_notifier", "interleave", "walk"}
 
@@ -104,7 +109,7 @@ NEVER_REFUSED = {"veto_memory_notifier", "interleave", "walk"}
 def test_works(name: str) -> None:
     before, op = WORKS[name]
     assert op.op_name() == name
-    kernel = boot()
+    kernel = boot(BOOTS.get(name, "collision"))
     assert do(kernel, *before, op) is None
     assert not kernel.locks.any_held
 
@@ -160,8 +165,8 @@ def test_every_operation_is_drawn_works_and_is_refused_on_random_walks() -> None
     drawn: set[str] = set()
     worked: set[str] = set()
     refused: set[str] = set()
-    for seed in range(12):
-        for op, outcome in walk(Checker(boot("two-nodes")), seed, 30):
+    for seed in range(15):
+        for op, outcome in walk(Checker(boot("two-nodes" if seed > 2 else "hyper-v")), seed, 30):
             drawn.add(op.op_name())
             (refused if outcome.refusal else worked).add(op.op_name())
     assert drawn == worked == set(drawn_ops())
@@ -177,7 +182,7 @@ def test_the_simplest_choice_is_always_allowed(name: str) -> None:
             assert n > 0
             return 0
 
-    kernel = boot()
+    kernel = boot(BOOTS.get(name, "collision"))
     before, _ = WORKS[name]
     assert do(kernel, *before) is None
     assert OPS[name].enabled(kernel)
@@ -230,6 +235,7 @@ MISTAKES: dict[str, tuple[object, str]] = {
     "a negative altmap": (wrong("memremap_pages", altmap=[-1, 2]), "altmap"),
     "a map's id too large": (wrong("memremap_pages", pgmap_id=64), "0 to 63"),
     "no size": (wrong("virtio_mem_probe", device_block_pages=0), "must be positive"),
+    "no pages": (wrong("hot_add_req", pfns=[4, 4]), "must not be empty"),
     "a negative size": (wrong("virtio_mem_request", requested_pages=-1), "must not be negative"),
     "an empty range to map": (wrong("memremap_pages", ranges=[[8, 8]]), "empty or negative"),
     "one context": (wrong("interleave", contexts=[add(C).to_json()]), "2 to 8 operations"),

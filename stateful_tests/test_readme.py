@@ -165,7 +165,7 @@ def test_the_user_is_audited(tmp_path: Path) -> None:
     (command,) = (line for line in COMMANDS if "--user my_user" in line)
     result = run_example(tmp_path, "hotplug_model", *shlex.split(command, comments=True)[1:])
     assert result.returncode == 1, result.stdout + result.stderr
-    assert "my_driver_release (drivers/my_driver.c), dirtied: is wrong of p fs_dax, q generic" in (
+    assert "my_driver_release (drivers/my_driver.c), dirtied: is wrong of q fs_dax, r generic" in (
         result.stdout
     )
 

@@ -8,12 +8,23 @@ import pytest
 
 from hotplug_model.audit import Verdict, audit
 from hotplug_model.changes import CHANGES, KernelVariant
-from hotplug_model.changes.proposal_seed_000 import DECIDES_WORSE, PATCHES, UNNOTICED
+from hotplug_model.changes.proposal_seed_000 import (
+    CALLBACKS,
+    DECIDES_WORSE,
+    PATCHES,
+    UNNOTICED,
+)
 from hotplug_model.checker import Checker
 from hotplug_model.page_state import PageState
 from hotplug_model.trace import Trace, replay
 from hotplug_model.users import USERS
-from hotplug_model.users.wrong_before import WRONG_BEFORE, worse_than_before
+from hotplug_model.users.wrong_before import (
+    NONE,
+    WRONG_BEFORE,
+    WRONG_UNMARKED,
+    worse_than_before,
+    wrong_before,
+)
 from stateful_tests.kernels import C, boot, device, do, walk
 from stateful_tests.test_changes import REGRESSIONS
 
@@ -78,6 +89,15 @@ def test_the_whole_series_takes_boot_memory_for_registers() -> None:
         assert trace_of(change).events == ()
 
 
+@pytest.mark.parametrize("driver", CALLBACKS)
+def test_what_a_balloon_marks_as_patch_12_wants_it_nobody_takes_for_memory(driver: str) -> None:
+    trace = trace_of(f"seed000-without-{driver}")
+    assert [event.op_name() for event in trace.events][1:] == ["online_memory_block"]
+    assert replay(trace, KernelVariant.named(None, ("seed000-corrected",))) == (None, [])
+    assert replay(trace, WHOLE)[1]
+    assert replay(trace, KernelVariant.named(None, ())) == (None, [])
+
+
 @pytest.mark.parametrize("change", ["seed000", "seed000-kvm-mmu", "seed000-system-ram"])
 def test_with_patch_3_mended_boot_memory_is_no_registers(change: str) -> None:
     mended = KernelVariant.named(None, ("seed000-corrected",))
@@ -85,13 +105,21 @@ def test_with_patch_3_mended_boot_memory_is_no_registers(change: str) -> None:
     assert not worse_than_before(boot("boot-reserved", rules=mended.rules()).extents()).any()
 
 
-def test_what_was_wrong_before_is_what_the_audit_says() -> None:
+def wrong_of(release: str | None, *changes: str) -> dict[str, frozenset[PageState]]:
+    """What users that are handed pages decide wrongly."""
     found: dict[str, frozenset[PageState]] = {}
-    for release, changes in ((None, ("seed000-before",)), ("6.12", ()), ("5.4", ())):
-        for (key, state), cell in audit(KernelVariant.named(release, changes)).cells.items():
-            if cell.verdict == Verdict.WRONG and USERS[key].visits is None:
-                found[key] = found.get(key, frozenset()) | {state}
-    assert found == WRONG_BEFORE
+    for (key, state), cell in audit(KernelVariant.named(release, changes)).cells.items():
+        if cell.verdict == Verdict.WRONG and USERS[key].visits is None:
+            found[key] = found.get(key, frozenset()) | {state}
+    return found
+
+
+def test_what_was_wrong_before_is_what_the_audit_says() -> None:
+    old, middle, new = wrong_of(None, "seed000-before"), wrong_of("5.4"), wrong_of("6.12")
+    assert {key: old.get(key, NONE) | middle.get(key, NONE) for key in old | middle} == WRONG_BEFORE
+    since_6_11 = {key: states - WRONG_BEFORE[key] for key, states in new.items()}
+    assert {key: states for key, states in since_6_11.items() if states} == WRONG_UNMARKED
+    assert wrong_before(KernelVariant.named("6.10", ()).rules()) is WRONG_BEFORE
 
 
 @pytest.mark.parametrize("release", [None, "6.8", "5.4", "4.14"])

@@ -66,7 +66,7 @@ def test_a_crash_dump_asks_the_device_and_before_5_16_nobody() -> None:
     kernel = plugged(2, online(2))
     ram = dumped(boot())
     assert dumped(kernel) == ram
-    kernel.rules = replace(MAINLINE, virtio_mem_answers_vmcore=False)
+    kernel.rules = replace(MAINLINE, answers_vmcore=frozenset())
     assert dumped(kernel) == (*ram, C)
 
 
@@ -78,7 +78,7 @@ def test_a_crash_dump_copies_ram_that_is_offline_and_ballooned_but_no_device() -
 
 
 def device(kernel: Kernel) -> VirtioMem:
-    assert kernel.lender is not None
+    assert isinstance(kernel.lender, VirtioMem)
     return kernel.lender
 
 

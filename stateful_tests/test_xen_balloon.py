@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
+from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker
 from hotplug_model.flags import PageFlag, ZoneType
 from hotplug_model.kernel import Kernel
@@ -12,7 +14,8 @@ from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
 from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
 from hotplug_model.page_state import PageState, page_states
-from stateful_tests.kernels import C, add, boot, do, offline, online, pages
+from hotplug_model.walkers.vmcore import read_from_oldmem
+from stateful_tests.kernels import C, add, boot, do, offline, online, pages, remove
 
 PAGE = pages(16, 17)
 INFLATE, DEFLATE = DecreaseReservation(PAGE), IncreaseReservation(PAGE)
@@ -99,3 +102,61 @@ def test_a_balloon_that_forgets_to_take_a_page_off_is_noticed() -> None:
     kernel.pfns.set_bits(PAGE, "page_flags", PageFlag.PG_offline)
     found = {each.invariant for each in Checker(kernel).boot()}
     assert "offline_pages_are_not_in_the_buddy_allocator" in found
+
+
+# A guest of Xen
+
+
+def guest() -> Kernel:
+    """C is online."""
+    kernel = boot("xen")
+    assert do(kernel, add(C), online(2)) is None
+    return kernel
+
+
+def test_on_xen_memory_that_goes_online_is_in_the_balloon() -> None:
+    kernel = boot("xen")
+    before = managed(kernel)
+    assert do(kernel, add(C), online(2)) is None
+    assert (managed(kernel), kernel.zone(0, ZoneType.ZONE_NORMAL).present_pages) == (before, 18)
+    assert xen_balloon.ballooned_pages(kernel) == [C]
+    x = kernel.extents()
+    assert set(page_states(x)[x.touched([C])].tolist()) == {PageState.WITHHELD}
+    assert Checker(kernel).boot() == []
+    assert do(kernel, offline(2)) == errno.EBUSY
+
+
+def test_on_xen_it_gets_to_the_allocator_when_the_balloon_is_deflated() -> None:
+    kernel = guest()
+    before = managed(kernel)
+    assert do(kernel, IncreaseReservation(pages(16, 18))) is None
+    assert kernel.pfns.at(16, "page_flags") == PageFlag.MANAGED
+    assert (managed(kernel), xen_balloon.ballooned_pages(kernel)) == (before + 2, [pages(18, 24)])
+    assert do(kernel, IncreaseReservation(pages(18, 24)), offline(2), remove(C)) is None
+    assert Checker(kernel).boot() == []
+
+
+def test_before_6_11_what_the_balloon_keeps_is_reserved_and_freed_all_the_same() -> None:
+    kernel = boot("xen", rules=KernelVariant.named("6.10", ()).rules())
+    assert do(kernel, add(C), online(2)) is None
+    marks = PageFlag.PG_reserved | PageFlag.PG_offline | PageFlag.WITHHELD
+    assert kernel.pfns.at(16, "page_flags") == marks
+    assert do(kernel, IncreaseReservation(C), offline(2)) is None
+    assert Checker(kernel).boot() == []
+
+
+def test_no_other_driver_decides_which_pages_go_online_on_xen() -> None:
+    kernel = boot("xen")
+    state = kernel.fingerprint()
+    assert do(kernel, VirtioMemProbe(C, 0, 2, force_bbm=False)) == errno.EINVAL
+    assert kernel.fingerprint() == state
+
+
+def test_a_dump_leaves_out_what_the_balloon_of_xen_gave_back() -> None:
+    kernel = guest()
+    x = kernel.extents()
+    assert not (read_from_oldmem(x) & x.touched([C])).any()
+    assert read_from_oldmem(x)[x.row_at(8)]
+    kernel.rules = replace(kernel.rules, answers_vmcore=frozenset({"virtio_mem"}))
+    found = {each.invariant: each.pfns for each in Checker(kernel).boot()}
+    assert found == {"unplugged_memory_is_not_dumped": (C,)}

@@ -13,7 +13,9 @@ from hotplug_model.rules import KernelRules
     "503b158fc30f",
     "mm/memory_hotplug: initialize memmap of !ZONE_DEVICE with PageOffline() instead of PageReserved()",
     since=(6, 11),
+    breaks=("managed_pages_add_up",),
+    boots=("hyper-v",),
 )
 def reserve_until_online(rules: KernelRules) -> KernelRules:
-    """Hotplugged System RAM is PG_reserved until it is online."""
-    return replace(rules, hotplugged_ram_flag=PageFlag.PG_reserved)
+    """Hotplugged System RAM is PG_reserved until it is online; hv_balloon onlines what it had."""
+    return replace(rules, hotplugged_ram_flag=PageFlag.PG_reserved, hv_onlines_once=False)

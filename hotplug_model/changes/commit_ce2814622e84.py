@@ -16,4 +16,4 @@ from hotplug_model.rules import KernelRules
 )
 def vmcore_reads_all(rules: KernelRules) -> KernelRules:
     """/proc/vmcore copies all memory that was System RAM when the kernel crashed."""
-    return replace(rules, virtio_mem_answers_vmcore=False)
+    return replace(rules, answers_vmcore=rules.answers_vmcore - {"virtio_mem"})

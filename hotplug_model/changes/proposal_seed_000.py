@@ -95,8 +95,12 @@ UNNOTICED: Mapping[str, str] = {
 }
 """Patches whose absence nothing can notice, and why."""
 FAULTY = "kvm-mmu"
-"""The patch that makes a decision wrong by itself: of RAM that boot reserved."""
+"""The patch that makes a decision wrong by itself: of RAM that boot reserved, and that Xen's
+and Hyper-V's balloons keep."""
 NO_FLAG = PageFlag(0)
+CALLBACKS = {"hv_balloon": "hv_page_online_one", "xen": "xen_online_page"}
+"""Drivers that patch 12 lets mark what they keep back, which hotplug no longer does for
+them, and the function that it changes in each."""
 
 
 def forms(left_out: str = "") -> dict[str, Any]:
@@ -108,8 +112,12 @@ def forms(left_out: str = "") -> dict[str, Any]:
 
 
 def unmarked(rules: KernelRules) -> KernelRules:
-    """No hotplugged page is marked PG_reserved, nor PageOffline."""
-    return replace(rules, hotplugged_ram_flag=NO_FLAG, zone_device_flag=NO_FLAG)
+    """Patch 12: no hotplugged page is marked PG_reserved, nor PageOffline, but for those that
+    balloons keep back."""
+    return replace(
+        rules, hotplugged_ram_flag=NO_FLAG, zone_device_flag=NO_FLAG,
+        reserves_withheld_pages=frozenset(CALLBACKS.values()),
+    )  # fmt: skip
 
 
 def without(left_out: str) -> Rewrite:
@@ -197,3 +205,25 @@ for _name, _patch in PATCHES.items():
         f"seed000-without-{_name}", f"the series without patch {_patch.number}",
         breaks=_patch.breaks, boots=() if _name in UNNOTICED else UNFOILED,
     )(without(_name))  # fmt: skip
+
+
+def without_callback(driver: str) -> Rewrite:
+    """The series, whose last patch forgets one of the balloons. Patch 3 is mended, for as
+    posted it takes what balloons keep for registers, as it does boot memory."""
+
+    def rewrite(rules: KernelRules) -> KernelRules:
+        whole = corrected(rules)
+        reserves = whole.reserves_withheld_pages - {CALLBACKS[driver]}
+        return replace(whole, reserves_withheld_pages=reserves)
+
+    rewrite.__doc__ = (
+        f"The series with patch 3 mended, but {CALLBACKS[driver]}() marks no page that it keeps."
+    )
+    return rewrite
+
+
+for _driver, _boot in (("hv_balloon", "hyper-v"), ("xen", "xen")):
+    proposing(
+        f"seed000-without-{_driver}", f"the series, patch 12 without its part for {_driver}",
+        breaks=DECIDES_WORSE, boots=(_boot,),
+    )(without_callback(_driver))  # fmt: skip

@@ -12,6 +12,7 @@ from hotplug_model.extents import Extents
 from hotplug_model.flags import PageFlag
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.pfn import PfnRange, merge_ranges
+from hotplug_model.state.virtio_mem import VirtioMem
 from hotplug_model.walkers import WALKERS
 from hotplug_model.walkers.vmcore import read_from_oldmem
 
@@ -28,10 +29,7 @@ def unplugged(x: Extents) -> NDArray[np.int64] | None:
 
 def unplugged_parts(x: Extents) -> list[PfnRange]:
     """Parts of the blocks that the hypervisor lends, but for what it does lend."""
-    vm = x.kernel.lender
-    if vm is None:
-        return []
-    return [part for block in sorted(vm.states) for part in vm.unplugged_parts(block)]
+    return [] if x.kernel.lender is None else x.kernel.lender.unplugged()
 
 
 @always()
@@ -70,10 +68,16 @@ def unplugged_memory_is_not_read(x: Extents) -> list[PfnRange]:
 def unplugged_memory_is_not_dumped(x: Extents) -> list[PfnRange]:
     """A crash dump copies the memory of a pfn that the hypervisor does not lend.
 
+    On Xen that is what is in the balloon. Of Hyper-V nobody can be asked: who dumps has to
+    look for PageOffline himself.
+
     Source: read_from_oldmem(), fs/proc/vmcore.c; commit ce2814622e84 ("virtio-mem: kdump
-    mode to sanitize /proc/vmcore access") (in v5.16).
+    mode to sanitize /proc/vmcore access") (in v5.16); xen_vmcore_pfn_is_ram().
     """
-    return [] if x.kernel.lender is None else unplugged_among(x, read_from_oldmem(x))
+    if x.kernel.layout.hypervisor == "xen":
+        return list(x.where(x.in_balloon & read_from_oldmem(x)))
+    vm = isinstance(x.kernel.lender, VirtioMem)
+    return unplugged_among(x, read_from_oldmem(x)) if vm else []
 
 
 def unplugged_among(x: Extents, rows: ExtentMask) -> list[PfnRange]:

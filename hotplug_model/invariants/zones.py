@@ -149,6 +149,9 @@ def nodes_count_what_their_zones_count(x: Extents) -> list[PfnRange]:
 def managed_pages_add_up(x: Extents) -> list[PfnRange]:
     """managed_pages of a zone is not the number of pages that its buddy allocator was given.
 
+    Each of them is present, and what is present is spanned: with present_pages_add_up and
+    zone_spans_cover_their_pages that makes managed <= present <= spanned.
+
     Source: __free_pages_core(), adjust_managed_page_count(), mm/page_alloc.c.
     """
     rows = x.is_managed

@@ -9,12 +9,14 @@ import numpy as np
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import NotifierAction, PageFlag, SectionFlag, ZoneType
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.hv_balloon import hv_online_page
 from hotplug_model.mm.page_alloc import (
     adjust_managed_page_count,
     generic_online_page,
     offline_isolated_pages,
 )
 from hotplug_model.mm.sparse import offline_mem_sections, online_mem_sections
+from hotplug_model.mm.xen_balloon import xen_online_page
 from hotplug_model.mm.zones import (
     adjust_present_page_count,
     move_pfn_range_to_zone,
@@ -24,6 +26,9 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.faults import Allocation
 from hotplug_model.state.rcu import page_ext_of
+
+BUILT_IN = {"": generic_online_page, "xen": xen_online_page, "hyper-v": hv_online_page}
+"""``online_page_callback`` from boot on, by hypervisor."""
 
 
 def memory_notify(kernel: Kernel, action: NotifierAction, pfns: PfnRange) -> None:
@@ -79,7 +84,7 @@ def online_pages(kernel: Kernel, pfns: PfnRange, nid: int, zone_type: ZoneType) 
         raise
     yield "MEM_GOING_ONLINE"
     # Chunks go to the allocator before the section says online: see online_pages_range().
-    online_page = kernel.callbacks.online_page or generic_online_page
+    online_page = kernel.callbacks.online_page or BUILT_IN[kernel.layout.hypervisor]
     online_page(kernel, pfns)
     yield "generic_online_page"
     online_mem_sections(kernel, pfns)

@@ -35,7 +35,7 @@ def probe(
     """
     if not kernel.iomem.request(Resource("virtio_mem", pfns, busy=False)):
         raise KernelRefusal(errno.EBUSY)
-    if kernel.lender is not None:
+    if kernel.lender is not None or kernel.layout.hypervisor:
         kernel.iomem.release_resource(pfns)
         raise KernelRefusal(errno.EINVAL)
     part, block = sub_block_pages(kernel, device_block_pages), kernel.pages_per_block

@@ -1,8 +1,12 @@
-"""Pages that go back to the hypervisor one by one: drivers/xen/balloon.c."""
+"""Pages that go back to the hypervisor one by one: drivers/xen/balloon.c.
+
+To a page hv_balloon and virtio_balloon do the same.
+"""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import PageFlag
@@ -14,15 +18,33 @@ from hotplug_model.mm.page_alloc import (
 )
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
+from hotplug_model.state.virtio_mem import VirtioMem
 
 
 def ballooned_pages(kernel: Kernel) -> list[PfnRange]:
-    """``ballooned_pages``: what decrease_reservation() took, and not what virtio-mem keeps."""
+    """``ballooned_pages``: what decrease_reservation() took and, on Xen, what the allocator
+    never had; not what another driver keeps.
+    """
     x = kernel.extents()
-    held = x.is_online_ram & (x.refcount > 0) & ~x.is_managed
-    found = x.where(held & ((x.page_flags & PageFlag.PG_offline) != 0))
-    lender = kernel.lender
-    return [pfns for pfns in found if lender is None or not lender.region.overlaps(pfns)]
+    ours = kernel.layout.hypervisor == "xen" or (x.page_flags & PageFlag.WITHHELD) == 0
+    return outside(kernel, x.where(x.in_balloon & ours))
+
+
+def outside(kernel: Kernel, found: Iterable[PfnRange]) -> list[PfnRange]:
+    """Those ranges that are not virtio-mem's, which no balloon is given."""
+    vm = kernel.lender
+    return [pfns for pfns in found if not (isinstance(vm, VirtioMem) and vm.region.overlaps(pfns))]
+
+
+def xen_online_page(kernel: Kernel, pfns: PfnRange) -> None:
+    """What goes online is in the balloon, with nothing behind it.
+
+    Source: xen_online_page(), balloon_append(); "[PATCH RFC v1 12/12] mm/memory_hotplug:
+    Don't mark pages PG_reserved when initializing the memmap", linux-kernel, October 2019.
+    """
+    reserves = "xen_online_page" in kernel.rules.reserves_withheld_pages
+    more = PageFlag.PG_reserved if reserves else PageFlag(0)
+    kernel.pfns.set_bits(pfns, "page_flags", PageFlag.PG_offline | PageFlag.WITHHELD | more)
 
 
 def decrease_reservation(kernel: Kernel, pfns: PfnRange) -> Steps:
@@ -30,7 +52,8 @@ def decrease_reservation(kernel: Kernel, pfns: PfnRange) -> Steps:
 
     Refuses with -EBUSY unless all of them are free.
 
-    Source: decrease_reservation(), balloon_append().
+    Source: decrease_reservation(), balloon_append(); alloc_balloon_pages() in
+    drivers/hv/hv_balloon.c.
     """
     alloc_contig_range(kernel, pfns)
     adjust_zones(kernel, pfns, -1)
@@ -44,7 +67,8 @@ def increase_reservation(kernel: Kernel, pfns: PfnRange) -> Steps:
 
     Refuses with -EINVAL unless all of them are in the balloon.
 
-    Source: increase_reservation(), balloon_retrieve(); free_reserved_page().
+    Source: increase_reservation(), balloon_retrieve(); free_reserved_page();
+    free_balloon_pages() in drivers/hv/hv_balloon.c.
     """
     if not any(ballooned.contains(pfns) for ballooned in ballooned_pages(kernel)):
         raise KernelRefusal(errno.EINVAL)

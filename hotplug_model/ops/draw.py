@@ -45,7 +45,7 @@ def window_blocks(kernel: Kernel) -> list[int]:
 def lent_regions(kernel: Kernel) -> list[PfnRange]:
     """Memory of a hypervisor or of a dax device: no DIMM lies there, and nobody but its driver
     maps, adds or removes it."""
-    lent = [kernel.lender.region] if kernel.lender is not None else []
+    lent = kernel.lender.lent if kernel.lender is not None else []
     return [*lent, *kernel.iomem.named(KMEM), *kernel.iomem.named(KMEM_LEFT)]
 
 

@@ -9,6 +9,7 @@ from typing import Self
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import virtio_mem_driver
+from hotplug_model.mm.virtio_mem import device_of
 from hotplug_model.ops.draw import empty_blocks, pick, rarely, window_blocks
 from hotplug_model.ops.op import Chooser, Op
 from hotplug_model.pfn import PfnRange
@@ -32,8 +33,8 @@ class VirtioMemProbe(Op):
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
-        """Whether nobody lends memory yet and there is room."""
-        return kernel.lender is None and bool(empty_blocks(kernel))
+        """Whether the driver is not loaded yet and there is room."""
+        return not is_virtio_mem(kernel) and bool(empty_blocks(kernel))
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
@@ -78,8 +79,7 @@ class VirtioMemRequest(Op):
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
         """Nothing, all, or any number of parts; rarely more than there is."""
-        assert kernel.lender is not None
-        vm = kernel.lender
+        vm = device_of(kernel)
         most = vm.region.nr_pages // vm.part_pages
         return cls(choose.index(most + 2) * vm.part_pages)
 

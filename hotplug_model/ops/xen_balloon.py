@@ -26,12 +26,12 @@ class DecreaseReservation(Op):
     def enabled(cls, kernel: Kernel) -> bool:
         """Whether a page is free and not too many are in the balloon."""
         small = len(xen_balloon.ballooned_pages(kernel)) < MAX_BALLOONED
-        return small and bool(outside(kernel, idle_pages(kernel)))
+        return small and bool(xen_balloon.outside(kernel, idle_pages(kernel)))
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
         """The last or the first page of a range of free pages."""
-        pfns = pick(choose, outside(kernel, idle_pages(kernel)))
+        pfns = pick(choose, xen_balloon.outside(kernel, idle_pages(kernel)))
         pfn = pick(choose, sorted({pfns.start_pfn, pfns.end_pfn - 1}, reverse=True))
         return cls(PfnRange(pfn, pfn + 1))
 
@@ -53,15 +53,11 @@ class IncreaseReservation(Op):
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
-        """Any range of pages in the balloon."""
-        return cls(pick(choose, xen_balloon.ballooned_pages(kernel)))
+        """Any range of pages in the balloon, or the first of them."""
+        pfns = pick(choose, xen_balloon.ballooned_pages(kernel))
+        nr_pages = pick(choose, sorted({pfns.nr_pages, 1}, reverse=True))
+        return cls(PfnRange(pfns.start_pfn, pfns.start_pfn + nr_pages))
 
     def steps(self, kernel: Kernel) -> Steps:
         """See :func:`hotplug_model.mm.xen_balloon.increase_reservation`."""
         return xen_balloon.increase_reservation(kernel, self.pfns)
-
-
-def outside(kernel: Kernel, found: list[PfnRange]) -> list[PfnRange]:
-    """Those ranges that no other hypervisor lends."""
-    lender = kernel.lender
-    return [pfns for pfns in found if lender is None or not lender.region.overlaps(pfns)]

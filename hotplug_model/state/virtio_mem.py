@@ -100,6 +100,15 @@ class VirtioMem:
         start = block * self.block_pages + part * self.part_pages
         return PfnRange(start, start + count * self.part_pages)
 
+    @property
+    def lent(self) -> list[PfnRange]:
+        """What is the hypervisor's, plugged or not."""
+        return [self.region]
+
+    def unplugged(self) -> list[PfnRange]:
+        """Parts of its blocks that are not plugged."""
+        return [part for block in sorted(self.states) for part in self.unplugged_parts(block)]
+
     def unplugged_parts(self, block: int) -> list[PfnRange]:
         """The parts of a block that are not plugged."""
         bits = self.plugged.get(block, 0)

@@ -6,8 +6,9 @@ from hotplug_model.users.user import irrelevant
 
 NO_DEVICE = "This architecture has neither ZONE_DEVICE nor memory hotplug."
 BALLOON = (
-    "It sets flags on pages that it keeps from the allocator, and asks for none. Seed 000 "
-    "lets it mark them PG_reserved, which memmap_init_range() no longer did for it."
+    "It sets flags on pages that it keeps from the allocator, and asks for none. Patch 12 "
+    "lets it mark them PG_reserved, which memmap_init_range() no longer does for it; without "
+    "that KVM would set them dirty."
 )
 
 irrelevant("mm/page_ext.c", "A BUG_ON() about pages that it has allocated itself.", "free_page_ext")
