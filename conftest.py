@@ -46,16 +46,19 @@ if wanted not in PROFILES:
 settings.load_profile(wanted)
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Coverage measures the workers. What a test starts runs what other tests run here.
+    os.environ.pop("COVERAGE_PROCESS_START", None)
+
+
 @pytest.fixture(autouse=True)
-def measured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Coverage looks away from tests marked ``unmeasured``, and from processes they start."""
+def measured(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Coverage looks away from tests marked ``unmeasured``."""
     coverage = sys.modules.get("coverage")
     running = coverage.Coverage.current() if coverage is not None else None
     if running is None or request.node.get_closest_marker("unmeasured") is None:
         yield
         return
-    for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
-        monkeypatch.delenv(name)
     running.stop()
     yield
     running.start()
