@@ -14,21 +14,8 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "valid_pfns_have_a_struct_page": (
         "mm/sparse.py", "left-out: populate_section_memmap(kernel, pfns, altmap, pgmap)"
     ),
-    "populated_subsections_are_valid": (
-        "mm/sparse.py", "left-out: table.write(pfns, subsection=0, memory=MemoryClass.NONE)"
-    ),
-    "online_sections_are_online_blocks": (
-        "mm/online.py", "left-out: online_mem_sections(kernel, pfns)"
-    ),
-    "memory_blocks_hold_no_device_memory": (
-        "mm/memremap.py", "left-out: yield from add_device_pages(kernel, pgmap_id, range_id)"
-    ),
     "memory_blocks_lie_in_system_ram": ("mm/memory_hotplug.py", "left-out: raise"),
     "offline_pages_are_not_in_the_buddy_allocator": ("mm/virtio_mem.py", "left-out: return"),
-    "unplugged_memory_is_not_in_use": (
-        "mm/virtio_mem.py",
-        "left-out: vm.states[block] = state_of_block(kernel, vm, block, online)",
-    ),
     "memmap_goes_back_to_its_owner": (
         "mm/sparse_vmemmap.py", "flipped: own = row['origin'] in OWN_MEMORY"
     ),
@@ -43,7 +30,8 @@ MUTANTS: dict[str, tuple[str, str]] = {
     ),
     "zone_spans_cover_their_pages": ("mm/page_alloc.py", "column: kernel.pfns.write(pfns, content"),
     "device_spans_cover_their_pages": (
-        "mm/zones.py", "flipped: if zone_type == ZoneType.ZONE_DEVICE:"
+        "mm/page_alloc.py",
+        "column: kernel.pfns.write(pfns, content=PageContent.INITIALISED, zone=ZoneType.ZONE_DEV",
     ),
     "node_spans_cover_their_zones": (
         "mm/zones.py", "left-out: resize_pgdat_range(kernel.nodes[nid], pfns)"
@@ -56,6 +44,15 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "nodes_count_what_their_zones_count": (
         "mm/zones.py", "left-out: kernel.nodes[nid].node_present_pages += nr_pages"
     ),
+    "requests_are_refused_for_a_reason": (
+        "mm/sparse.py", "flipped: if kernel.pfns.within(pfns, 'subsection').any()"
+    ),
+    "requests_that_cannot_be_met_are_refused": (
+        "mm/memory_failure.py", "left-out: raise KernelRefusal(errno.ENXIO)"
+    ),
+    "requests_that_are_granted_are_carried_out": (
+        "mm/memory_failure.py", "left-out: mark_ram(kernel, pfn)"
+    ),
 }  # fmt: skip
 """A mutant that only this invariant noticed: its file, and how its description begins."""
 
@@ -66,6 +63,10 @@ REASONS: dict[str, str] = {
     "pgmap_array_holds_the_maps": "it names an entry that is left behind, where no device page is",
     "device_pages_point_to_their_map": "it says which page points to the wrong map",
     "populated_device_pages_have_a_map": "an entry that is missing, not wrong, shows here first",
+    "populated_subsections_are_valid": "it says which store is missing, whoever asked for it",
+    "online_sections_are_online_blocks": "it holds at boot, and whoever changes either of the two",
+    "memory_blocks_hold_no_device_memory": "it holds whoever came first, and whatever was granted",
+    "unplugged_memory_is_not_in_use": "its reader is blamed elsewhere; here whoever gave it away",
     "online_sections_are_valid": "an online section without a memmap is what all walkers rely on",
     "online_pages_are_initialised": "it needs no walker, so it holds whatever walkers ask",
     "struct_pages_are_no_page_table": "it alone notices a known defect of mainline",

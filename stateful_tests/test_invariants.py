@@ -282,7 +282,11 @@ BREAKS: dict[str, Callable[[], Broken]] = {
 }  # fmt: skip
 
 
-ACROSS = {"refusals_leave_the_machine_alone", "offlining_waits_for_nobody_but_holders"}
+ACROSS = {
+    "refusals_leave_the_machine_alone", "offlining_waits_for_nobody_but_holders",
+    "requests_are_refused_for_a_reason", "requests_that_cannot_be_met_are_refused",
+    "requests_that_are_granted_are_carried_out",
+}  # fmt: skip
 """Invariants that compare two moments: they have tests of their own."""
 
 

@@ -1,0 +1,215 @@
+"""How requests that name memory blocks are to be answered: add, remove, online, offline."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from typing import Any
+
+from hotplug_model.errors import EHWPOISON
+from hotplug_model.flags import BlockState, NotifierAction, PageFlag, SectionFlag, ZoneType
+from hotplug_model.invariants.answer import Answer, Arguments, within
+from hotplug_model.kernel import Kernel
+from hotplug_model.pfn import PfnRange
+from hotplug_model.state.resource import SYSTEM_RAM
+
+BUSY = (errno.EBUSY, errno.EINTR)
+"""What a page that is held may be answered with: whether the kernel tries again depends on
+where it finds that."""
+
+
+# System RAM
+
+
+def why_not_add(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """Nothing to add or too much; an odd size, an unknown node; or somebody is there."""
+    pfns = asked["pfns"]
+    if pfns.nr_pages <= 0 or not kernel.geometry.all_pfns.contains(pfns):
+        yield from (errno.E2BIG, errno.EEXIST)
+        return
+    if kernel.iomem.is_claimed(pfns) or kernel.pfns.within(pfns, "subsection").any():
+        yield errno.EEXIST
+    if not pfns.is_aligned(kernel.pages_per_block) or asked["nid"] not in kernel.nodes:
+        yield errno.EINVAL
+
+
+def why_refuse_to_add(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """The same; a block that a failed add left, and a memmap on memory that kernels before
+    v6.8 do not give up."""
+    yield from why_not_add(kernel, asked)
+    if asked["pfns"].nr_pages > 0 and kernel.blocks_in(asked["pfns"]):
+        yield errno.EEXIST
+    if asked["mhp_flags"] and not kernel.rules.memmap_on_memory_falls_back:
+        yield errno.EINVAL
+
+
+def not_added(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """Pages without a memmap, blocks without a device, and what iomem does not list."""
+    pfns, x = asked["pfns"], kernel.extents()
+    yield from within(x, pfns, ~(x.subsection & x.pfn_valid & x.mapped))
+    blocks = kernel.block_ids(pfns)
+    yield from (kernel.block_pfns(each) for each in blocks if each not in kernel.blocks)
+    if kernel.iomem.system_ram(pfns) != pfns.nr_pages:
+        yield pfns
+
+
+def why_not_remove(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """Not whole blocks, or a block that is not offline."""
+    pfns = asked["pfns"]
+    if pfns.nr_pages <= 0 or not pfns.is_aligned(kernel.pages_per_block):
+        yield errno.EINVAL
+        return
+    states = [kernel.blocks[each].state for each in kernel.blocks_in(pfns)]
+    if any(state != BlockState.MEM_OFFLINE for state in states):
+        yield errno.EBUSY
+
+
+def why_refuse_to_remove(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """The same; blocks of which some hold their own memmap; tile and s390 in 4.9."""
+    yield from why_not_remove(kernel, asked)
+    yield from removal_is_odd(kernel, asked["pfns"])
+
+
+def removal_is_odd(kernel: Kernel, pfns: PfnRange) -> Iterator[int]:
+    """What removing refuses, even where all is offline."""
+    if pfns.nr_pages > 0 and any(kernel.blocks[b].altmap for b in kernel.blocks_in(pfns)):
+        yield errno.EINVAL
+    if kernel.geometry.arch in ("s390", "tile"):
+        yield errno.EBUSY
+
+
+def not_removed(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """Blocks with a device; pages with a memmap, and what iomem still lists, but for what
+    has holes: its region is not cut up."""
+    pfns, x = asked["pfns"], kernel.extents()
+    yield from (kernel.block_pfns(each) for each in kernel.blocks_in(pfns))
+    if before.iomem.system_ram(pfns) not in (0, pfns.nr_pages):
+        return
+    yield from within(x, pfns, x.subsection)
+    if kernel.iomem.system_ram(pfns):
+        yield pfns
+
+
+def why_not_offline_and_remove(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """Not whole blocks, or one that is online and may not go offline."""
+    pfns = asked["pfns"]
+    if pfns.nr_pages <= 0 or not pfns.is_aligned(kernel.pages_per_block):
+        yield errno.EINVAL
+        return
+    for each in kernel.blocks_in(pfns):
+        if kernel.blocks[each].state != BlockState.MEM_OFFLINE:
+            yield from why_not_offline(kernel, asked | {"block_id": each})
+
+
+def why_refuse_to_offline_and_remove(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """The same, where offlining or removing may be refused."""
+    pfns = asked["pfns"]
+    yield from why_not_offline_and_remove(kernel, asked)
+    yield from removal_is_odd(kernel, pfns)
+    for each in kernel.blocks_in(pfns) if pfns.nr_pages > 0 else []:
+        if kernel.blocks[each].state != BlockState.MEM_OFFLINE:
+            yield from why_refuse_to_offline(kernel, asked | {"block_id": each})
+
+
+# Memory blocks
+
+
+def why_not_online(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """No such block, or one that is online; a page of it broke; a notifier is against it."""
+    block = kernel.blocks.get(asked["block_id"])
+    if block is None:
+        yield errno.ENOENT
+        return
+    if block.state != BlockState.MEM_OFFLINE:
+        yield errno.EINVAL
+    if block.broken and kernel.rules.online_rejects_broken_pages:
+        yield EHWPOISON
+    if NotifierAction.MEM_GOING_ONLINE in kernel.vetoes:
+        yield errno.EPERM
+
+
+def why_refuse_to_online(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """The same, what virtio-mem says of its own, and zones that may not shift before v4.13."""
+    yield from why_not_online(kernel, asked)
+    if kernel.callbacks.memory_notifier is not None:
+        yield errno.EPERM
+    if kernel.rules.zones_at_add:
+        yield errno.EINVAL
+
+
+def not_online(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """Memory that does not count as online, and a block in another state or zone."""
+    pfns, x = kernel.block_pfns(asked["block_id"]), kernel.extents()
+    for ram in kernel.iomem.named(SYSTEM_RAM):
+        if ram.overlaps(pfns):
+            yield from within(x, ram.intersection(pfns), ~x.is_online_ram)
+    block = kernel.blocks[asked["block_id"]]
+    movable = asked["online_type"] == "online_movable"
+    wrong_zone = movable != (block.zone == ZoneType.ZONE_MOVABLE)
+    if block.state != BlockState.MEM_ONLINE or (asked["online_type"] != "online" and wrong_zone):
+        yield pfns
+
+
+def why_not_offline(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """No such block, or one that is not online; a page of it is held; a notifier says no."""
+    block = kernel.blocks.get(asked["block_id"])
+    if block is None:
+        yield errno.ENOENT
+        return
+    if block.state != BlockState.MEM_ONLINE:
+        yield errno.EINVAL
+        return
+    flags, refs = pages_of(kernel, asked["block_id"])
+    marked = flags & (PageFlag.PG_offline | PageFlag.PG_hwpoison) != 0
+    if asked["unmovable"] or ((refs > 0) & ~marked).any():
+        yield from BUSY
+    if NotifierAction.MEM_GOING_OFFLINE in kernel.vetoes:
+        yield errno.EPERM
+
+
+def why_refuse_to_offline(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """The same; pages that are reserved, marked or broken and held; holes, several zones;
+    what dates from boot on arm64; and what virtio-mem says of its own."""
+    yield from why_not_offline(kernel, asked)
+    if asked["block_id"] not in kernel.blocks:
+        return
+    pfns = kernel.block_pfns(asked["block_id"])
+    flags, refs = pages_of(kernel, asked["block_id"])
+    if (flags & PageFlag.PG_reserved != 0).any() or (refs > 0).any():
+        yield from BUSY
+    early = kernel.pfns.within(pfns, "section_flags") & SectionFlag.IS_EARLY != 0
+    if early.any() and kernel.geometry.arch == "arm64":
+        yield errno.EPERM
+    if kernel.callbacks.memory_notifier is not None:
+        yield errno.EPERM
+    zones = kernel.pfns.within(pfns, "zone")
+    several = (zones != zones[0]).any() or kernel.blocks[asked["block_id"]].zone is None
+    if several or kernel.iomem.system_ram(pfns) != pfns.nr_pages:
+        yield errno.EINVAL
+
+
+def pages_of(kernel: Kernel, block_id: int) -> tuple[Any, Any]:
+    """(nr_runs,) flags and counts of a block's pages that do not hold its own memmap."""
+    pfns, block = kernel.block_pfns(block_id), kernel.blocks[block_id]
+    rest = PfnRange(pfns.start_pfn + block.nr_vmemmap_pages, pfns.end_pfn)
+    return kernel.pfns.within(rest, "page_flags"), kernel.pfns.within(rest, "refcount")
+
+
+def not_offline(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """Sections that say online, pages that the buddy allocator has, and the block's state."""
+    pfns, x = kernel.block_pfns(asked["block_id"]), kernel.extents()
+    yield from within(x, pfns, x.section_has_online | x.is_managed)
+    if kernel.blocks[asked["block_id"]].state != BlockState.MEM_OFFLINE:
+        yield pfns
+
+
+ANSWERS_OF_BLOCKS: dict[str, Answer] = {
+    "add_memory": Answer(why_refuse_to_add, why_not_add, not_added),
+    "remove_memory": Answer(why_refuse_to_remove, why_not_remove, not_removed),
+    "offline_and_remove_memory": Answer(
+        why_refuse_to_offline_and_remove, why_not_offline_and_remove, not_removed
+    ),
+    "online_memory_block": Answer(why_refuse_to_online, why_not_online, not_online),
+    "offline_memory_block": Answer(why_refuse_to_offline, why_not_offline, not_offline),
+}
+"""Operation -> how it is answered."""

@@ -1,0 +1,192 @@
+"""How requests that name ranges or pages are to be answered: devices, regions, balloons."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+from hotplug_model.errors import EHWPOISON
+from hotplug_model.flags import PageFlag, RefState
+from hotplug_model.invariants.answer import Answer, Arguments, within
+from hotplug_model.kernel import Kernel
+from hotplug_model.pfn import PfnRange
+
+WITHOUT_ZONE_DEVICE = ("ia64", "sh", "tile", "x86_32")
+"""Architectures that do not ask for CONFIG_ZONE_DEVICE."""
+
+# Device memory
+
+
+def why_not_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """The map exists, has no ranges, or an altmap for several; or it wants what is System
+    RAM, has a memmap, or is not made of subsections: of sections without SPARSEMEM_VMEMMAP."""
+    geometry, vmemmap = kernel.geometry, kernel.layout.sparsemem_vmemmap
+    unit = geometry.pages_per_subsection if vmemmap else geometry.pages_per_section
+    if asked["pgmap_id"] in kernel.pgmaps:
+        yield errno.EBUSY
+    if not asked["ranges"] or (asked["altmap"] and len(asked["ranges"]) > 1):
+        yield errno.EINVAL
+    for pfns in asked["ranges"]:
+        if kernel.iomem.system_ram(pfns):
+            yield errno.ENXIO
+        if kernel.pfns.within(pfns, "subsection").any():
+            yield from (errno.EEXIST, errno.ENOMEM)
+        if not kernel.geometry.all_pfns.contains(pfns):
+            yield errno.EINVAL
+        if not pfns.is_aligned(unit):
+            yield errno.EINVAL
+
+
+def why_refuse_to_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """The same; ranges that want the same pages, whole sections before v5.3, what a driver
+    left out, an altmap that is too small or too large, no ZONE_DEVICE, and on s390 what
+    would not be mapped as RAM."""
+    yield from why_not_map(kernel, asked)
+    section, ranges = kernel.geometry.pages_per_section, asked["ranges"]
+    for number, pfns in enumerate(ranges):
+        start, end = pfns.start_pfn // section * section, -(-pfns.end_pfn // section) * section
+        around = PfnRange(start, end)
+        if kernel.iomem.system_ram(around) and not kernel.rules.memremap_shares_sections:
+            yield errno.ENXIO
+        if any(around.overlaps(other) for other in ranges[:number]):
+            yield from (errno.EEXIST, errno.ENOMEM)
+        if (kernel.pfns.within(pfns, "pgmap_array") >= 0).any():
+            yield errno.ENOMEM
+        if not number and sum(asked["altmap"]) > pfns.nr_pages:
+            yield errno.EINVAL
+    if asked["altmap"]:
+        yield errno.ENOMEM
+    if asked["lacks"] or asked["type"] in ("private", "public"):
+        yield errno.EINVAL
+    if kernel.geometry.arch in WITHOUT_ZONE_DEVICE:
+        yield errno.ENXIO
+    if kernel.geometry.arch == "s390" and asked["type"] == "pci_p2pdma":
+        yield errno.EINVAL
+
+
+def not_mapped(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """Pages that do not belong to the map, or that belong to another zone, but for those
+    that an altmap keeps; a map that is not live."""
+    pgmap, x = kernel.pgmaps.get(asked["pgmap_id"]), kernel.extents()
+    own = (x.pgmap_array == asked["pgmap_id"]) & x.subsection & x.pfn_valid
+    for number, pfns in enumerate(asked["ranges"]):
+        kept = 0 if number else sum(asked["altmap"])
+        yield from within(x, pfns, ~own)
+        data = PfnRange(pfns.start_pfn + kept, pfns.end_pfn)
+        yield from within(x, data, x.initialised & ~x.is_zone_device)
+        if pgmap is None or pgmap.ref != RefState.LIVE:
+            yield pfns
+
+
+def why_not_unmap(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """There is no such map. Nothing else can be an answer: the kernel returns none."""
+    if asked["pgmap_id"] not in kernel.pgmaps:
+        yield errno.ENOENT
+
+
+def not_unmapped(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """Pages that are found to be the map's, and the map itself."""
+    x = kernel.extents()
+    yield from x.where(x.pgmap_array == asked["pgmap_id"])
+    if asked["pgmap_id"] in kernel.pgmaps:
+        yield kernel.geometry.all_pfns
+
+
+# Single pages, and regions of drivers
+
+
+def why_not_request(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """A busy region overlaps, or there is nothing to claim."""
+    if asked["pfns"].nr_pages <= 0 or kernel.iomem.is_claimed(asked["pfns"]):
+        yield errno.EBUSY
+
+
+def why_refuse_to_request(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """The same; a region that is not busy overlaps in part; what cannot be addressed."""
+    yield from why_not_request(kernel, asked)
+    inside = kernel.iomem.pfns.contains(asked["pfns"])
+    if not inside or any(each.pfns.overlaps(asked["pfns"]) for each in kernel.iomem.children):
+        yield errno.EBUSY
+
+
+def not_requested(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """A region that iomem does not list."""
+    if not kernel.iomem.is_claimed(asked["pfns"]):
+        yield asked["pfns"]
+
+
+def why_not_balloon(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """A page that the buddy allocator does not have to give."""
+    flags = kernel.pfns.within(asked["pfns"], "page_flags")
+    if (flags != PageFlag.MANAGED).any() or kernel.pfns.within(asked["pfns"], "refcount").any():
+        yield errno.EBUSY
+
+
+def not_ballooned(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """Pages that the allocator may give away, or that do not say that they are offline."""
+    x = kernel.extents()
+    marked = x.page_flags & PageFlag.PG_offline != 0
+    yield from within(x, asked["pfns"], x.is_managed | ~marked | (x.refcount == 0))
+
+
+def why_not_deflate(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """A page that is in no balloon."""
+    flags = kernel.pfns.within(asked["pfns"], "page_flags")
+    if (flags & PageFlag.PG_offline == 0).any():
+        yield errno.EINVAL
+
+
+def why_refuse_to_deflate(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """The same; a page that another driver keeps."""
+    yield from why_not_deflate(kernel, asked)
+    if kernel.lender is not None:
+        yield errno.EINVAL
+
+
+def not_deflated(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """Pages that the allocator does not have, or that still say that they are offline."""
+    x = kernel.extents()
+    marked = x.page_flags & PageFlag.PG_offline != 0
+    yield from within(x, asked["pfns"], ~x.is_managed | marked | (x.refcount > 0))
+
+
+def why_not_break(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """A page of RAM that broke before; one that nobody has set up."""
+    x = kernel.extents()
+    row = x.row_at(asked["pfn"])
+    if x.is_online_ram[row] and x.page_flags[row] & PageFlag.PG_hwpoison:
+        yield EHWPOISON
+    if not x.online_page[row] and x.dev_pagemap[row] < 0:
+        yield errno.ENXIO
+
+
+def why_refuse_to_break(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """The same, and of a device what no file has, or a driver would have to be asked for."""
+    yield from why_not_break(kernel, asked)
+    x = kernel.extents()
+    if not x.online_page[x.row_at(asked["pfn"])]:
+        yield from (errno.EBUSY, errno.ENXIO)
+
+
+def not_broken(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """A page of RAM without PG_hwpoison, or that its memory block does not count."""
+    page, x = PfnRange(asked["pfn"], asked["pfn"] + 1), kernel.extents()
+    row = x.row_at(page.start_pfn)
+    if not x.is_online_ram[row]:
+        return
+    (block_id,) = kernel.block_ids(page)
+    counted = kernel.blocks[block_id].broken if block_id in kernel.blocks else ()
+    at = page.start_pfn - kernel.block_pfns(block_id).start_pfn
+    if not x.page_flags[row] & PageFlag.PG_hwpoison or at not in counted:
+        yield page
+
+
+ANSWERS_OF_PAGES: dict[str, Answer] = {
+    "memremap_pages": Answer(why_refuse_to_map, why_not_map, not_mapped),
+    "memunmap_pages": Answer(why_not_unmap, why_not_unmap, not_unmapped),
+    "request_mem_region": Answer(why_refuse_to_request, why_not_request, not_requested),
+    "decrease_reservation": Answer(why_not_balloon, why_not_balloon, not_ballooned),
+    "increase_reservation": Answer(why_refuse_to_deflate, why_not_deflate, not_deflated),
+    "hard_offline_page": Answer(why_refuse_to_break, why_not_break, not_broken),
+}
+"""Operation -> how it is answered."""
