@@ -83,6 +83,7 @@ def test_the_collision_takes_one_operation_and_no_fewer_on_5_11() -> None:
     assert "walkers_take_no_zone_device_page" in found.violates
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("layout", ["collision", "stale", "memmap-on-memory"])
 def test_no_single_operation_breaks_mainline(layout: str) -> None:
     assert shortest(blank(layout), 1) is None

@@ -429,9 +429,11 @@ def test_where_the_boot_memmap_lies_is_all_that_is_taken_from_the_rows(tmp_path:
     assert conform(written(tmp_path, recording)).mismatches == 0
 
 
+@pytest.mark.unmeasured
 def test_a_changed_errno_is_noticed(tmp_path: Path) -> None:
     for index, step in enumerate(raw(F_ERRORS)["steps"]):
         recording = raw(F_ERRORS)
+        recording["steps"] = recording["steps"][: index + 1]
         if step["errno"] in (None, 16) or "pin" in step["op"] or step["op"] == "boot":
             continue
         recording["steps"][index]["errno"] = 99

@@ -36,10 +36,15 @@ pytestmark = pytest.mark.unmeasured
 
 LAYOUTS_OF: dict[str, tuple[str, ...]] = {
     "tiny_56": ("collision", "auto-online", "classic-sparse"),
+    **dict.fromkeys(
+        ("tiny_arm64", "tiny_arm64_64k", "tiny_powerpc", "tiny_s390"),
+        ("two-nodes", "memmap-on-memory", "auto-online", "large-blocks", "holes-in-zone",
+         "classic-sparse", "hyper-v"),
+    ),
     **dict.fromkeys(GONE, ("collision", "auto-online")),
-}
-"""Sections of 56-byte struct pages allocate much; other layouts do nothing else there, nor on
-architectures that add memory no more."""
+}  # fmt: skip
+"""Layouts on which everything ends that ends on any, where not all are looked at: on ``tiny``
+they are."""
 
 
 # How each ends

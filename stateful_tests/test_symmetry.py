@@ -203,6 +203,7 @@ SPACES = {
 }
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", SPACES)
 def test_a_search_finds_the_same_with_symmetry_and_without(name: str) -> None:
     of, release, ops, unusual, depth = SPACES[name]

@@ -395,6 +395,7 @@ relaxed = settings(
 )
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("layout", ["collision", "leading-hole"])
 @pytest.mark.parametrize("variant", VARIANTS)
 @relaxed

@@ -130,6 +130,7 @@ def test_the_collision_of_v5_11_is_one_operation() -> None:
     assert replay(minimal)[0] == 0
 
 
+@pytest.mark.unmeasured
 def test_mainline_holds_on_every_layout() -> None:
     report = walk(request(steps=3000))
     assert (report.verdict, report.flaky, report.violations) == ("held", None, [])
