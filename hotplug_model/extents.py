@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 import numpy as np
 
@@ -84,15 +84,15 @@ class Extents:
         self.kernel = kernel
         self.geometry = kernel.geometry
         self._table = kernel.pfns
-        self._memo: dict[str, ExtentMask] = {}
+        self._memo: dict[Hashable, object] = {}
         self.asks = Sees.ROW
         """Walkers that see less are not asked, because their verdicts are known."""
 
-    def remember(self, name: str, compute: Callable[[], ExtentMask]) -> ExtentMask:
+    def remember(self, name: Hashable, compute: Callable[[], T]) -> T:
         """What *compute* returns, asked once a view."""
         if name not in self._memo:
             self._memo[name] = compute()
-        return self._memo[name]
+        return cast(T, self._memo[name])
 
     # What is stored
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,9 +162,13 @@ MARKS = (
 """What the owner of online RAM may mark; the last mark that is there counts."""
 
 
-@lru_cache(maxsize=1)
 def page_states(x: Extents) -> NDArray[np.int64]:
     """(nr_extents,): the :class:`PageState` of each row; computed once a view."""
+    return x.remember("page_states", lambda: states_of(x))
+
+
+def states_of(x: Extents) -> NDArray[np.int64]:
+    """page_states(), computed."""
     states = np.full(len(x.start_pfn), int(PageState.NO_MEMMAP))
     ram = system_ram(x)
     for rows, state in (*left(x), *device(x)):

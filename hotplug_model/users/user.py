@@ -153,7 +153,7 @@ def among(x: Extents, states: frozenset[PageState]) -> ExtentMask:
         rows: ExtentMask = wanted[page_states(x)]
         return rows
 
-    return x.remember(f"among {sorted(states)}", compute)
+    return x.remember(("among", states), compute)
 
 
 INITIALISED = frozenset(state for state, truth in TRUTHS.items() if truth.initialised)
