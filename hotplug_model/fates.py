@@ -148,7 +148,22 @@ OF_THE_GONE: dict[Fate, tuple[str, ...]] = {
 OF_ALL = {
     fate: OF_TODAY.get(fate, ()) + OF_THE_GONE.get(fate, ()) for fate in OF_TODAY | OF_THE_GONE
 }
-FATES = OF_ALL | {
+OF_HYPER_V = {
+    Fate("hot_add_req", Allocation.RESOURCE, OK): (*EVERYWHERE, *GONE),
+    Fate("hot_add_req", Allocation.USAGE, OK): (*EVERYWHERE, *GONE),
+    Fate("hot_add_req", Allocation.USAGE, OK, STRAY): X86,
+    Fate("hot_add_req", Allocation.VMEMMAP_PAGE, OK): (ARM64_64K, *GONE),
+    Fate("hot_add_req", Allocation.VMEMMAP_PAGE, OK, KVFREE): CLASSIC,
+    Fate("hot_add_req", Allocation.VMEMMAP_PAGE, OK, KEEPS): IA64,
+    Fate("hot_add_req", Allocation.VMEMMAP_HUGE, OK): (*X86, ARM64, POWERPC, S390),
+    Fate("hot_add_req", Allocation.PAGE_TABLE, OK): (ARM64_64K, *IA64),
+    Fate("hot_add_req", Allocation.MEMORY_BLOCK, OK): (*EVERYWHERE, *GONE),
+    Fate("hot_add_req", Allocation.MEMORY_BLOCK, OK, KEEPS): IA64,
+    Fate("hot_add_req", Allocation.MEMBLOCK_REGIONS, OK): UNMAPS,
+    Fate("hot_add_req", Allocation.LINEAR_MAP, OK): (POWERPC, S390),
+}
+"""Hyper-V's memory is added a block at a time, and only the host hears what became of it."""
+FATES = OF_ALL | OF_HYPER_V | {
     fate._replace(operation="dax_kmem_probe"): where
     for fate, where in OF_ALL.items()
     if fate.operation == "add_memory" and fate.allocation != Allocation.ALTMAP
