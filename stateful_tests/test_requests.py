@@ -25,6 +25,7 @@ from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, 
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.pages import PinPages
 from hotplug_model.ops.resource import RequestMemRegion
+from hotplug_model.ops.virtio_mem import VirtioMemProbe
 from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
 from hotplug_model.pfn import PfnRange
 from hotplug_model.together import draw_next, swarm
@@ -77,6 +78,10 @@ CANNOT_BE: list[tuple[str, Callable[[], Kernel], Op, int]] = [
     ("nothing to add", boot, AddMemory(0, PfnRange(24, 24), 0), errno.E2BIG),
     ("beyond all pfns", boot, AddMemory(0, PfnRange(1 << 20, (1 << 20) + 8), 0), errno.E2BIG),
     ("added twice", after(AddMemory(0, D, 0)), AddMemory(0, D, 0), errno.EEXIST),
+    (
+        "partly a device's", after(VirtioMemProbe(D, 0, 2, force_bbm=False)),
+        AddMemory(0, pages(18, 26), 0), errno.EEXIST,
+    ),
     ("half a block", boot, AddMemory(0, PfnRange(24, 28), 0), errno.EINVAL),
     ("an unknown node", boot, AddMemory(7, D, 0), errno.EINVAL),
     ("removing what is online", boot, RemoveMemory(A), errno.EBUSY),

@@ -11,7 +11,7 @@ from hotplug_model.flags import BlockState, NotifierAction, PageFlag, SectionFla
 from hotplug_model.invariants.answer import Answer, Arguments, within
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
-from hotplug_model.state.resource import SYSTEM_RAM
+from hotplug_model.state.resource import SYSTEM_RAM, Resource
 
 BUSY = (errno.EBUSY, errno.EINTR)
 """What a page that is held may be answered with: whether the kernel tries again depends on
@@ -27,10 +27,17 @@ def why_not_add(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     if pfns.nr_pages <= 0 or not kernel.geometry.all_pfns.contains(pfns):
         yield from (errno.E2BIG, errno.EEXIST)
         return
-    if kernel.iomem.is_claimed(pfns) or kernel.pfns.within(pfns, "subsection").any():
+    taken = kernel.iomem.is_claimed(pfns) or straddles(kernel.iomem, pfns)
+    if taken or kernel.pfns.within(pfns, "subsection").any():
         yield errno.EEXIST
     if not pfns.is_aligned(kernel.pages_per_block) or asked["nid"] not in kernel.nodes:
         yield errno.EINVAL
+
+
+def straddles(resource: Resource, pfns: PfnRange) -> bool:
+    """Whether *pfns* lie partly in a region below *resource*, busy or not, and partly beside it."""
+    inside = [child for child in resource.children if child.pfns.overlaps(pfns)]
+    return any(not child.pfns.contains(pfns) or straddles(child, pfns) for child in inside)
 
 
 def why_refuse_to_add(kernel: Kernel, asked: Arguments) -> Iterator[int]:
