@@ -60,7 +60,7 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     "dev": Profile(),
     "ci": Profile(
-        examples=2000, steps=40, test_examples=115, test_steps=40, floor=WHOLE
+        examples=2000, steps=40, test_examples=100, test_steps=40, floor=WHOLE
     ),
     "nightly": Profile(
         examples=40_000, steps=60, test_examples=5000, test_steps=60, floor=WHOLE
