@@ -60,28 +60,41 @@ def not_added(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnR
         yield pfns
 
 
+def whole_blocks(kernel: Kernel, pfns: PfnRange) -> bool:
+    """Whether *pfns* are memory blocks, and nothing less."""
+    return pfns.nr_pages > 0 and pfns.is_aligned(kernel.pages_per_block)
+
+
+def not_offline_in(kernel: Kernel, pfns: PfnRange) -> list[int]:
+    """Blocks in *pfns* that are not offline; none if these are no whole blocks."""
+    found = kernel.blocks_in(pfns) if whole_blocks(kernel, pfns) else []
+    return [each for each in found if kernel.blocks[each].state != BlockState.MEM_OFFLINE]
+
+
 def why_not_remove(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """Not whole blocks, or a block that is not offline."""
-    pfns = asked["pfns"]
-    if pfns.nr_pages <= 0 or not pfns.is_aligned(kernel.pages_per_block):
+    if not whole_blocks(kernel, asked["pfns"]):
         yield errno.EINVAL
-        return
-    states = [kernel.blocks[each].state for each in kernel.blocks_in(pfns)]
-    if any(state != BlockState.MEM_OFFLINE for state in states):
+    if not_offline_in(kernel, asked["pfns"]):
         yield errno.EBUSY
 
 
 def why_refuse_to_remove(kernel: Kernel, asked: Arguments) -> Iterator[int]:
-    """The same; blocks of which some hold their own memmap; tile and s390 in 4.9."""
+    """The same, and what removing refuses even where all is offline."""
     yield from why_not_remove(kernel, asked)
     yield from removal_is_odd(kernel, asked["pfns"])
 
 
 def removal_is_odd(kernel: Kernel, pfns: PfnRange) -> Iterator[int]:
-    """What removing refuses, even where all is offline."""
-    if pfns.nr_pages > 0 and any(kernel.blocks[b].altmap for b in kernel.blocks_in(pfns)):
+    """Blocks of which some hold their own memmap, or several before v6.8; tile, and s390 in
+    4.9, where nothing is ever removed."""
+    blocks = kernel.blocks_in(pfns) if whole_blocks(kernel, pfns) else []
+    hosting = [each for each in blocks if kernel.blocks[each].altmap]
+    one_only = kernel.rules.memmap_on_memory != "per_block"
+    if hosting and (len(hosting) < len(kernel.block_ids(pfns)) or (one_only and len(blocks) > 1)):
         yield errno.EINVAL
-    if kernel.geometry.arch in ("s390", "tile"):
+    arch = kernel.geometry.arch
+    if arch == "tile" or (arch == "s390" and not kernel.rules.s390_removes_memory):
         yield errno.EBUSY
 
 
@@ -99,23 +112,18 @@ def not_removed(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[Pf
 
 def why_not_offline_and_remove(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """Not whole blocks, or one that is online and may not go offline."""
-    pfns = asked["pfns"]
-    if pfns.nr_pages <= 0 or not pfns.is_aligned(kernel.pages_per_block):
+    if not whole_blocks(kernel, asked["pfns"]):
         yield errno.EINVAL
-        return
-    for each in kernel.blocks_in(pfns):
-        if kernel.blocks[each].state != BlockState.MEM_OFFLINE:
-            yield from why_not_offline(kernel, asked | {"block_id": each})
+    for each in not_offline_in(kernel, asked["pfns"]):
+        yield from why_not_offline(kernel, asked | {"block_id": each})
 
 
 def why_refuse_to_offline_and_remove(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """The same, where offlining or removing may be refused."""
-    pfns = asked["pfns"]
     yield from why_not_offline_and_remove(kernel, asked)
-    yield from removal_is_odd(kernel, pfns)
-    for each in kernel.blocks_in(pfns) if pfns.nr_pages > 0 else []:
-        if kernel.blocks[each].state != BlockState.MEM_OFFLINE:
-            yield from why_refuse_to_offline(kernel, asked | {"block_id": each})
+    yield from removal_is_odd(kernel, asked["pfns"])
+    for each in not_offline_in(kernel, asked["pfns"]):
+        yield from why_refuse_to_offline(kernel, asked | {"block_id": each})
 
 
 # Memory blocks

@@ -56,12 +56,22 @@ def why_refuse_to_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
             yield errno.EINVAL
     if asked["altmap"]:
         yield errno.ENOMEM
-    if asked["lacks"] or asked["type"] in ("private", "public"):
+    if asked["lacks"] or asked["type"] in types_refused(kernel):
         yield errno.EINVAL
     if kernel.geometry.arch in WITHOUT_ZONE_DEVICE:
         yield errno.ENXIO
-    if kernel.geometry.arch == "s390" and asked["type"] == "pci_p2pdma":
-        yield errno.EINVAL
+
+
+def types_refused(kernel: Kernel) -> Iterator[str]:
+    """Types of memory that the kernel does not have, or cannot map as it has to."""
+    if not kernel.layout.device_private:
+        yield "private"
+    if not kernel.rules.device_public:
+        yield "public"
+    if not kernel.rules.takes_unaddressable_memory:
+        yield "private"
+    if kernel.geometry.arch == "s390" and kernel.rules.mhp_params_pgprot:
+        yield "pci_p2pdma"
 
 
 def not_mapped(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
