@@ -75,6 +75,14 @@ def test_a_later_request_brings_the_rest_online() -> None:
     assert Checker(kernel).boot() == []
 
 
+def test_where_regions_overlap_the_oldest_says_what_goes_online() -> None:
+    kernel = ready(HotAddReq(pages(24, 28)), HotAddReq(pages(16, 28)), online(3))
+    older, newer = hyper_v(kernel).regions
+    assert newer.pfns == pages(16, 32) and newer.pfns.contains(older.pfns)
+    assert managed(kernel) == (pages(24, 28),)
+    assert Checker(kernel).boot() == []
+
+
 def test_before_its_block_is_online_nothing_is_brought_online() -> None:
     kernel = ready(HALF, REST)
     assert managed(kernel) == ()

@@ -21,13 +21,17 @@ def device_of(kernel: Kernel) -> HvBalloon:
 
 def hv_online_page(kernel: Kernel, pfns: PfnRange) -> None:
     """Of memory that goes online, what the host has backed goes to the allocator. What
-    another than the host has added goes nowhere.
+    another than the host has added goes nowhere. Where regions overlap the oldest decides.
+
+    *pfns* lie in one memory block, of which regions consist.
 
     Source: hv_online_page(), the driver's online_page_callback.
     """
     kernel.pfns.set_bits(pfns, "page_flags", PageFlag.WITHHELD)
     for region in device_of(kernel).regions:
-        hv_bring_pgs_online(kernel, region, pfns.intersection(region.pfns))
+        if region.pfns.contains(pfns):
+            hv_bring_pgs_online(kernel, region, pfns)
+            return
 
 
 def hv_bring_pgs_online(kernel: Kernel, region: HotAddRegion, pfns: PfnRange) -> None:
