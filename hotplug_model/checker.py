@@ -14,13 +14,14 @@ from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.extents import Extents, Sees
 from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
-from hotplug_model.invariants.walkers import in_use, must_not_see
+from hotplug_model.invariants.walkers import must_not_see
 from hotplug_model.kernel import Kernel
 from hotplug_model.memo import Keys, keys_of
 from hotplug_model.ops import Op
-from hotplug_model.parts import ROWS, facts_of, parts_of
+from hotplug_model.parts import FACTS, ROWS, parts_of
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.faults import Allocation
+from hotplug_model.walkers.page_isolation import may_be_isolated
 
 QUIESCENT = "quiescent"
 """The milestone behind an operation, when nothing is in flight."""
@@ -108,6 +109,8 @@ class Checker:
         self._seen: tuple[bytes, Extents] | None = None
         self._parts: dict[str, bytes] = {}
         """A digest of each, at the last look."""
+        self._facts: dict[str, tuple[bytes, bytes]] = {}
+        """A digest of each, and of the part that it follows from."""
         self.state = 0
         """The state at the last look, as a number: equal in equal states, in any process."""
 
@@ -148,9 +151,10 @@ class Checker:
             self.reached |= {
                 name for name, reach in SOMETIMES.items() if name not in self.reached and reach(x)
             }
+        held = self._held()
         unsure = {
             reads: each
-            for reads, each in self._keys(questions).items()
+            for reads, each in self._keys(questions, held).items()
             if each not in self._sound
         }
         rows = self._rows(x, questions.kind) if ROWS in unsure else None
@@ -163,18 +167,26 @@ class Checker:
         ]
         broken = {INVARIANTS[violation.invariant].reads for violation in found}
         self._sound.update(each for reads, each in unsure.items() if reads not in broken)
+        questions.note(held, broken)
         if rows is not None:
             self._remember(rows, x.touched(broken_rows(found)), quiescent)
         if not found:
             self._sound.add(questions.kind + state)
         return found
 
-    def _keys(self, questions: Questions) -> dict[frozenset[str], bytes]:
-        """For each set of parts that some invariant reads, what they hold, as a key."""
-        held = self._parts | {name: digest(part) for name, part in facts_of(self.kernel).items()}
+    def _held(self) -> dict[str, bytes]:
+        """A digest of each part and of each fact."""
+        for name, (part, fact) in FACTS.items():
+            if name not in self._facts or self._facts[name][0] != self._parts[part]:
+                self._facts[name] = self._parts[part], digest(fact(self.kernel))
+        return self._parts | {name: fact for name, (_, fact) in self._facts.items()}
+
+    def _keys(self, questions: Questions, held: dict[str, bytes]) -> dict[frozenset[str], bytes]:
+        """For each set of parts that some invariant reads, what they hold, as a key; without
+        those that hold what they held when they were last found sound."""
         return {
             reads: prefix + digest(self._kinds + b"".join([held[name] for name in names]))
-            for reads, (prefix, names) in questions.reads.items()
+            for reads, (prefix, names) in questions.changed(held)
         }
 
     def _rows(self, x: Extents, kind: bytes) -> Keys:
@@ -189,7 +201,7 @@ class Checker:
         if (keys.rows_of(unsure) & hidden).any():
             x.asks = Sees.SECTION
         else:
-            x.asks = Sees.MACHINE if (hidden & in_use(x)).any() else Sees.NOTHING
+            x.asks = Sees.MACHINE if (hidden & may_be_isolated(x)).any() else Sees.NOTHING
         return keys
 
     def _remember(self, keys: Keys, broken: ExtentMask, quiescent: bool) -> None:
@@ -201,14 +213,12 @@ class Checker:
 
     def compare(self, before: Kernel, refusal: KernelRefusal | None) -> list[Violation]:
         """What does not hold from before the operation to after it."""
-        x = self.kernel.extents()
         return [
             violation
             for invariant in self._invariants
             if invariant.across is not None
-            for violation in self._attribute(
-                invariant, tuple(invariant.across(before, refusal, self.kernel)), x, QUIESCENT
-            )
+            if (pfns := tuple(invariant.across(before, refusal, self.kernel)))
+            for violation in self._attribute(invariant, pfns, self.kernel.extents(), QUIESCENT)
         ]
 
     def _judge(self, invariant: Invariant, x: Extents, milestone: str) -> list[Violation]:
@@ -321,6 +331,22 @@ class Questions:
         for reads in {each.reads for each in self.asked}:
             askers = ",".join(each.name for each in self.asked if each.reads == reads)
             self.reads[reads] = digest(askers.encode()), sorted(reads)
+        self._held: dict[str, bytes] = {}
+        """What parts and facts held at the last look."""
+        self._broken: set[frozenset[str]] = set()
+        """Sets of parts of which something was broken then."""
+
+    def changed(
+        self, held: dict[str, bytes]
+    ) -> list[tuple[frozenset[str], tuple[bytes, list[str]]]]:
+        """Entries of :attr:`reads` of which it is not known that they are sound."""
+        changed = {name for name, each in held.items() if self._held.get(name) != each}
+        unsure = self._broken
+        return [e for e in self.reads.items() if e[0] in unsure or not changed.isdisjoint(e[0])]
+
+    def note(self, held: dict[str, bytes], broken: set[frozenset[str]]) -> None:
+        """All that depends on what is *held* was judged; only *broken* are not sound."""
+        self._held, self._broken = held, broken
 
 
 def broken_rows(found: Iterable[Violation]) -> list[PfnRange]:

@@ -21,8 +21,7 @@ import numpy as np
 
 from hotplug_model.arrays import ExtentMask, Pfns
 from hotplug_model.extents import Extents
-from hotplug_model.parts import packed
-from hotplug_model.state.resource import SYSTEM_RAM
+from hotplug_model.parts import system_ram
 from hotplug_model.state.zone import PRESENT, SPANNED, START
 
 
@@ -86,10 +85,9 @@ def where_rows_lie(x: Extents) -> WhereRowsLie:
         section, chunk, geometry.pages_per_subsection, geometry.pageblock_nr_pages,
         geometry.max_order_nr_pages, geometry.pages_per_section, x.kernel.pages_per_block,
     )  # fmt: skip
-    ram = packed(pfn for r in x.kernel.iomem.named(SYSTEM_RAM) for pfn in (r.start_pfn, r.end_pfn))
-    start = np.append(x.start_pfn, x.end_pfn[-1]).tobytes()
+    bounds = x.start_pfn.tobytes() + x.end_pfn[-1:].tobytes()
     zones = x.zone_numbers[:, (START, SPANNED, PRESENT)].tobytes()
-    return compute_where(start, zones, ram, sizes)
+    return compute_where(bounds, zones, system_ram(x.kernel), sizes)
 
 
 @lru_cache(maxsize=5000)

@@ -7,7 +7,7 @@ by a few facts of the others: which maps are live, what zones span, what is Syst
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from hotplug_model.flags import RefState
@@ -24,10 +24,6 @@ PARTS = (
     "memblock",
 )  # fmt: skip
 """All that a kernel consists of, but for what cannot change or nobody depends on."""
-FACTS = ("live", "spans", "zones_of_blocks", "system_ram")
-"""What rows of the memmap are judged by besides what they hold."""
-ROWS = frozenset({"pfns", "locks", *FACTS})
-"""What a verdict on rows depends on."""
 
 
 def parts_of(kernel: Kernel) -> dict[str, bytes]:
@@ -54,23 +50,43 @@ def parts_of(kernel: Kernel) -> dict[str, bytes]:
     }
 
 
-def facts_of(kernel: Kernel) -> dict[str, bytes]:
-    """Each of the :data:`FACTS`; they follow from the parts, and change less often."""
-    live = (i for i, pgmap in sorted(kernel.pgmaps.items()) if pgmap.ref == RefState.LIVE)
+def live(kernel: Kernel) -> bytes:
+    """Ids of the maps whose reference is not killed."""
+    maps = sorted(kernel.pgmaps.items())
+    return packed(pgmap_id for pgmap_id, pgmap in maps if pgmap.ref == RefState.LIVE)
+
+
+def spans(kernel: Kernel) -> bytes:
+    """What each zone spans, and whether it is populated."""
     zones = kernel.nodes.zone_cells
+    return zones[:, :, (START, SPANNED)].tobytes() + (zones[:, :, PRESENT] > 0).tobytes()
+
+
+def zones_of_blocks(kernel: Kernel) -> bytes:
+    """Each block's zone, and how much of its own memmap it holds."""
     blocks: list[int] = []
     for block_id, block in sorted(kernel.blocks.items()):
         zone = -1 if block.zone is None else block.zone
         blocks += (block_id, zone, block.nr_vmemmap_pages)
-    ram: list[int] = []
-    for pfns in kernel.iomem.named(SYSTEM_RAM):
-        ram += (pfns.start_pfn, pfns.end_pfn)
-    return {
-        "live": packed(live),
-        "spans": zones[:, :, (START, SPANNED)].tobytes() + (zones[:, :, PRESENT] > 0).tobytes(),
-        "zones_of_blocks": packed(blocks),
-        "system_ram": packed(ram),
-    }
+    return packed(blocks)
+
+
+def system_ram(kernel: Kernel) -> bytes:
+    """Where System RAM lies: pairs of pfns."""
+    ranges = kernel.iomem.named(SYSTEM_RAM)
+    return packed(pfn for pfns in ranges for pfn in (pfns.start_pfn, pfns.end_pfn))
+
+
+FACTS: dict[str, tuple[str, Callable[[Kernel], bytes]]] = {
+    "live": ("pgmaps", live),
+    "spans": ("nodes", spans),
+    "zones_of_blocks": ("blocks", zones_of_blocks),
+    "system_ram": ("iomem", system_ram),
+}
+"""What rows of the memmap are judged by besides what they hold: each follows from one of
+the parts, and changes less often."""
+ROWS = frozenset({"pfns", "locks", *FACTS})
+"""What a verdict on rows depends on."""
 
 
 def packed(numbers: Iterable[int]) -> bytes:

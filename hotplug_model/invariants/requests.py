@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.invariants.answer import Answer, Arguments
@@ -16,7 +16,6 @@ ANSWERS = ANSWERS_OF_BLOCKS | ANSWERS_OF_PAGES
 """Operation -> how it is answered. Of others nothing is demanded."""
 
 
-@runtime_checkable
 class Request(Protocol):
     """An operation, as far as it is judged here."""
 
@@ -41,8 +40,10 @@ def requests_are_refused_for_a_reason(
     Source: add_memory_resource(), try_remove_memory(), online_pages(), offline_pages() in
     mm/memory_hotplug.c; state_store() in drivers/base/memory.c; memremap_pages().
     """
+    if refusal is None:
+        return []
     answer, asked = asked_for(after)
-    if refusal is None or answer is None or asked["fail_at"]:
+    if answer is None or asked["fail_at"]:
         return []
     return [] if refusal.errno in answer.reasons(before, asked) else named(after, asked)
 
@@ -56,8 +57,10 @@ def requests_that_cannot_be_met_are_refused(
     Source: register_memory_resource(), try_remove_memory() and offline_pages() in
     mm/memory_hotplug.c; state_store() in drivers/base/memory.c; pagemap_range().
     """
+    if refusal is not None:
+        return []
     answer, asked = asked_for(after)
-    if refusal is not None or answer is None:
+    if answer is None:
         return []
     return named(after, asked) if any(answer.obstacles(before, asked)) else []
 
@@ -71,17 +74,19 @@ def requests_that_are_granted_are_carried_out(
     Source: add_memory_resource(), try_remove_memory(), online_pages() and offline_pages()
     in mm/memory_hotplug.c; pagemap_range() and pageunmap_range() in mm/memremap.c.
     """
+    if refusal is not None:
+        return []
     answer, asked = asked_for(after)
-    if refusal is not None or answer is None:
+    if answer is None:
         return []
     return list(answer.undone(before, after, asked))
 
 
 def asked_for(kernel: Kernel) -> tuple[Answer | None, Arguments]:
     """How the last operation is to be answered, if that is known, and its arguments."""
-    request = kernel.ledger.operation
-    if not isinstance(request, Request):
+    if isinstance(kernel.ledger.operation, str):
         return None, {}
+    request = cast(Request, kernel.ledger.operation)
     return ANSWERS.get(request.op_name()), request.arguments() | {"fail_at": request.fail_at}
 
 

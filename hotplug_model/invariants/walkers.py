@@ -23,7 +23,10 @@ def walkers_now(x: Extents) -> list[Walker]:
 
     Those do not count that see so little that their verdicts are known.
     """
-    return [walker for walker in WALKERS if walker.sees >= x.asks and may_run(x, walker)]
+    return x.remember(
+        f"walkers {x.asks}",
+        lambda: [walker for walker in WALKERS if walker.sees >= x.asks and may_run(x, walker)],
+    )
 
 
 def may_run(x: Extents, walker: Walker) -> bool:
@@ -53,12 +56,6 @@ def must_not_see(x: Extents) -> ExtentMask:
     """Rows that are wrong to read, to take for System RAM, or to copy."""
     hidden: ExtentMask = ~(x.initialised & x.mapped & x.kernel_page_present) | x.is_zone_device
     return hidden
-
-
-def in_use(x: Extents) -> ExtentMask:
-    """Rows of memory blocks that are online or about to go offline."""
-    rows: ExtentMask = (x.block == MEM_ONLINE) | (x.block == MEM_GOING_OFFLINE)
-    return rows
 
 
 @always(asks_walkers=True)

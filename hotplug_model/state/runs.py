@@ -31,9 +31,10 @@ class RunTable:
     """(nr_columns,): what a table holds before the first write; its dtype is the table's."""
 
     def __init__(self, everything: PfnRange, capacity: int = 64) -> None:
-        self._start = np.zeros(capacity, np.int64)
+        # Behind the first pfn of each run comes the pfn behind them all.
+        self._start = np.zeros(capacity + 1, np.int64)
         self._cells = np.zeros((capacity, len(self.ABSENT)), self.ABSENT.dtype)
-        self._start[0] = everything.start_pfn
+        self._start[:2] = everything.start_pfn, everything.end_pfn
         self._cells[0] = self.ABSENT
         self._end = everything.end_pfn
         self.nr_runs = 1
@@ -57,7 +58,7 @@ class RunTable:
     @property
     def end_pfn(self) -> Pfns:
         """(nr_runs,): pfn behind the last of each run."""
-        return np.append(self._start[1 : self.nr_runs], self._end)
+        return self._start[1 : self.nr_runs + 1]
 
     @property
     def cells(self) -> NDArray[Any]:
@@ -137,6 +138,7 @@ class RunTable:
         kept = int(np.count_nonzero(keep))
         if kept < self.nr_runs:
             self._start[:kept] = self._start[: self.nr_runs][keep]
+            self._start[kept] = self._end
             self._cells[:kept] = cells[keep]
             self.nr_runs = kept
 
@@ -150,10 +152,10 @@ class RunTable:
         index = int(self._start[:n].searchsorted(pfn, "left"))
         if index < n and self._start[index] == pfn:
             return index
-        if n == len(self._start):
+        if n == len(self._cells):
             self._start = np.concatenate((self._start, self._start))
             self._cells = np.concatenate((self._cells, self._cells))
-        self._start[index + 1 : n + 1] = self._start[index:n]
+        self._start[index + 1 : n + 2] = self._start[index : n + 1]
         self._cells[index + 1 : n + 1] = self._cells[index:n]
         self._start[index] = pfn
         self._cells[index] = self._cells[index - 1]

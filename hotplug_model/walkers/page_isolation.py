@@ -54,6 +54,13 @@ def parts_in_ranges(x: Extents) -> tuple[Pfns, Pfns]:
     return np.maximum(x.start_pfn, start), np.minimum(x.end_pfn, end)
 
 
+def may_be_isolated(x: Extents) -> ExtentMask:
+    """Rows of the offline_ranges() or across their edges: whoever isolates sees no other."""
+    ranges = np.array([(r.start_pfn, r.end_pfn) for r in offline_ranges(x)], np.int64)
+    start, end = ranges.reshape(-1, 2).T[:, :, np.newaxis]
+    return in_some((x.start_pfn <= end) & (x.end_pfn >= start))
+
+
 def online_before(x: Extents, low: Pfns) -> ExtentMask:
     """Whether an online page precedes each row in the pageblock of *low*."""
     size = x.geometry.pageblock_nr_pages
