@@ -16,10 +16,12 @@ from hotplug_model.mm.dax_kmem import dax_kmem_range, dev_dax_kmem_probe, dev_da
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
 from hotplug_model.ops.draw import empty_blocks, free_ranges, unlent_blocks, window_blocks
+from hotplug_model.ops.virtio_mem import VirtioMemProbe
 from hotplug_model.pfn import PfnRange
 from hotplug_model.recorded.pmem import DRIVER_PGMAP, LEGACY, NFIT, Pmem
 from hotplug_model.state.resource import KMEM, KMEM_LEFT, SYSTEM_RAM
 from hotplug_model.together import may_meet
+from hotplug_model.walk import SeededChooser
 from stateful_tests.kernels import (
     A,
     C,
@@ -109,6 +111,15 @@ def test_of_two_ranges_only_what_is_offline_goes() -> None:
     assert (kernel.iomem.named(KMEM_LEFT), kernel.iomem.named(KMEM)) == ([C], [])
     assert 3 not in kernel.blocks
     assert do(kernel, add(D)) is None
+
+
+def test_no_device_is_drawn_where_a_hypervisor_lends_memory() -> None:
+    kernel = boot()
+    assert do(kernel, VirtioMemProbe(C, 0, 2, True)) is None
+    drawn = [DaxKmemProbe.draw(kernel, SeededChooser(1, n)).ranges for n in range(200)]
+    assert any(len(ranges) > 1 for ranges in drawn)
+    added = [dax_kmem_range(kernel, pfns) for ranges in drawn for pfns in ranges]
+    assert not any(pfns.nr_pages > 0 and pfns.overlaps(C) for pfns in added)
 
 
 def test_nobody_else_draws_what_the_driver_has() -> None:

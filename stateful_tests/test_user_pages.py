@@ -23,6 +23,7 @@ from stateful_tests.kernels import C, add, boot, device, do, offline, online, pa
 PAGE = pages(16, 17)
 READY = (add(C), online(2))
 COUNTS = "pages_count_the_references_on_them"
+OUTLIVES = "pages_outlive_the_references_on_them"
 
 
 def pin(user: str, pfnmap: bool = False) -> Op:
@@ -152,6 +153,14 @@ def test_memory_that_comes_online_under_a_pfn_loses_a_reference_that_nobody_took
     assert do(kernel, pin("vfio", pfnmap=True), *READY, unpin("vfio")) is None
     assert refcount(kernel) == -1
     assert told(kernel) == {COUNTS: "a-pfn-becomes-a-page"}
+
+
+def test_the_page_of_another_goes_offline_once_its_reference_is_dropped() -> None:
+    kernel = boot()
+    assert do(kernel, pin("vfio", pfnmap=True), *READY, PinPages(PAGE)) is None
+    assert do(kernel, offline(2)) == errno.EBUSY
+    assert do(kernel, unpin("vfio"), offline(2)) is None
+    assert told(kernel) == dict.fromkeys((COUNTS, OUTLIVES), "a-pfn-becomes-a-page")
 
 
 def test_gasket_takes_no_pfn_without_a_page() -> None:

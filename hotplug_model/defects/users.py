@@ -8,6 +8,7 @@ from hotplug_model.extents import Extents
 from hotplug_model.state.ledger import Cause
 
 COUNTS = "pages_count_the_references_on_them"
+OUTLIVES = "pages_outlive_the_references_on_them"
 
 
 @known_defect(COUNTS, quiescent=True, causes=(Cause.NEVER_DROPPED,))
@@ -27,14 +28,15 @@ def device_dax_keeps_its_pins(x: Extents) -> ExtentMask:
     return kept & x.is_zone_device & (x.refcount > 1 + x.nr_references)
 
 
-@known_defect(COUNTS, quiescent=True, causes=(Cause.NEVER_TAKEN,))
+@known_defect(COUNTS, OUTLIVES, quiescent=True, causes=(Cause.NEVER_TAKEN,))
 def a_pfn_becomes_a_page(x: Extents) -> ExtentMask:
     """Who had a pfn without a page drops a reference on the page that it has become.
 
     vfio takes what /dev/mem maps without a reference, if no page is there or a reserved
     one, and does not write down that it has none: put_pfn() asks once more. If memory was
     added there and went online meanwhile, the last reference is dropped of a page that is
-    somebody else's, or free. KVM did the same with what kvm_vcpu_map() had found, until it
+    somebody else's, or free. With a count of 0 the page goes offline under him who has the
+    other reference. KVM did the same with what kvm_vcpu_map() had found, until it
     kept the page that it was given (in v6.13).
 
     Source: vaddr_get_pfns(), follow_fault_pfn(), put_pfn(), is_invalid_reserved_pfn() in

@@ -97,16 +97,23 @@ def lose_references(kernel: Kernel, pfns: PfnRange) -> None:
     here for none that an operation took.
     """
     for page in held_within(kernel, pfns):
-        device = kernel.pfns.at(page.start_pfn, "zone") == ZoneType.ZONE_DEVICE
-        broken = kernel.pfns.at(page.start_pfn, "page_flags") & PageFlag.PG_hwpoison
-        skipped = broken and kernel.rules.offline_skips_broken_pages
-        cause = Cause.SKIPPED if skipped else Cause.NONE
-        kernel.ledger.breach(
-            Law.GONE_UNDER_A_REFERENCE, page, Cause.UNCOUNTED if device else cause
-        )
+        kernel.ledger.breach(Law.GONE_UNDER_A_REFERENCE, page, why_gone(kernel, page))
         users = kernel.pfns.at(page.start_pfn, "users")
         left = users & ~REFERENCES | (users & REFERENCES & ~PageUser.LONGTERM) << WITHOUT_REFERENCE
         kernel.pfns.write(page, users=left)
+
+
+def why_gone(kernel: Kernel, page: PfnRange) -> Cause:
+    """What mainline gets wrong if a page on which somebody has a reference goes."""
+    if kernel.pfns.at(page.start_pfn, "zone") == ZoneType.ZONE_DEVICE:
+        return Cause.UNCOUNTED
+    dropped = [e.pfns for e in kernel.ledger.breaches if e.cause == Cause.NEVER_TAKEN]
+    uncounted = kernel.pfns.at(page.start_pfn, "refcount") == 0
+    if uncounted and any(page.overlaps(each) for each in dropped):
+        return Cause.NEVER_TAKEN
+    broken = kernel.pfns.at(page.start_pfn, "page_flags") & PageFlag.PG_hwpoison
+    skipped = broken and kernel.rules.offline_skips_broken_pages
+    return Cause.SKIPPED if skipped else Cause.NONE
 
 
 def held_within(kernel: Kernel, pfns: PfnRange) -> list[PfnRange]:

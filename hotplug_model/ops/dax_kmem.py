@@ -9,7 +9,14 @@ from typing import Self
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.dax_kmem import dev_dax_kmem_probe, dev_dax_kmem_remove
-from hotplug_model.ops.draw import block_range, empty_blocks, pick, rarely, window_blocks
+from hotplug_model.ops.draw import (
+    block_range,
+    blocks_outside,
+    empty_blocks,
+    lent_by_hypervisor,
+    pick,
+    rarely,
+)
 from hotplug_model.ops.op import Chooser, Op
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.resource import KMEM
@@ -43,7 +50,8 @@ class DaxKmemProbe(Op):
         ranges: tuple[PfnRange, ...] = (pfns,)
         if rarely(choose, 6):
             size = kernel.geometry.pages_per_subsection
-            taken = [kernel.block_pfns(b) for b in window_blocks(kernel) if b not in empty]
+            devices = blocks_outside(kernel, lent_by_hypervisor(kernel))
+            taken = [kernel.block_pfns(b) for b in devices if b not in empty]
             others = [(pfns, taken[0]), (taken[-1], pfns)] if taken else []
             part = PfnRange(pfns.start_pfn, pfns.start_pfn + size)
             odd = PfnRange(max(pfns.start_pfn - size, 0), pfns.end_pfn)

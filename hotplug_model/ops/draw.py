@@ -42,18 +42,27 @@ def window_blocks(kernel: Kernel) -> list[int]:
     ]
 
 
+def lent_by_hypervisor(kernel: Kernel) -> list[PfnRange]:
+    """Memory of a hypervisor: no device lies there, and nobody but its driver adds it."""
+    return list(kernel.lender.lent) if kernel.lender is not None else []
+
+
 def lent_regions(kernel: Kernel) -> list[PfnRange]:
     """Memory of a hypervisor or of a dax device: no DIMM lies there, and nobody but its driver
     maps, adds or removes it."""
-    lent = kernel.lender.lent if kernel.lender is not None else []
-    return [*lent, *kernel.iomem.named(KMEM), *kernel.iomem.named(KMEM_LEFT)]
+    iomem = kernel.iomem
+    return [*lent_by_hypervisor(kernel), *iomem.named(KMEM), *iomem.named(KMEM_LEFT)]
+
+
+def blocks_outside(kernel: Kernel, regions: list[PfnRange]) -> list[int]:
+    """window_blocks() that *regions* do not touch."""
+    blocks = window_blocks(kernel)
+    return [b for b in blocks if not any(r.overlaps(kernel.block_pfns(b)) for r in regions)]
 
 
 def unlent_blocks(kernel: Kernel) -> list[int]:
     """window_blocks() without those of lent_regions()."""
-    lent = lent_regions(kernel)
-    blocks = window_blocks(kernel)
-    return [b for b in blocks if not any(r.overlaps(kernel.block_pfns(b)) for r in lent)]
+    return blocks_outside(kernel, lent_regions(kernel))
 
 
 def blocks_in_state(kernel: Kernel, state: BlockState) -> list[int]:
