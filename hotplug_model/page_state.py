@@ -61,7 +61,8 @@ class Decision(Enum):
     REMAPPED = "remapped"
     """Whether another mapping of it may be made: nobody else uses it."""
     FLUSHED = "flushed"
-    """Whether its struct page may hold the state of the instruction cache."""
+    """Whether its struct page may hold the state of the instruction cache: in PG_arch_1, which
+    the page allocator clears; a flag of a device's page is its driver's."""
     SAVED = "saved"
     """Whether a hibernation image must hold it."""
     MIGRATED = "migrated"

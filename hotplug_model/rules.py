@@ -91,7 +91,8 @@ class KernelRules:
     """Whether offlined pages are PG_reserved."""
     kvm_is_reserved_pfn: str
     """What KVM asks before it touches a struct page: ``reserved``, ``online`` (seed 000),
-    ``not_device`` (5.4), or nothing any more: ``absent``. See ``hotplug_model.users``."""
+    ``not_device`` (5.4), ``ad_tracked`` (6.1), or nothing any more: ``absent``. See
+    ``hotplug_model.users``."""
     kvm_is_mmio_pfn: str
     """``reserved``, ``online`` (seed 000) or ``online_uncached`` (seed 000, corrected)."""
     is_invalid_reserved_pfn: str

@@ -135,11 +135,21 @@ def wrong_of_kvm(found: Audit) -> set[PageState]:
 
 
 def test_a78986aae9b2_let_kvm_count_device_pages() -> None:
-    undone = ("kvm-keeps-the-page", "a78986aae9b2")
+    undone = ("kvm-keeps-the-page", "kvm-ad-tracked-page", "a78986aae9b2")
     without, fixed = (
-        wrong_of_kvm(audit(KernelVariant.named(None, changes))) for changes in (undone, undone[:1])
+        wrong_of_kvm(audit(KernelVariant.named(None, changes))) for changes in (undone, undone[:2])
     )
     assert without - fixed == {PageState.FS_DAX, PageState.GENERIC}
+
+
+@pytest.mark.parametrize(("release", "dirty"), [("5.19", False), ("6.1", True), ("6.12", True)])
+def test_kvm_dirties_device_pages_that_are_not_reserved_any_more(
+    release: str, dirty: bool
+) -> None:
+    found = audit(KernelVariant.named(release, ("seed002-without-reserved",)))
+    devices = (PageState.FS_DAX, PageState.GENERIC, PageState.COHERENT, PageState.PCI_P2PDMA)
+    cells = [found.cells["kvm_is_reserved_pfn/dirtied", state] for state in devices]
+    assert [cell.decided[0].says for cell in cells] == [dirty] * 4
 
 
 # How it is shown

@@ -16,5 +16,5 @@ from hotplug_model.rules import KernelRules
 def guess_the_page(rules: KernelRules) -> KernelRules:
     """From a pfn KVM guesses whether it holds a page, instead of keeping what it was given."""
     return replace(
-        rules, kvm_is_reserved_pfn="not_device", kvmppc_book3s_instantiate_page="reserved"
+        rules, kvm_is_reserved_pfn="ad_tracked", kvmppc_book3s_instantiate_page="reserved"
     )

@@ -91,7 +91,8 @@ UNNOTICED: Mapping[str, str] = {
     "ioremap": "__ioremap_check_ram() is asked about System RAM only, and memremap_pages() "
     "refuses to share a pfn with System RAM: no page of ZONE_DEVICE comes to it. RAM that is "
     "offline is poisoned or stale with and without the flag, and nobody is harmed whether it "
-    "may be mapped once more or not.",
+    "may be mapped once more or not. The struct pages that it reads without having asked "
+    "whether they are online it read before the series, too: nothing becomes wrong.",
 }
 """Patches whose absence nothing can notice, and why."""
 FAULTY = "kvm-mmu"

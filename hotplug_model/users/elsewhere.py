@@ -6,7 +6,8 @@ from hotplug_model.users.user import irrelevant
 
 NO_DEVICE = "This architecture has neither ZONE_DEVICE nor memory hotplug."
 BALLOON = (
-    "It sets flags on pages that it keeps from the allocator, and asks for none. Patch 12 "
+    "It sets flags on pages that it keeps from the allocator, and never asks for PG_reserved; "
+    "hv_page_online_one() asks for PageOffline, of memory that is its own. Patch 12 "
     "lets it mark them PG_reserved, which memmap_init_range() no longer does for it; without "
     "that KVM would set them dirty."
 )

@@ -34,13 +34,14 @@ def dirty_unless_device(x: Extents) -> ExtentMask:
     forms={
         "online": ASKS_ONLINE,
         "not_device": Form(says=unreserved_or_device, reads=lambda x: x.pfn_valid),
+        "ad_tracked": Form(says=unreserved_or_device, reads=lambda x: x.pfn_valid),
     },
 )  # fmt: skip
 def kvm_release_pfn_clean(x: Extents) -> ExtentMask:
     """Drops the reference on a page of the guest unless the pfn is invalid or reserved.
 
-    Source: kvm_is_reserved_pfn(); commit a78986aae9b2 ("KVM: MMU: Do not treat
-    ZONE_DEVICE pages as being reserved") (in v5.4).
+    Source: kvm_is_reserved_pfn(), kvm_pfn_to_refcounted_page() (6.1); commit a78986aae9b2
+    ("KVM: MMU: Do not treat ZONE_DEVICE pages as being reserved") (in v5.4).
     """
     return valid_and_unreserved(x)
 
@@ -51,11 +52,14 @@ def kvm_release_pfn_clean(x: Extents) -> ExtentMask:
     forms={
         "online": ASKS_ONLINE,
         "not_device": Form(says=dirty_unless_device, reads=lambda x: x.pfn_valid),
+        "ad_tracked": Form(says=valid_and_unreserved, reads=lambda x: x.pfn_valid),
     },
 )  # fmt: skip
 def kvm_set_pfn_dirty(x: Extents) -> ExtentMask:
     """Sets PG_dirty on a page that the guest wrote, unless the pfn is reserved.
 
-    Source: kvm_set_pfn_dirty(); commit a78986aae9b2 (in v5.4).
+    From 5.4 on ZONE_DEVICE is told apart; in 6.1 only PG_reserved keeps it from that.
+
+    Source: kvm_set_pfn_dirty(); commit a78986aae9b2 (in v5.4); kvm_is_ad_tracked_page().
     """
     return valid_and_unreserved(x)

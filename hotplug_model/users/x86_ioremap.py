@@ -15,7 +15,7 @@ from hotplug_model.users.user import (
 RAM = (
     PageState.ONLINE, PageState.BOOT_RESERVED, PageState.SELF_HOSTED, PageState.FAKE_OFFLINE,
     PageState.HWPOISON, PageState.ONLINING, PageState.NEVER_ONLINED, PageState.WAS_ONLINE,
-    PageState.OFFLINE_POISONED,
+    PageState.OFFLINE_POISONED, PageState.WITHHELD,
 )  # fmt: skip
 
 
