@@ -14,14 +14,13 @@ from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.extents import Extents, Sees
 from hotplug_model.invariants import INVARIANTS, SOMETIMES, Invariant
-from hotplug_model.invariants.walkers import must_not_see
+from hotplug_model.invariants.walkers import must_not_see, who_may_see
 from hotplug_model.kernel import Kernel
 from hotplug_model.memo import Keys, keys_of
 from hotplug_model.ops import Op
 from hotplug_model.parts import FACTS, ROWS, parts_of
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.faults import Allocation
-from hotplug_model.walkers.page_isolation import may_be_isolated
 
 QUIESCENT = "quiescent"
 """The milestone behind an operation, when nothing is in flight."""
@@ -196,12 +195,10 @@ class Checker:
         if not self._sound.issuperset([kind + row for row in keys.rows]):
             x.asks = Sees.ROW
             return keys
-        hidden = must_not_see(x)
         unsure = [kind + cluster not in self._sound for cluster in keys.clusters]
-        if (keys.rows_of(unsure) & hidden).any():
-            x.asks = Sees.SECTION
-        else:
-            x.asks = Sees.MACHINE if (hidden & may_be_isolated(x)).any() else Sees.NOTHING
+        hidden = must_not_see(x)
+        of_sections = (keys.rows_of(unsure) & hidden).any()
+        x.asks = Sees.SECTION if of_sections else who_may_see(x, hidden)
         return keys
 
     def _remember(self, keys: Keys, broken: ExtentMask, quiescent: bool) -> None:

@@ -45,10 +45,12 @@ class Sees(IntEnum):
     """The row, and the zones that span it."""
     SECTION = 1
     """The rows of its pageblock and section, too."""
-    MACHINE = 2
+    ISOLATION = 2
+    """Whole ranges that offline_pages() would isolate, and a page beyond either edge."""
+    MACHINE = 3
     """More, e.g. whole memory blocks. Such a walker is confined to those that are online
     or about to go offline."""
-    NOTHING = 3
+    NOTHING = 4
     """No walker sees that."""
 
 

@@ -23,6 +23,8 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.memo import Keys
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.mm.zones import set_span
+from hotplug_model.ops import Op
+from hotplug_model.ops.pages import PinPages
 from hotplug_model.parts import PARTS, parts_of
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.rules import KernelRules
@@ -31,8 +33,15 @@ from hotplug_model.state.pfn_table import COLUMNS, PfnTable
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
 from hotplug_model.walkers import WALKERS
 from hotplug_model.walkers.contents import CONTENTS
-from hotplug_model.walkers.walker import in_zone_span, visits
-from stateful_tests.kernels import EVERY_FUNCTION, boot, hold, walk
+from hotplug_model.walkers.walker import READERS, in_zone_span, visits, walker
+from stateful_tests.kernels import (
+    EVERY_FUNCTION,
+    boot,
+    device,
+    hold,
+    pages,
+    walk,
+)
 
 pytestmark = pytest.mark.unmeasured
 
@@ -105,8 +114,33 @@ def test_a_checker_that_remembers_sees_what_one_that_forgets_sees(rules: str) ->
         checker.boot()
         for _ in walk(checker, seed, 5):
             pass
-    assert {Sees.ROW, Sees.MACHINE, Sees.NOTHING} <= ASKED
+    assert {Sees.ROW, Sees.ISOLATION, Sees.NOTHING} <= ASKED
     assert Sees.SECTION in ASKED or rules == "pfn_valid"
+
+
+def test_who_sees_the_whole_machine_is_asked_about_what_is_known() -> None:
+    def far_sighted(x: Extents) -> ExtentMask:
+        """Takes device memory for RAM while a page of another block is held."""
+        return x.is_zone_device & bool(x.refcount[x.row_at(4)] > 0)
+
+    walker("mm/elsewhere.c", believes="RAM", sees=Sees.MACHINE)(far_sighted)
+    try:
+        sound: set[bytes] = set()
+        in_the_hole, held = device(pages(12, 14)), PinPages(pages(4, 5))
+        assert found_by((in_the_hole,), sound) == [[]]
+        assert found_by((held,), sound) == [[]]
+        before, last = found_by((in_the_hole, held), sound)
+        assert before == []
+        assert {each.invariant for each in last} == {"walkers_take_no_zone_device_page"}
+    finally:
+        WALKERS.discard("far_sighted")
+        READERS.discard("far_sighted")
+
+
+def found_by(ops: tuple[Op, ...], sound: set[bytes]) -> list[list[Violation]]:
+    """What each of *ops* broke."""
+    checker = Checker(boot(), sound=sound)
+    return [checker.apply(op).violations for op in ops]
 
 
 # Where the same rows are sound here and broken there
@@ -192,20 +226,20 @@ def test_walkers_say_the_same_of_what_looks_the_same_to_them(rules: str) -> None
         for _ in walk(checker, seed, 6):
             x = checker.kernel.extents()
             keys = Keys(x)
-            for walker, scan in SCANS:
+            for asked_of, scan in SCANS:
                 answers = scan(x).tolist()
                 groups = [[each] for each in answers]
-                if walker.sees == Sees.SECTION:
+                if asked_of.sees == Sees.SECTION:
                     groups = [answers[first:end] for first, end in pairwise(keys.ends)]
-                asked = keys.rows if walker.sees == Sees.ROW else keys.clusters
+                asked = keys.rows if asked_of.sees == Sees.ROW else keys.clusters
                 for key, answer in zip(asked, groups, strict=True):
-                    assert said.setdefault((walker.name + scan.__name__, key), answer) == answer
+                    assert said.setdefault((asked_of.name + scan.__name__, key), answer) == answer
 
 
 SCANS = [
     (walker, scan)
     for walker in WALKERS
-    if walker.sees < Sees.MACHINE
+    if walker.sees <= Sees.SECTION
     for scan in (walker.reads, walker.takes, walker.copies)
     if scan is not None
 ]

@@ -12,6 +12,7 @@ from hotplug_model.flags import BlockState, PageContent
 from hotplug_model.invariants.invariant import always
 from hotplug_model.walkers import WALKERS, Scan, Walker
 from hotplug_model.walkers.contents import CONTENTS
+from hotplug_model.walkers.page_isolation import may_be_isolated
 from hotplug_model.walkers.walker import page_hwpoison, page_offline
 
 MEM_ONLINE, MEM_GOING_OFFLINE = int(BlockState.MEM_ONLINE), int(BlockState.MEM_GOING_OFFLINE)
@@ -56,6 +57,20 @@ def must_not_see(x: Extents) -> ExtentMask:
     """Rows that are wrong to read, to take for System RAM, or to copy."""
     hidden: ExtentMask = ~(x.initialised & x.mapped & x.kernel_page_present) | x.is_zone_device
     return hidden
+
+
+def in_use(x: Extents) -> ExtentMask:
+    """Rows of memory blocks that are online or about to go offline."""
+    rows: ExtentMask = (x.block == MEM_ONLINE) | (x.block == MEM_GOING_OFFLINE)
+    return rows
+
+
+def who_may_see(x: Extents, hidden: ExtentMask) -> Sees:
+    """Who has to be asked of *hidden* rows, if what walkers see of sections is known."""
+    if (hidden & may_be_isolated(x)).any():
+        return Sees.ISOLATION
+    sees_all = any(walker.sees == Sees.MACHINE for walker in WALKERS)
+    return Sees.MACHINE if sees_all and (hidden & in_use(x)).any() else Sees.NOTHING
 
 
 @always(asks_walkers=True)

@@ -46,18 +46,24 @@ def offline_ranges(x: Extents) -> Iterator[PfnRange]:
 
 
 @lru_cache(maxsize=1)
-def parts_in_ranges(x: Extents) -> tuple[Pfns, Pfns]:
-    """First pfn and the pfn behind the last, of shape (nr_ranges, nr_extents), of each
-    row's part in each of the offline_ranges(); computed once a view."""
+def offline_bounds(x: Extents) -> tuple[Pfns, Pfns]:
+    """First pfn and the pfn behind the last of each of the offline_ranges(), of shape
+    (nr_ranges, 1); computed once a view."""
     ranges = np.array([(r.start_pfn, r.end_pfn) for r in offline_ranges(x)], np.int64)
     start, end = ranges.reshape(-1, 2).T[:, :, np.newaxis]
+    return start, end
+
+
+def parts_in_ranges(x: Extents) -> tuple[Pfns, Pfns]:
+    """First pfn and the pfn behind the last, of shape (nr_ranges, nr_extents), of each
+    row's part in each of the offline_ranges()."""
+    start, end = offline_bounds(x)
     return np.maximum(x.start_pfn, start), np.minimum(x.end_pfn, end)
 
 
 def may_be_isolated(x: Extents) -> ExtentMask:
     """Rows of the offline_ranges() or across their edges: whoever isolates sees no other."""
-    ranges = np.array([(r.start_pfn, r.end_pfn) for r in offline_ranges(x)], np.int64)
-    start, end = ranges.reshape(-1, 2).T[:, :, np.newaxis]
+    start, end = offline_bounds(x)
     return in_some((x.start_pfn <= end) & (x.end_pfn >= start))
 
 
@@ -72,7 +78,7 @@ def online_before(x: Extents, low: Pfns) -> ExtentMask:
 @walker(
     "mm/page_isolation.c",
     believes="a page that tells the zone of its pageblock",
-    sees=Sees.MACHINE,
+    sees=Sees.ISOLATION,
     holds=Holds.MEM_HOTPLUG,
 )
 def start_isolate_page_range(x: Extents) -> ExtentMask:
@@ -95,7 +101,7 @@ def start_isolate_page_range(x: Extents) -> ExtentMask:
 @walker(
     "mm/page_isolation.c",
     believes="a pageblock of online memory",
-    sees=Sees.MACHINE,
+    sees=Sees.ISOLATION,
     holds=Holds.MEM_HOTPLUG,
 )
 def undo_isolate_page_range(x: Extents) -> ExtentMask:
@@ -115,7 +121,7 @@ def movable(x: Extents) -> ExtentMask:
     "mm/page_isolation.c",
     believes="a page that is free or can be migrated away",
     takes=movable,
-    sees=Sees.MACHINE,
+    sees=Sees.ISOLATION,
     holds=Holds.MEM_HOTPLUG,
 )
 def has_unmovable_pages(x: Extents) -> ExtentMask:
@@ -150,7 +156,7 @@ def isolated(x: Extents) -> ExtentMask:
     "mm/page_isolation.c",
     believes="a page that is free",
     takes=isolated,
-    sees=Sees.MACHINE,
+    sees=Sees.ISOLATION,
     holds=Holds.MEM_HOTPLUG,
 )
 def test_pages_isolated(x: Extents) -> ExtentMask:
@@ -171,7 +177,7 @@ def test_pages_isolated(x: Extents) -> ExtentMask:
 @walker(
     "mm/page_isolation.c",
     believes="part of a page across the edge",
-    sees=Sees.MACHINE,
+    sees=Sees.ISOLATION,
     holds=Holds.MEM_HOTPLUG,
 )
 def isolate_single_pageblock(x: Extents) -> ExtentMask:
@@ -184,9 +190,9 @@ def isolate_single_pageblock(x: Extents) -> ExtentMask:
     """
 
     def compute() -> ExtentMask:
-        edges = [pfn for r in offline_ranges(x) for pfn in (r.start_pfn - 1, r.end_pfn)]
-        beyond = x.geometry.all_pfns.end_pfn
-        across = np.array([pfn for pfn in edges if 0 <= pfn < beyond], np.int64)
+        start, end = offline_bounds(x)
+        edges = np.concatenate((start[:, 0] - 1, end[:, 0]))
+        across = edges[(edges >= 0) & (edges < x.geometry.all_pfns.end_pfn)]
         rows = np.zeros(len(x.start_pfn), bool)
         rows[x.row_of(across)] = True
         return rows & every_pfn(x, "isolate_single_pageblock")
