@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -244,7 +245,7 @@ def test_a_terminal_gets_a_bar_and_everyone_else_lines(
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     main(CHECK)
     plain = capsys.readouterr().err
-    assert "checking: 1 examples, 1 steps, 0 s\n" in plain
+    assert re.search(r"^checking: 1 examples, 1 steps, \d+ s$", plain, re.MULTILINE)
     assert "\x1b" not in plain
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setattr(progress, "BAR_SECONDS", 0.0)
