@@ -138,14 +138,6 @@ ROWS: Sequence[Asked] = (
         ops=(replace(device("generic"), fail_at="usage"),),
     ),
     Asked(memory=PMEM, operation="memunmap_pages()", ops=(device("generic"), UNMAP)),
-    Asked(
-        memory=PMEM, operation="memremap_pages(), peer-to-peer memory of PCI",
-        ops=(device("pci_p2pdma"),),
-    ),
-    Asked(
-        memory=PMEM, operation="the same before bfeb022f8fe4", ops=(device("pci_p2pdma"),),
-        changes=("bfeb022f8fe4",),
-    ),
     Asked(memory=COHERENT, operation="memremap_pages()", ops=(device("coherent"),)),
     Asked(memory=COHERENT, operation="memunmap_pages()", ops=(device("coherent"), UNMAP)),
     Asked(memory=HMM, operation="memremap_pages()", ops=(device("private"),)),

@@ -165,8 +165,6 @@ class KernelRules:
     """As what arch_add_memory() is told to add memory that is something."""
     memory_removed_as: Callable[[MemoryClass], MemoryClass]
     """As what arch_remove_memory() is told to remove it."""
-    mhp_params_pgprot: bool
-    """Whether arch_add_memory() is told to map peer-to-peer memory of PCI uncached."""
     takes_unaddressable_memory: bool
     """Whether architectures add memory that they shall not map."""
     s390_removes_memory: bool

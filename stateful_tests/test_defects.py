@@ -115,14 +115,14 @@ SHOWN: dict[str, Shown] = {
     ),
     "shared-page-goes-to-the-last-altmap": Shown(
         (
-            device(pages(18, 22), altmap=(0, 3)),
-            device(pages(16, 18), pgmap_id=1),
+            device(pages(0x80, 0xC0), altmap=(0, 32)),
+            device(pages(0xC0, 0x100), pgmap_id=1),
             MemunmapPages(0),
         ),
         "percpu_ref_exit",
         {"altmaps_account_for_what_they_gave"},
-        layout("collision", "tiny_s390"),
-        "tiny_s390",
+        layout("collision", "tiny_56"),
+        "tiny_56",
     ),
     "a-memmap-that-failed-is-freed": Shown(
         (replace(add(C), fail_at="vmemmap_page"),),
@@ -383,7 +383,7 @@ def test_a_zone_that_grew_may_shrink_to_a_section_that_a_failed_add_left() -> No
         device(pages(12, 14), kind="private"),
         replace(online(3, "online_kernel"), fail_at="notifier"),
     )
-    found = outcome(events, layout("auto-online"), "tiny_s390")
+    found = outcome(events, layout("auto-online"))
     assert (str(found.refusal), found.violations) == ("-ENOMEM", [])
     known = {v.defect: v.pfns for v in found.known}
     assert known["add-pages-does-not-unwind"] == (pages(14, 16),)
@@ -417,17 +417,17 @@ def test_a_block_that_comes_online_after_all_was_not_left_offline() -> None:
 
 def test_memmap_that_a_failed_add_left_in_an_altmap_may_become_system_ram() -> None:
     ops = (
-        device(pages(22, 32), altmap=(1, 4)),
+        device(pages(22, 32), altmap=(2, 4)),
         add(pages(24, 32)),
         online(3),
     )
-    found = outcome(ops, layout("holes-in-zone", "tiny_s390"), "tiny_s390")
+    found = outcome(ops, layout("holes-in-zone", "tiny_arm64"), "tiny_arm64")
     assert (found.refusal, found.violations) == (None, [])
     known = {(v.invariant, v.defect) for v in found.known}
     assert ("self_hosted_memmap_is_nobodys_memory", "add-pages-does-not-unwind") in known
 
 
 def test_memmap_of_a_device_that_lives_excuses_nothing() -> None:
-    checker = Checker(boot("holes-in-zone", "tiny_s390"))
+    checker = Checker(boot("holes-in-zone", "tiny_arm64"))
     checker.apply(device(pages(22, 24), altmap=(1, 1)))
     assert not DEFECTS["add-pages-does-not-unwind"].rows(checker.kernel.extents()).any()

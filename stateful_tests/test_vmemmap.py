@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from hotplug_model import steps
 from hotplug_model.changes import CHANGES
 from hotplug_model.flags import (
     MHP_MEMMAP_ON_MEMORY,
@@ -26,6 +27,7 @@ from hotplug_model.flags import (
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import INVARIANTS
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.add_pages import add_pages, remove_pages
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.mm.sparse_vmemmap import described_and_valid
 from hotplug_model.ops import Op
@@ -425,12 +427,15 @@ def test_before_5_4_powerpc_freed_one_devices_memory_with_another() -> None:
 
 
 def test_s390_maps_parts_with_large_frames_that_go_with_the_last() -> None:
-    kernel = machine("tiny_s390", device(pages(16, 18)))
+    kernel = boot(geometry="tiny_s390")
+    first, second = pages(16, 18), pages(18, 20)  # which nobody asks for without ZONE_DEVICE
+    steps.run(add_pages(kernel, first, 0, None))
     assert taken(kernel) == {BUDDY: 2}
     assert kernel.vmemmap.unused_pmd_start == 9
-    assert do(kernel, device(pages(18, 20), pgmap_id=1), MemunmapPages(0)) is None
+    steps.run(add_pages(kernel, second, 0, None))
+    steps.run(remove_pages(kernel, first, None))
     assert taken(kernel) == {BUDDY: 2}
-    assert do(kernel, MemunmapPages(1)) is None
+    steps.run(remove_pages(kernel, second, None))
     assert (taken(kernel), laws(kernel)) == ({}, set())
 
 
@@ -443,8 +448,10 @@ def test_s390_maps_base_pages_where_no_large_frame_can_be_had() -> None:
 
 
 def test_s390_takes_what_is_left_in_the_altmap_page_by_page() -> None:
-    kernel = machine("tiny_s390", device(pages(16, 18), altmap=(0, 1)))
-    assert (taken(kernel), levels(kernel, pages(16, 18))) == ({ALTMAP: 1}, [PTE])
+    kernel = boot(geometry="tiny_s390")
+    altmap = Altmap(base_pfn=16, free=1, end_pfn=24, self_hosted=True)
+    steps.run(add_pages(kernel, pages(16, 18), 0, altmap))
+    assert (taken(kernel), levels(kernel, pages(16, 18))) == ({SELF_HOSTED: 1}, [PTE])
 
 
 # Without SPARSEMEM_VMEMMAP

@@ -11,7 +11,7 @@ from hotplug_model.invariants.answer import Answer, Arguments, within
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 
-WITHOUT_ZONE_DEVICE = ("ia64", "sh", "tile", "x86_32")
+WITHOUT_ZONE_DEVICE = ("ia64", "s390", "sh", "tile", "x86_32")
 """Architectures that do not ask for CONFIG_ZONE_DEVICE."""
 
 # Device memory
@@ -39,8 +39,7 @@ def why_not_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 
 def why_refuse_to_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """The same; ranges that want the same pages, whole sections before v5.3, what a driver
-    left out, an altmap that is too small or too large, no ZONE_DEVICE, and on s390 what
-    would not be mapped as RAM."""
+    left out, an altmap that is too small or too large, and no ZONE_DEVICE."""
     yield from why_not_map(kernel, asked)
     section, ranges = kernel.geometry.pages_per_section, asked["ranges"]
     for number, pfns in enumerate(ranges):
@@ -63,15 +62,13 @@ def why_refuse_to_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 
 
 def types_refused(kernel: Kernel) -> Iterator[str]:
-    """Types of memory that the kernel does not have, or cannot map as it has to."""
+    """Types of memory that the kernel does not have, or does not add."""
     if not kernel.layout.device_private:
         yield "private"
     if not kernel.rules.device_public:
         yield "public"
     if not kernel.rules.takes_unaddressable_memory:
         yield "private"
-    if kernel.geometry.arch == "s390" and kernel.rules.mhp_params_pgprot:
-        yield "pci_p2pdma"
 
 
 def not_mapped(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:

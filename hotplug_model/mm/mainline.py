@@ -72,7 +72,6 @@ MAINLINE = KernelRules(
     zone_device_init="deferred",
     memory_added_as=as_it_is,
     memory_removed_as=as_it_is,
-    mhp_params_pgprot=True,
     takes_unaddressable_memory=True,
     s390_removes_memory=True,
     arm64_unmaps_linear_map=True,
