@@ -110,6 +110,10 @@ ROWS: Sequence[Asked] = (
         memory=RAM, operation="add_memory(), and __add_pages() fails",
         ops=(replace(ADD, fail_at="usage"),),
     ),
+    Asked(
+        memory=RAM, operation="the same before ca2c36cae9d4",
+        ops=(replace(ADD, fail_at="usage"),), changes=("ca2c36cae9d4",),
+    ),
     Asked(memory=RAM, operation="remove_memory()", ops=(ADD, REMOVE)),
     Asked(
         memory=RAM, operation="remove_memory() before 18c86506c80f", ops=(ADD, REMOVE),

@@ -7,9 +7,6 @@ present_pages_add_up, and no change and no mutant was ever noticed by it alone.
 from __future__ import annotations
 
 MUTANTS: dict[str, tuple[str, str]] = {
-    "the_linear_map_ends_with_its_memory": (
-        "mm/arch_memory.py", "left-out: kernel.pfns.assign(pfns, 'linear_map', state)"
-    ),
     "pgmap_references_count_the_pages": ("mm/memremap.py", "flipped: if pgmap.counts_pages:"),
     "valid_pfns_have_a_struct_page": (
         "mm/sparse.py", "left-out: populate_section_memmap(kernel, pfns, altmap, pgmap)"

@@ -169,6 +169,8 @@ class KernelRules:
     """Whether architectures add memory that they shall not map."""
     s390_removes_memory: bool
     """Whether s390 has an arch_remove_memory() that removes."""
+    powerpc_unmaps_what_failed: bool
+    """Whether powerpc unmaps what it failed to add."""
     arm64_unmaps_linear_map: bool
     """Whether arm64 unmaps what it removes, and what it failed to add."""
     arm64_maps_parts_by_base_pages: bool

@@ -111,6 +111,24 @@ def test_a_section_that_a_failed_add_left_behind_is_unmapped_with_the_others(arc
     assert (states(kernel, C), states(kernel, D)) == ({TORN}, {NO})
 
 
+@pytest.mark.parametrize("changes", [(), ("ca2c36cae9d4",)])
+def test_powerpc_unmaps_what_it_failed_to_add_since_5_11(changes: tuple[str, ...]) -> None:
+    rules = KernelVariant.named(None, changes).rules()
+    kernel = boot(geometry="tiny_powerpc", rules=rules)
+    assert do(kernel, device(INSIDE), add(C)) == errno.EEXIST
+    assert states(kernel, INSIDE) == ({MAPPED} if changes else {TORN})
+    assert states(kernel, pages(20, 24)) == ({STRAY} if changes else {NO})
+
+
+def test_private_memory_that_stays_mapped_is_a_known_defect_of_x86_only() -> None:
+    hidden = device(INSIDE, kind="private")
+    for arch, changes in (("x86", ()), ("powerpc", ("ca2c36cae9d4",))):
+        checker = Checker(boot(geometry=on(arch), rules=KernelVariant.named(None, changes).rules()))
+        found = {v.invariant for op in (hidden, add(C)) for v in checker.apply(op).violations}
+        lasting = {"unaddressable_memory_is_not_mapped", "the_linear_map_ends_with_its_memory"}
+        assert found == (set() if arch == "x86" else lasting)
+
+
 def test_on_x86_an_add_that_fails_stays_mapped_until_the_memory_comes_and_goes() -> None:
     kernel = after("x86", device(pages(17, 19)))
     assert states(kernel, pages(17, 19)) == {STRAY}

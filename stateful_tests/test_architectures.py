@@ -64,6 +64,7 @@ EXPECTED = [
     ADDED,
     ADDED | {"powerpc": f"-EFAULT, {NO}", "s390": f"-ENOMEM, {NO}"},
     NO_MEMORY,
+    NO_MEMORY | {"powerpc": "-ENOMEM, still mapped"},
     REMOVED,
     REMOVED | {"s390": "-EBUSY, mapped"},
     row(*(f"-EINVAL, {NO}" for _ in NAMES)),

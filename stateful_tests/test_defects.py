@@ -164,6 +164,13 @@ SHOWN: dict[str, Shown] = {
         layout("collision", "tiny_arm64"),
         "tiny_arm64",
     ),
+    "an-add-maps-private-memory-meanwhile": Shown(
+        (device(pages(18, 20), kind="private"), add(C)),
+        "arch_create_linear_mapping",
+        {"unaddressable_memory_is_not_mapped"},
+        layout("collision", "tiny_arm64"),
+        "tiny_arm64",
+    ),
     "shrinking-samples-one-pfn-a-subsection": Shown(
         LOST, "shrink_zone_span", {"zone_spans_cover_their_pages"},
         layout("holes-in-zone"),

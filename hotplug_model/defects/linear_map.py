@@ -5,11 +5,12 @@ from __future__ import annotations
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.defects.defect import known_defect
 from hotplug_model.extents import Extents
-from hotplug_model.flags import LinearMap
+from hotplug_model.flags import LinearMap, MemoryClass
 from hotplug_model.state.ledger import Cause
 
 UNMAPS = ("arm64", "powerpc", "s390")
 """Architectures that unmap what they failed to add."""
+HIDDEN = int(MemoryClass.UNADDRESSABLE)
 
 
 @known_defect(
@@ -25,12 +26,24 @@ def an_add_that_failed_stays_mapped(x: Extents) -> ExtentMask:
 
     arch_add_memory() calls init_memory_mapping() before add_pages(), and does not look at
     what the latter returns. If the request lay around device-private memory of somebody
-    else, which nobody may map, that stays mapped as well. While the add is on its way the
-    same is so on every architecture.
+    else, which nobody may map, that stays mapped as well.
 
     Source: arch_add_memory(), init_memory_mapping() in arch/x86/mm/init_64.c, init.c (6.1).
     """
-    rows: ExtentMask = x.linear_map == LinearMap.STRAY
+    rows: ExtentMask = (x.linear_map == LinearMap.STRAY) & (x.geometry.arch == "x86")
+    return rows
+
+
+@known_defect("unaddressable_memory_is_not_mapped")
+def an_add_maps_private_memory_meanwhile(x: Extents) -> ExtentMask:
+    """While an add is on its way that will fail, device-private memory within is mapped.
+
+    arch_add_memory() maps all of its range before __add_pages() finds that some of it is
+    somebody's. Who unmaps what failed then unmaps that, too.
+
+    Source: arch_add_memory() in arch/arm64/mm/mmu.c, arch/powerpc/mm/mem.c (6.1).
+    """
+    rows: ExtentMask = (x.linear_map == LinearMap.STRAY) & (x.memory == HIDDEN)
     return rows
 
 

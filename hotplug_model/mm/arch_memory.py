@@ -102,7 +102,7 @@ def arch_add_memory(
     Refuses with -EINVAL what it shall not map where it cannot do so, with what the
     architecture makes of a mapping that fails (-EFAULT on powerpc, -ENOMEM on s390), and
     as add_pages(). Then arm64, powerpc and s390 unmap all of
-    *pfns*, whoever may live there; x86-64 unmaps nothing.
+    *pfns*, whoever may live there; x86-64 and powerpc before v5.11 unmap nothing.
 
     Source: arch_add_memory(); pagemap_range() in mm/memremap.c, which calls add_pages()
     itself for device-private memory.
@@ -181,6 +181,17 @@ def unmaps(kernel: Kernel) -> bool:
     return kernel.geometry.arch != "arm64" or kernel.rules.arm64_unmaps_linear_map
 
 
+def unmaps_what_failed(kernel: Kernel) -> bool:
+    """Whether it unmaps if __add_pages() fails; powerpc did not from the start.
+
+    Source: commit ca2c36cae9d4 ("powerpc/mm: remove linear mapping if __add_pages() fails in
+    arch_add_memory()") (in v5.11).
+    """
+    if kernel.geometry.arch == "powerpc":
+        return kernel.rules.powerpc_unmaps_what_failed
+    return arch_memory(kernel).unmaps_what_failed and unmaps(kernel)
+
+
 def create_linear_mapping(kernel: Kernel, pfns: PfnRange) -> None:
     """Map *pfns*. What is mapped already stays; unaddressable memory gets mapped as well.
 
@@ -201,7 +212,7 @@ def leave_or_unmap(kernel: Kernel, pfns: PfnRange) -> None:
     arch = arch_memory(kernel)
     if not arch.by_page_tables:
         state = np.where(lives_there, arch.reached_by, LinearMap.NONE)
-    elif arch.unmaps_what_failed and unmaps(kernel):
+    elif unmaps_what_failed(kernel):
         state = np.where(lives_there, LinearMap.TORN, LinearMap.NONE)
     else:
         state = np.where(lives_there, LinearMap.MAPPED, LinearMap.STRAY)

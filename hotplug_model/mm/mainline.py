@@ -74,6 +74,7 @@ MAINLINE = KernelRules(
     memory_removed_as=as_it_is,
     takes_unaddressable_memory=True,
     s390_removes_memory=True,
+    powerpc_unmaps_what_failed=True,
     arm64_unmaps_linear_map=True,
     arm64_maps_parts_by_base_pages=True,
     unused_vmemmap=None,
