@@ -83,16 +83,13 @@ class Truth:
     yes: frozenset[Decision] = frozenset()
     either: frozenset[Decision] = frozenset()
     """Where a wrong answer harms nobody."""
-    initialised: bool = True
-    """Whether its owner wrote the struct page."""
 
 
-def _truth(what: str, yes: str = "", either: str = "", initialised: bool = True) -> Truth:
+def _truth(what: str, yes: str = "", either: str = "") -> Truth:
     return Truth(
         what=what,
         yes=frozenset(map(Decision, yes.split())),
         either=frozenset(map(Decision, either.split())),
-        initialised=initialised,
     )
 
 
@@ -101,7 +98,7 @@ OFFLINE = "refcounted remapped"
 MEMORY = "refcounted flushed"
 """Who maps an allocated page through /dev/mem and holds it a while harms nobody."""
 TRUTHS: dict[PageState, Truth] = {
-    PageState.NO_MEMMAP: _truth("No memmap at all: nothing, or registers", "mmio", "", False),
+    PageState.NO_MEMMAP: _truth("No memmap at all: nothing, or registers", "mmio"),
     PageState.ONLINE: _truth(
         "Online RAM of the page allocator",
         "refcounted dirtied flushed saved migrated unmapped shown",
@@ -128,20 +125,20 @@ TRUTHS: dict[PageState, Truth] = {
         "RAM on its way online or offline", "",
         "refcounted dirtied remapped saved migrated shown flushed unmapped",
     ),
-    PageState.NEVER_ONLINED: _truth("Offline RAM, memmap as allocated", "", OFFLINE, False),
-    PageState.WAS_ONLINE: _truth("Offline RAM, memmap of when it was online", "", OFFLINE, False),
-    PageState.OFFLINE_POISONED: _truth("Offline RAM, memmap poisoned", "", OFFLINE, False),
+    PageState.NEVER_ONLINED: _truth("Offline RAM, memmap as when added", "", OFFLINE),
+    PageState.WAS_ONLINE: _truth("Offline RAM, memmap of when it was online", "", OFFLINE),
+    PageState.OFFLINE_POISONED: _truth("Offline RAM, memmap poisoned", "", OFFLINE),
     PageState.BOOT_HOLE: _truth("Hole in an early section", "mmio", "shown"),
-    PageState.LEFT_POISONED: _truth("Nobody's: memmap left poisoned", "mmio", "", False),
-    PageState.LEFT_STALE: _truth("Nobody's: memmap left stale", "mmio", "", False),
+    PageState.LEFT_POISONED: _truth("Nobody's: memmap left poisoned", "mmio"),
+    PageState.LEFT_STALE: _truth("Nobody's: memmap left stale", "mmio"),
     PageState.PRIVATE: _truth("ZONE_DEVICE: device-private"),
     PageState.COHERENT: _truth("ZONE_DEVICE: device-coherent", "copied", "dirtied " + MEMORY),
     PageState.FS_DAX: _truth("ZONE_DEVICE: fs-dax", "refcounted copied"),
     PageState.GENERIC: _truth("ZONE_DEVICE: generic, device-dax", "refcounted copied"),
     PageState.PCI_P2PDMA: _truth("ZONE_DEVICE: PCI peer-to-peer", "mmio copied", "refcounted"),
     PageState.ALTMAP_FREE: _truth("Altmap: device memory that holds memmap"),
-    PageState.ALTMAP_RESERVE: _truth("Altmap: reserved for the driver", "", "", False),
-    PageState.UNFINISHED: _truth("Added for a device, not initialised", "", "mmio", False),
+    PageState.ALTMAP_RESERVE: _truth("Altmap: reserved for the driver"),
+    PageState.UNFINISHED: _truth("Added for a device, not initialised", "", "mmio"),
 }  # fmt: skip
 """In the order of the columns of the audit."""
 
@@ -226,7 +223,9 @@ def offline_ram(x: Extents) -> list[tuple[ExtentMask, PageState]]:
     """System RAM of which no walker may see a page."""
     added = x.subsection & x.has_mem_map
     in_flight = x.kernel.locks.mem_hotplug
-    fresh = (x.content != PageContent.STALE) & ~x.initialised
+    # Offlining leaves no reference to a page, unless to one that is broken.
+    referenced = (x.refcount > 0) & ((x.page_flags & PageFlag.PG_hwpoison) == 0)
+    fresh = np.where(x.initialised, referenced, x.content != PageContent.STALE)
     return [
         (added, PageState.WAS_ONLINE),
         (added & fresh, PageState.NEVER_ONLINED),

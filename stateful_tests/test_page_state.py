@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hotplug_model.changes import KernelVariant
 from hotplug_model.extents import Extents
 from hotplug_model.flags import PageFlag
 from hotplug_model.kernel import Kernel
@@ -97,6 +98,25 @@ def test_memory_that_went_offline_is_poisoned_or_stale() -> None:
         kernel = boot(layout)
         assert do(kernel, add(C), online(2), offline(2)) is None
         assert state_of(kernel, C) == {state}
+
+
+@pytest.mark.parametrize(
+    ("release", "added"),
+    [
+        ("4.9", PageState.NEVER_ONLINED), ("4.14", PageState.OFFLINE_POISONED),
+        ("5.4", PageState.OFFLINE_POISONED),
+    ],
+)  # fmt: skip
+def test_before_5_6_offline_memory_keeps_what_offlining_wrote(
+    release: str, added: PageState
+) -> None:
+    kernel = boot(rules=KernelVariant.named(release, ()).rules())
+    assert do(kernel, add(C)) is None
+    assert state_of(kernel, C) == {added}
+    assert do(kernel, online(2), offline(2)) is None
+    assert state_of(kernel, C) == {PageState.WAS_ONLINE}
+    x = kernel.snapshot().extents()
+    assert x.initialised[x.touched([C])].all()
 
 
 def test_an_altmap_is_told_from_the_data_behind_it() -> None:

@@ -134,14 +134,14 @@ def asked(x: Extents, of: User) -> ExtentMask:
 
 def blind(x: Extents, of: User, form: Form) -> ExtentMask:
     """Rows of which it reads a struct page that the page's owner did not write."""
-    return asked(x, of) & form.reads(x) & ~among(x, INITIALISED)
+    return asked(x, of) & form.reads(x) & ~x.initialised
 
 
 def mistaken(x: Extents, of: User, form: Form) -> ExtentMask:
     """Rows of which it decides wrongly, and not because it is blind."""
     judged = asked(x, of) & ~among(x, of.harmless | EITHER[of.decides])
     wrong: ExtentMask = judged & (form.says(x) != among(x, YES[of.decides]))
-    return wrong & ~(form.reads(x) & ~among(x, INITIALISED))
+    return wrong & ~(form.reads(x) & ~x.initialised)
 
 
 def among(x: Extents, states: frozenset[PageState]) -> ExtentMask:
@@ -156,7 +156,6 @@ def among(x: Extents, states: frozenset[PageState]) -> ExtentMask:
     return x.remember(("among", states), compute)
 
 
-INITIALISED = frozenset(state for state, truth in TRUTHS.items() if truth.initialised)
 YES = {
     decision: frozenset(state for state, truth in TRUTHS.items() if decision in truth.yes)
     for decision in Decision
