@@ -65,6 +65,7 @@ REASONS: dict[str, str] = {
     "memory_blocks_hold_no_device_memory": "it holds whoever came first, and whatever was granted",
     "unplugged_memory_is_not_in_use": "its reader is blamed elsewhere; here whoever gave it away",
     "online_sections_are_valid": "an online section without a memmap is what all walkers rely on",
+    "buddy_pages_are_system_ram": "where all counts add up it is all that sees what was given away",
     "online_pages_are_initialised": "it needs no walker, so it holds whatever walkers ask",
     "struct_pages_are_no_page_table": "it alone notices a known defect of mainline",
     "lookups_stay_in_bounds": "what is read out of bounds may be right by chance",

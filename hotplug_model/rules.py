@@ -54,6 +54,10 @@ class KernelRules:
     """Widens a zone's span."""
     offline_rejects_holes: bool
     """Whether offline_pages() refuses ranges that are not wholly System RAM."""
+    onlining_walks_system_ram: bool
+    """Whether online_pages() hands over, and counts, what is System RAM of a range alone."""
+    offlining_walks_system_ram: bool
+    """Whether offline_pages() takes back, and counts, what is System RAM of a range alone."""
     zones_at_add: bool
     """Whether arch_add_memory() puts memory into a zone (before 4.13), not going online."""
     offline_skips_broken_pages: bool

@@ -194,6 +194,10 @@ BREAKS: dict[str, Callable[[], Broken]] = {
         write(HALF, content=PageContent.GARBAGE), HALF,
         echoes={"present_pages_add_up", "walkers_take_no_uninitialised_page"},
     ),
+    "buddy_pages_are_system_ram": lambda: corrupt(
+        lambda k: k.pfns.set_bits(HOLE, "page_flags", PageFlag.MANAGED), HOLE,
+        echoes={"managed_pages_add_up"}, of=boot,
+    ),
     "memory_blocks_lie_in_system_ram": lambda: corrupt(
         lambda k: k.iomem.release_adjustable(C), C
     ),

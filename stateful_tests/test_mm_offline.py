@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 
@@ -15,19 +16,24 @@ from hotplug_model.flags import (
     SectionFlag,
     ZoneType,
 )
+from hotplug_model.invariants.sections import buddy_pages_are_system_ram
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.pages import PinPages
 from hotplug_model.pfn import PfnRange
+from hotplug_model.rules import KernelRules
 from stateful_tests.kernels import (
     A,
+    B,
     C,
     D,
     add,
     boot,
     device,
     do,
+    layout,
     offline,
     online,
     pages,
@@ -46,6 +52,15 @@ def machine(*ops: Op, of: str = "collision") -> Kernel:
     assert do(kernel, *ops) is None
     kernel.notified.clear()
     return kernel
+
+
+HOLE_IN_B = pages(10, 11)
+
+
+def with_a_hole(rules: KernelRules) -> Kernel:
+    """A hole within the second block, whose struct pages boot does not set up."""
+    ram = tuple((pfns, 0) for pfns in (A, pages(8, 10), pages(11, 16)))
+    return boot(replace(layout("holes-in-zone"), ram=ram), rules=rules)
 
 
 def kernel_memory(*then: Op) -> Kernel:
@@ -84,6 +99,52 @@ def test_without_poisoning_an_offline_page_keeps_its_last_zone() -> None:
     kernel = machine(add(C), online(2, "online_movable"), offline(2), of="stale")
     assert kernel.pfns.at(16, "content") == PageContent.STALE
     assert kernel.pfns.at(16, "zone") == MOVABLE
+
+
+BEFORE_5_10 = ("c5e79ef561b0", "0a1a9a0008bb", "aac65321ba69")
+
+
+@pytest.mark.parametrize(
+    ("release", "changes"), [("4.20", ()), ("5.4", ()), ("5.8", BEFORE_5_10[:1])]
+)
+def test_before_5_10_a_hole_goes_neither_offline_nor_online(
+    release: str, changes: tuple[str, ...]
+) -> None:
+    kernel = with_a_hole(KernelVariant.named(release, changes).rules())
+    counted = kernel.zone(0, NORMAL).present_pages, kernel.zone(0, NORMAL).managed_pages
+    assert do(kernel, offline(1)) is None
+    ram = kernel.zone(0, NORMAL).present_pages
+    assert counted[0] - ram == B.nr_pages - HOLE_IN_B.nr_pages
+    assert do(kernel, online(1)) is None
+    assert counted == (kernel.zone(0, NORMAL).present_pages, kernel.zone(0, NORMAL).managed_pages)
+    x = kernel.extents()
+    assert x.where(x.is_boot_hole) == (HOLE_IN_B,)
+    assert not buddy_pages_are_system_ram(x)
+    # Its struct pages are initialised now, and reserved.
+    assert do(kernel, offline(1)) == errno.EBUSY
+
+
+@pytest.mark.parametrize(
+    ("undone", "offlined", "given"),
+    [
+        (BEFORE_5_10, 7, ()), (BEFORE_5_10[:1], 8, (pages(10, 11),)),
+        (BEFORE_5_10[:2], 7, (pages(10, 11),)),
+    ],
+)  # fmt: skip
+def test_what_walks_system_ram_tells_a_hole(
+    undone: tuple[str, ...], offlined: int, given: tuple[PfnRange, ...]
+) -> None:
+    kernel = with_a_hole(KernelVariant.named(None, undone).rules())
+    managed = kernel.zone(0, NORMAL).managed_pages
+    assert do(kernel, offline(1)) is None
+    assert managed - kernel.zone(0, NORMAL).managed_pages == offlined
+    assert do(kernel, online(1)) is None
+    assert tuple(buddy_pages_are_system_ram(kernel.extents())) == given
+
+
+def test_a_block_with_a_hole_stays_online_today() -> None:
+    kernel = with_a_hole(MAINLINE)
+    assert do(kernel, offline(1)) == errno.EINVAL
 
 
 def test_a_zone_shrinks_from_its_end_and_so_does_its_node() -> None:

@@ -13,6 +13,7 @@ from hotplug_model.rules import KernelRules
     "mm/memory_hotplug.c: don't allow to online/offline memory blocks with holes",
     since=(5, 5),
     breaks=("walkers_read_no_poisoned_page",),
+    boots=("collision",),
 )
 def allow_holes(rules: KernelRules) -> KernelRules:
     """Memory blocks with holes can be offlined."""

@@ -6,6 +6,7 @@ from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState, PageContent, SectionFlag
 from hotplug_model.invariants.invariant import always, law
+from hotplug_model.page_state import system_ram
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.resource import SYSTEM_RAM
 
@@ -83,6 +84,16 @@ def online_pages_are_initialised(x: Extents) -> ExtentMask:
     online = (x.block == BlockState.MEM_ONLINE) & x.subsection & x.pfn_valid
     rows: ExtentMask = online & (x.content != PageContent.INITIALISED) & (x.dev_pagemap < 0)
     return rows
+
+
+@law(reads="pfns iomem")
+def buddy_pages_are_system_ram(x: Extents) -> list[PfnRange]:
+    """The buddy allocator has a page of which no memory is known.
+
+    Source: online_pages(); commit c5e79ef561b0 ("mm/memory_hotplug.c: don't allow to
+    online/offline memory blocks with holes") (in v5.5).
+    """
+    return list(x.where(x.is_managed & ~system_ram(x)))
 
 
 @law(reads="pfns blocks iomem", quiescent=True)

@@ -85,13 +85,24 @@ def online_pages(kernel: Kernel, pfns: PfnRange, nid: int, zone_type: ZoneType) 
     yield "MEM_GOING_ONLINE"
     # Chunks go to the allocator before the section says online: see online_pages_range().
     online_page = kernel.callbacks.online_page or BUILT_IN[kernel.layout.hypervisor]
-    online_page(kernel, pfns)
+    ram = present(kernel, pfns, kernel.rules.onlining_walks_system_ram)
+    for part in ram:
+        online_page(kernel, part)
     yield "generic_online_page"
     online_mem_sections(kernel, pfns)
     yield "online_mem_sections"
-    adjust_present_page_count(kernel, nid, zone_type, pfns.nr_pages)
+    adjust_present_page_count(kernel, nid, zone_type, sum(part.nr_pages for part in ram))
     yield "adjust_present_page_count"
     memory_notify(kernel, NotifierAction.MEM_ONLINE, pfns)
+
+
+def present(kernel: Kernel, pfns: PfnRange, walks: bool) -> list[PfnRange]:
+    """What of *pfns* is handed to the buddy allocator, or taken back, and counted: all of it,
+    unless the kernel *walks* what is System RAM.
+
+    Source: walk_system_ram_range() in online_pages() and __offline_pages() (5.9).
+    """
+    return kernel.iomem.walk_system_ram_range(pfns) if walks else [pfns]
 
 
 def offline_pages(
@@ -115,12 +126,14 @@ def offline_pages(
         memory_notify(kernel, NotifierAction.MEM_CANCEL_OFFLINE, pfns)
         raise
     offline_mem_sections(kernel, pfns)
+    ram = present(kernel, pfns, kernel.rules.offlining_walks_system_ram)
     if kernel.rules.offlining_reserves:
-        kernel.pfns.set_bits(pfns, "page_flags", PageFlag.PG_reserved)
+        for part in ram:
+            kernel.pfns.set_bits(part, "page_flags", PageFlag.PG_reserved)
     yield "offline_mem_sections"
-    managed = offline_isolated_pages(kernel, pfns)
+    managed = sum(offline_isolated_pages(kernel, part) for part in ram)
     adjust_managed_page_count(kernel, pfns.start_pfn, -managed)
-    adjust_present_page_count(kernel, nid, zone_type, -pfns.nr_pages)
+    adjust_present_page_count(kernel, nid, zone_type, -sum(part.nr_pages for part in ram))
     yield "adjust_present_page_count"
     memory_notify(kernel, NotifierAction.MEM_OFFLINE, pfns)
     yield from offline_page_ext(kernel, pfns)

@@ -63,6 +63,10 @@ def memmap_init_range(
         refcount=1,
         page_pgmap=NO_PGMAP,
     )
+    if not device and not kernel.rules.offline_rejects_holes:
+        kernel.pfns.set_bits(pfns, "page_flags", PageFlag.HOLE)
+        for part in kernel.iomem.walk_system_ram_range(pfns):
+            kernel.pfns.clear_bits(part, "page_flags", PageFlag.HOLE)
 
 
 def initialised_under_lock(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) -> PfnRange:
@@ -148,11 +152,12 @@ def generic_online_page(kernel: Kernel, pfns: PfnRange) -> None:
 
 
 def free(kernel: Kernel, pfns: PfnRange) -> None:
-    """The buddy allocator has *pfns*. A broken page stays marked, so nobody is given it.
+    """The buddy allocator has *pfns*. A broken page stays marked, so nobody is given it, and
+    a hole stays one, whatever was freed.
 
     Source: free_pages_prepare(), check_new_page().
     """
-    kernel.pfns.clear_bits(pfns, "page_flags", ~int(PageFlag.PG_hwpoison))
+    kernel.pfns.clear_bits(pfns, "page_flags", ~int(PageFlag.PG_hwpoison | PageFlag.HOLE))
     kernel.pfns.set_bits(pfns, "page_flags", PageFlag.MANAGED)
     kernel.pfns.write(pfns, refcount=0)
 

@@ -99,10 +99,14 @@ class Resource:
             found += child.named(name)
         return found
 
+    def walk_system_ram_range(self, pfns: PfnRange) -> list[PfnRange]:
+        """The parts of *pfns* that are System RAM, in pfn order."""
+        parts = (ram.intersection(pfns) for ram in self.named(SYSTEM_RAM))
+        return [part for part in parts if part.nr_pages > 0]
+
     def system_ram(self, pfns: PfnRange) -> int:
-        """``walk_system_ram_range()``: how many of *pfns* are System RAM."""
-        parts = (ram.intersection(pfns).nr_pages for ram in self.named(SYSTEM_RAM))
-        return sum(max(0, nr) for nr in parts)
+        """How many of *pfns* are System RAM."""
+        return sum(part.nr_pages for part in self.walk_system_ram_range(pfns))
 
     def merged(self, name: str) -> tuple[PfnRange, ...]:
         """Ranges of every region called *name*, touching ones joined."""

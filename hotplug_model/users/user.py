@@ -134,14 +134,25 @@ def asked(x: Extents, of: User) -> ExtentMask:
 
 def blind(x: Extents, of: User, form: Form) -> ExtentMask:
     """Rows of which it reads a struct page that the page's owner did not write."""
-    return asked(x, of) & form.reads(x) & ~x.initialised
+    return asked(x, of) & form.reads(x) & ~described(x)
 
 
 def mistaken(x: Extents, of: User, form: Form) -> ExtentMask:
     """Rows of which it decides wrongly, and not because it is blind."""
     judged = asked(x, of) & ~among(x, of.harmless | EITHER[of.decides])
     wrong: ExtentMask = judged & (form.says(x) != among(x, YES[of.decides]))
-    return wrong & ~(form.reads(x) & ~x.initialised)
+    return wrong & ~(form.reads(x) & ~described(x))
+
+
+def described(x: Extents) -> ExtentMask:
+    """Rows whose struct page says what the page is: of RAM that is offline only where adding or
+    offlining it left PG_reserved, as until v5.5; else it says what is no longer true, or not yet.
+    """
+
+    def compute() -> ExtentMask:
+        return x.initialised & (page_reserved(x) | ~among(x, OFFLINE_RAM))
+
+    return x.remember("described", compute)
 
 
 def among(x: Extents, states: frozenset[PageState]) -> ExtentMask:
@@ -156,6 +167,9 @@ def among(x: Extents, states: frozenset[PageState]) -> ExtentMask:
     return x.remember(("among", states), compute)
 
 
+OFFLINE_RAM = frozenset(
+    {PageState.NEVER_ONLINED, PageState.WAS_ONLINE, PageState.OFFLINE_POISONED}
+)
 YES = {
     decision: frozenset(state for state, truth in TRUTHS.items() if decision in truth.yes)
     for decision in Decision

@@ -13,6 +13,7 @@ import numpy as np
 from hotplug_model.arrays import ExtentMask, Pfns
 from hotplug_model.extents import Extents, Sees
 from hotplug_model.flags import BlockState
+from hotplug_model.page_state import system_ram
 from hotplug_model.pfn import PfnRange
 from hotplug_model.walkers.walker import (
     Holds,
@@ -162,14 +163,18 @@ def isolated(x: Extents) -> ExtentMask:
 def test_pages_isolated(x: Extents) -> ExtentMask:
     """Reads every page of a range that is going offline, whether or not it is online.
 
+    Before v5.10 it read what is System RAM of it.
+
     # Simplified: PageBuddy is not modelled, so every page with count 0 counts as free.
 
-    Source: test_pages_isolated(), __test_page_isolated_in_pageblock().
+    Source: test_pages_isolated(), __test_page_isolated_in_pageblock(); commit 0a1a9a0008bb
+    ("mm/memory_hotplug: simplify page offlining") (in v5.10).
     """
 
     def compute() -> ExtentMask:
         low, high = parts_in_ranges(x)
-        return in_some(low < high) & pfn_valid_within(x)
+        read = in_some(low < high) & pfn_valid_within(x)
+        return read & system_ram(x) if x.kernel.rules.offlining_walks_system_ram else read
 
     return x.remember("test_pages_isolated", compute)
 
