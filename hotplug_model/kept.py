@@ -36,7 +36,7 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "node_spans_shrink": ("state/zone.py", "bound: return PfnRange(start, start + spanned)"),
     "present_pages_add_up": (
         "mm/online.py",
-        "left-out: adjust_present_page_count(kernel, nid, zone_type, -pfns.nr_pages)",
+        "left-out: adjust_present_page_count(kernel, nid, zone_type, -sum((part.nr_pages ",
     ),
     "nodes_count_what_their_zones_count": (
         "mm/zones.py", "left-out: kernel.nodes[nid].node_present_pages += nr_pages"

@@ -95,10 +95,14 @@ class KernelRules:
     """Whether offlined pages are PG_reserved."""
     kvm_is_reserved_pfn: str
     """What KVM asks before it touches a struct page: ``reserved``, ``online`` (seed 000),
-    ``not_device`` (5.4), ``ad_tracked`` (6.1), or nothing any more: ``absent``. See
+    ``not_device`` (5.4), ``ad_tracked`` (6.0), or nothing any more: ``absent``. See
     ``hotplug_model.users``."""
     kvm_is_mmio_pfn: str
     """``reserved``, ``online`` (seed 000) or ``online_uncached`` (seed 000, corrected)."""
+    hwpoison_user_mappings: str
+    """``reserved``, or ``offline`` (6.6): asks PageOffline(), too."""
+    saveable_page_asks_page_offline: bool
+    """Whether hibernation leaves PageOffline pages out of its image."""
     is_invalid_reserved_pfn: str
     """``reserved`` or ``online`` (seed 000)."""
     check_page_span: str

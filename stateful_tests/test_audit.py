@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from hotplug_model.__main__ import main
-from hotplug_model.audit import Audit, Comparison, Verdict, audit, compare
+from hotplug_model.audit import (
+    Audit,
+    Comparison,
+    Verdict,
+    applied,
+    audit,
+    compare,
+    looks,
+    without_users,
+)
 from hotplug_model.changes import KernelVariant
 from hotplug_model.changes.proposal_seed_000 import CALLBACKS, PATCHES, UNNOTICED
 from hotplug_model.page_state import PageState
@@ -135,14 +144,14 @@ def wrong_of_kvm(found: Audit, decision: str = "refcounted") -> set[PageState]:
 
 
 def test_a78986aae9b2_let_kvm_count_device_pages() -> None:
-    undone = ("kvm-keeps-the-page", "kvm-ad-tracked-page", "a78986aae9b2")
+    undone = ("kvm-keeps-the-page", "8e1c69149f27", "a78986aae9b2")
     without, fixed = (
         wrong_of_kvm(audit(KernelVariant.named(None, changes))) for changes in (undone, undone[:2])
     )
     assert without - fixed == {PageState.FS_DAX, PageState.GENERIC}
 
 
-@pytest.mark.parametrize(("release", "dirty"), [("5.19", False), ("6.1", True), ("6.12", True)])
+@pytest.mark.parametrize(("release", "dirty"), [("5.19", False), ("6.0", True), ("6.12", True)])
 def test_kvm_dirties_device_pages_that_are_not_reserved_any_more(
     release: str, dirty: bool
 ) -> None:
@@ -183,6 +192,33 @@ def test_where_the_thread_is_wrong_the_report_says_so(capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert "the thread: should be fine: not reached via memory_failure()" in out
     assert "memremap_pages(pgmap_id=0, ranges=([0xc-0xe)), type=fs_dax" in out
+
+
+@pytest.mark.parametrize(("release", "said"), [("5.7", True), ("5.8", False)])
+def test_of_a_release_without_virtio_mem_it_says_so(
+    capsys: pytest.CaptureFixture[str], release: str, said: bool
+) -> None:
+    main(["audit", "--release", release])
+    assert ("which came in v5.8" in " ".join(capsys.readouterr().out.split())) == said
+
+
+def test_kernels_that_differ_in_their_users_share_what_is_seen() -> None:
+    """What keeps the whole audit, of a kernel and of twenty changes, within seconds."""
+    variants = [KernelVariant.named(None, (name,)) for name, _ in applied()]
+    machines = {without_users(variant.rules()) for variant in variants}
+    assert len(variants) >= 18
+    assert len(machines) <= 8
+    assert max(len(looks(machine)) for machine in machines) <= 90
+
+
+@pytest.mark.parametrize(("release", "says"), [("6.5", {True}), ("6.6", {False})])
+def test_hwpoison_leaves_pages_that_are_offline_alone_since_6_6(
+    release: str, says: set[bool]
+) -> None:
+    cell = audit(KernelVariant.named(release, ())).cells[
+        "hwpoison_user_mappings/unmapped", PageState.FAKE_OFFLINE
+    ]
+    assert {each.says for each in cell.decided} == says
 
 
 def test_json_holds_users_states_and_ways_to_them(capsys: pytest.CaptureFixture[str]) -> None:

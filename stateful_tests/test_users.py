@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hotplug_model.audit import decisions
-from hotplug_model.changes import KernelVariant
+from hotplug_model.changes import CHANGES, KernelVariant
 from hotplug_model.changes.proposal_seed_000 import PATCHES, UNNOTICED
 from hotplug_model.extents import Extents
 from hotplug_model.flags import PageContent, PageFlag, SectionFlag, ZoneType
@@ -63,10 +63,12 @@ def test_every_value_of_a_rule_is_a_form_or_stands_for_none(of: User) -> None:
     if of.rule is None:
         assert set(of.forms) == {BEFORE}
         return
-    patch = next(patch for patch in PATCHES.values() if patch.rule == of.rule)
-    assert of.thread == f"patch {patch.number}"
-    assert {patch.before, patch.wanted} <= set(of.forms)
     assert of.selected(MAINLINE) in {*of.forms, ABSENT}
+    patches = [patch for patch in PATCHES.values() if patch.rule == of.rule]
+    assert [f"patch {patch.number}" for patch in patches] == [of.thread] * len(patches)
+    assert all({patch.before, patch.wanted} <= set(of.forms) for patch in patches)
+    asked = {of.selected(rules) for rules in (MAINLINE, *(c.rewrite(MAINLINE) for c in CHANGES))}
+    assert set(of.forms) <= asked
 
 
 def test_every_user_is_asked_about_states_within_its_reach_and_no_others() -> None:

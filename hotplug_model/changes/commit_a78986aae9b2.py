@@ -12,7 +12,7 @@ from hotplug_model.rules import KernelRules
     "a78986aae9b2",
     "KVM: MMU: Do not treat ZONE_DEVICE pages as being reserved",
     since=(5, 4),
-    needs=("kvm-keeps-the-page", "kvm-ad-tracked-page"),
+    needs=("kvm-keeps-the-page", "8e1c69149f27"),
 )
 def count_no_device_page(rules: KernelRules) -> KernelRules:
     """KVM never drops the reference that it got on a page of ZONE_DEVICE."""

@@ -6,7 +6,8 @@ the series, it gives each user that the series prepares the form that the series
 also one that is gone today; a patch that is left out leaves its user as it was in 2019.
 
 Source: "[PATCH RFC v1 00/12] mm: Don't mark hotplugged pages PG_reserved (including
-ZONE_DEVICE)", linux-kernel, October 2019, and the patches that follow it.
+ZONE_DEVICE)", linux-kernel, October 2019, and the patches that follow it; v1 of two days
+later, for what it kept of them: all but 6 and 7, and of 2 a comment. The diffs were read.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 
 from hotplug_model.audit import BEFORE, SERIES, Audit, Cell, Comparison, audit, compare
 from hotplug_model.audit_markdown import audit_table, series_table
-from hotplug_model.changes import KernelVariant
+from hotplug_model.changes import RELEASES, KernelVariant
 from hotplug_model.changes.proposal_seed_000 import UNNOTICED
 from hotplug_model.commands.arguments import named_variant
 from hotplug_model.errors import UserError
@@ -20,6 +20,13 @@ from hotplug_model.page_state import TRUTHS
 from hotplug_model.report import audit_table as report
 from hotplug_model.report.lines import line, paragraph, show
 from hotplug_model.users import IRRELEVANT, USERS
+
+VIRTIO_MEM = (5, 8)
+OLD = (
+    "Fake-offline memory is shown as virtio-mem leaves it, which came in v5.8; before v5.1 "
+    "nothing was PageOffline. Releases before 5.4 differ in more than is modelled."
+)
+"""Said of releases older than virtio-mem."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,6 +77,8 @@ def print_report(
     show([line(f"PG_reserved audit of {found.variant}", "bold"), line()])
     show([*report.matrix(found), line(), *paragraph(report.KEY, "  ", 4), line()])
     show([*report.legend(found), line()])
+    if RELEASES.get(found.variant.release or "", VIRTIO_MEM) < VIRTIO_MEM:
+        show([*paragraph(OLD, "  ", 4), line()])
     cells = new if base else [found.cells[key] for key in found.bad()]
     what = f"wrong that was right on {base.variant}" if base else "wrong"
     show([line(f"{what}: {len(cells)} of {len(found.cells)} decisions", "bold")])

@@ -194,7 +194,12 @@ def online_and_unreserved(x: Extents) -> ExtentMask:
 
 
 ASKS_ONLINE = Form(says=online_and_unreserved, reads=lambda x: x.online_page)
-"""As seed 000 wants it of whoever asked pfn_valid()."""
+"""As seed 000 wants it of whoever asked pfn_valid().
+
+Source: patches 4, 5 and 8 to 11 of the RFC, 3 to 8 of "[PATCH v1 00/10] mm: Don't mark
+hotplugged pages PG_reserved (including ZONE_DEVICE)", linux-kernel, October 2019,
+<20191024120938.11237-1-david@redhat.com>.
+"""
 
 
 def is_zone_device_page(x: Extents) -> ExtentMask:
@@ -218,7 +223,12 @@ def everything(x: Extents) -> ExtentMask:
 
 
 NOT_DEVICE = Form(says=unreserved_and_no_device, reads=everything)
-"""As seed 000 wants it of whoever has a struct page."""
+"""As seed 000 wants it of whoever has a struct page.
+
+Source: patches 6 and 7 of "[PATCH RFC v1 00/12] mm: Don't mark hotplugged pages PG_reserved
+(including ZONE_DEVICE)", linux-kernel, October 2019,
+<20191022171239.21487-1-david@redhat.com>; v1 left them out.
+"""
 MAPPED_BY_ANYBODY = frozenset(PageState) - {PageState.PRIVATE}
 DEV_MEM = (
     "The pfn comes from a page table, and /dev/mem maps any of them without "

@@ -58,8 +58,10 @@ def kvm_release_pfn_clean(x: Extents) -> ExtentMask:
 def kvm_set_pfn_dirty(x: Extents) -> ExtentMask:
     """Sets PG_dirty on a page that the guest wrote, unless the pfn is reserved.
 
-    From 5.4 on ZONE_DEVICE is told apart; in 6.1 only PG_reserved keeps it from that.
+    From 5.4 on ZONE_DEVICE is told apart; from 6.0 on only PG_reserved keeps it from that.
 
-    Source: kvm_set_pfn_dirty(); commit a78986aae9b2 (in v5.4); kvm_is_ad_tracked_page().
+    Source: kvm_set_pfn_dirty(); commit a78986aae9b2 (in v5.4); kvm_is_ad_tracked_page(),
+    commit 8e1c69149f27 ("KVM: Avoid pfn_to_page() and vice versa when releasing pages") (in
+    v6.0).
     """
     return valid_and_unreserved(x)

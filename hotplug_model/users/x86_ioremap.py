@@ -20,7 +20,11 @@ RAM = (
 
 
 def not_online_or_reserved(x: Extents) -> ExtentMask:
-    """Nothing that is online and not reserved."""
+    """Nothing that is online and not reserved.
+
+    Source: "[PATCH v1 08/10] x86/mm: Prepare __ioremap_check_ram() for PG_reserved changes",
+    linux-kernel, October 2019.
+    """
     return ~online_and_unreserved(x)
 
 

@@ -28,6 +28,8 @@ def reserved_or_no_ram(x: Extents) -> ExtentMask:
     """An online page is MMIO if it is reserved, whatever its memory type; any other valid
     pfn if it is mapped uncached; and where there is no memmap, what is no RAM.
 
+    # Simplified: no zero page, which is reserved and excepted, before and after.
+
     Source: "[PATCH RFC v1 03/12] KVM: x86/mmu: Prepare kvm_is_mmio_pfn() for PG_reserved
     changes", linux-kernel, October 2019.
     """

@@ -14,8 +14,14 @@ from hotplug_model.walkers.walker import (
 
 
 def saved(x: Extents) -> ExtentMask:
-    """Pages of the zone that are not PageOffline."""
-    return pages_of_zones(x, "saveable_page") & x.pfn_valid & ~page_offline(x)
+    """Pages of the zone that are not PageOffline, where it asks; pages behind which a balloon
+    or a hypervisor left nothing are saved where it does not.
+
+    Source: "[PATCH v2 8/8] PM / Hibernate: exclude all PageOffline() pages", linux-kernel,
+    November 2018, <20181122100627.5189-9-david@redhat.com>.
+    """
+    rows = pages_of_zones(x, "saveable_page") & x.pfn_valid
+    return rows & ~page_offline(x) if x.kernel.rules.saveable_page_asks_page_offline else rows
 
 
 def copied(x: Extents) -> ExtentMask:

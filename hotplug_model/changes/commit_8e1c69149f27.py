@@ -1,4 +1,4 @@
-"""KVM's kvm_is_ad_tracked_page(); in which release it came could not be confirmed, 6.1 has it."""
+"""Commit 8e1c69149f27 ("KVM: Avoid pfn_to_page() and vice versa when releasing pages") (in v6.0)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hotplug_model.rules import KernelRules
 
 
 @undoing(
-    "kvm-ad-tracked-page",
-    "KVM: kvm_is_ad_tracked_page(), in v6.1 at the latest",
-    since=(6, 1),
+    "8e1c69149f27",
+    "KVM: Avoid pfn_to_page() and vice versa when releasing pages",
+    since=(6, 0),
     needs=("kvm-keeps-the-page",),
 )
 def no_device_page_is_dirty(rules: KernelRules) -> KernelRules:
