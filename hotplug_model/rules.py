@@ -127,7 +127,12 @@ class KernelRules:
     virtio_mem_sub_block_is_max_order: bool
     """Whether virtio-mem's sub-blocks are the allocator's largest chunks, not pageblocks."""
     idle_device_private_ref: int
-    """Reference count of a device-private or coherent page right after init."""
+    """Reference count at which a device-private or coherent page rests."""
+    idle_p2pdma_ref: int
+    """The same of peer-to-peer memory of PCI."""
+    idle_fs_dax_ref: int
+    """The same of fs-dax. # Simplified: where it is 0, each page table that maps the page counts;
+    whoever pins one has it mapped all the while, and only the pin is counted."""
     early_memmap_kept: bool
     """Whether a partly removed early section keeps its whole boot memmap."""
     boot_usage_kept: bool

@@ -9,7 +9,7 @@ import pytest
 
 from hotplug_model.boot import BootLayout
 from hotplug_model.changes import KernelVariant
-from hotplug_model.checker import Checker
+from hotplug_model.checker import QUIESCENT, Checker
 from hotplug_model.flags import (
     LinearMap,
     MemmapOrigin,
@@ -208,10 +208,25 @@ def test_device_pages_are_reserved_counted_once_and_know_their_map() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "refcount"), [("private", 0), ("coherent", 0), ("fs_dax", 1)])
-def test_idle_device_pages_rest_at(kind: str, refcount: int) -> None:
-    kernel = machine(device(HOLE, kind=kind))
-    assert kernel.pfns.at(12, "refcount") == refcount
+@pytest.mark.parametrize(
+    ("kind", "release"),
+    [("private", "6.0"), ("coherent", "6.0"), ("fs_dax", "6.14"), ("pci_p2pdma", "6.14")],
+)
+def test_device_pages_that_nobody_uses_rest_at_0_today_and_at_1_before(
+    kind: str, release: str
+) -> None:
+    for name, refcount in ((None, 0), (release, 1)):
+        kernel = boot(rules=KernelVariant.named(name, ()).rules())
+        assert do(kernel, device(HOLE, kind=kind)) is None
+        assert kernel.pfns.at(12, "refcount") == refcount
+        assert Checker(kernel).look(QUIESCENT) == []
+        kernel.pfns.add(pages(12, 13), "refcount", 1)
+        found = {violation.invariant for violation in Checker(kernel).look(QUIESCENT)}
+        assert found == {"pages_count_the_references_on_them"}
+
+
+def test_device_dax_pages_rest_at_1() -> None:
+    assert machine(device(HOLE)).pfns.at(12, "refcount") == 1
 
 
 @pytest.mark.parametrize(

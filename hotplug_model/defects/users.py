@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hotplug_model.arrays import ExtentMask
+import numpy as np
+
+from hotplug_model.arrays import Column, ExtentMask
 from hotplug_model.defects.defect import known_defect, put_down_to
 from hotplug_model.extents import Extents
 from hotplug_model.state.ledger import Cause
@@ -25,7 +27,7 @@ def device_dax_keeps_its_pins(x: Extents) -> ExtentMask:
     drivers/vfio/vfio_iommu_type1.c; __init_zone_device_page() in mm/page_alloc.c (6.1).
     """
     kept = x.touched(put_down_to(x, Cause.NEVER_DROPPED))
-    return kept & x.is_zone_device & (x.refcount > 1 + x.nr_references)
+    return kept & x.is_zone_device & (x.refcount > idle(x) + x.nr_references)
 
 
 @known_defect(COUNTS, OUTLIVES, quiescent=True, causes=(Cause.NEVER_TAKEN,))
@@ -43,4 +45,13 @@ def a_pfn_becomes_a_page(x: Extents) -> ExtentMask:
     drivers/vfio/vfio_iommu_type1.c; hva_to_pfn_remapped() in virt/kvm/kvm_main.c (6.1).
     """
     taken = x.touched(put_down_to(x, Cause.NEVER_TAKEN))
-    return taken & x.initialised & (x.refcount < x.is_zone_device + x.nr_references)
+    return taken & x.initialised & (x.refcount < idle(x) + x.nr_references)
+
+
+def idle(x: Extents) -> Column:
+    """At which count each page rests; those of RAM, and of maps that are gone, at 0."""
+    counts = np.zeros(len(x.start_pfn), np.int32)
+    for pgmap_id, pgmap in x.kernel.pgmaps.items():
+        mine = x.is_zone_device & (x.page_pgmap == pgmap_id)
+        counts[mine] = pgmap.idle_ref(x.kernel.rules)
+    return counts

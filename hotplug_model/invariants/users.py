@@ -40,8 +40,8 @@ def pages_count_the_references_on_them(x: Extents) -> list[PfnRange]:
     ram = x.is_online_ram & x.is_managed & (x.page_flags & kept == 0)
     wrong = x.where(ram & (x.refcount != x.nr_references))
     for pgmap_id, pgmap in x.kernel.pgmaps.items():
-        idle = 1 if pgmap.counts_pages else x.kernel.rules.idle_device_private_ref
         mine = x.is_zone_device & (x.page_pgmap == pgmap_id)
+        idle = pgmap.idle_ref(x.kernel.rules)
         wrong += x.where(mine & (x.refcount != idle + x.nr_references))
     return sorted({*merge_ranges(sorted(wrong)), *broken(x, Law.MISCOUNTED)})
 

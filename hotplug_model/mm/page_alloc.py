@@ -107,7 +107,7 @@ def init_device_pages(kernel: Kernel, pgmap_id: int, range_id: int) -> None:
             zone=ZoneType.ZONE_DEVICE,
             nid=pgmap.nid,
             page_flags=kernel.rules.zone_device_flag,
-            refcount=idle_device_ref(kernel, pgmap),
+            refcount=pgmap.idle_ref(kernel.rules),
             page_pgmap=pgmap_id,
         )
 
@@ -135,11 +135,6 @@ def pages_to_initialise(
             continue
         for head in range(part.start_pfn, part.end_pfn, pgmap.vmemmap_nr):
             yield PfnRange(head, min(head + written, part.end_pfn))
-
-
-def idle_device_ref(kernel: Kernel, pgmap: DevPagemap) -> int:
-    """At which count a page of the map rests right after it was initialised."""
-    return 1 if pgmap.counts_pages else kernel.rules.idle_device_private_ref
 
 
 def generic_online_page(kernel: Kernel, pfns: PfnRange) -> None:

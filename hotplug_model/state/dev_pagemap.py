@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from hotplug_model.flags import MemoryClass, MemoryType, RefState
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.altmap import Altmap
+
+if TYPE_CHECKING:
+    from hotplug_model.rules import KernelRules
 
 CLASSES = {
     MemoryType.MEMORY_DEVICE_PRIVATE: MemoryClass.UNADDRESSABLE,
@@ -76,6 +79,18 @@ class DevPagemap:
             MemoryType.MEMORY_DEVICE_PRIVATE,
             MemoryType.MEMORY_DEVICE_COHERENT,
         )
+
+    def idle_ref(self, rules: KernelRules) -> int:
+        """At which count a page of the map rests, that nobody uses.
+
+        Source: __init_zone_device_page() in mm/mm_init.c; free_zone_device_page() in
+        mm/memremap.c (6.1).
+        """
+        if not self.counts_pages:
+            return rules.idle_device_private_ref
+        if self.type == MemoryType.MEMORY_DEVICE_FS_DAX:
+            return rules.idle_fs_dax_ref
+        return rules.idle_p2pdma_ref if self.type == MemoryType.MEMORY_DEVICE_PCI_P2PDMA else 1
 
     def copy(self) -> Self:
         """An independent copy."""
