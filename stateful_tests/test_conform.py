@@ -429,15 +429,14 @@ def test_where_the_boot_memmap_lies_is_all_that_is_taken_from_the_rows(tmp_path:
     assert conform(written(tmp_path, recording)).mismatches == 0
 
 
-@pytest.mark.unmeasured
 def test_a_changed_errno_is_noticed(tmp_path: Path) -> None:
-    for index, step in enumerate(raw(F_ERRORS)["steps"]):
-        recording = raw(F_ERRORS)
-        recording["steps"] = recording["steps"][: index + 1]
-        if step["errno"] in (None, 16) or "pin" in step["op"] or step["op"] == "boot":
-            continue
-        recording["steps"][index]["errno"] = 99
-        assert conform(written(tmp_path, recording)).mismatches == 1, step["op"]
+    recording, changed = raw(F_ERRORS), 0
+    for step in recording["steps"]:
+        if step["errno"] not in (None, 16) and "pin" not in step["op"] and step["op"] != "boot":
+            step["errno"] = 99
+            changed += 1
+    assert changed > 10
+    assert conform(written(tmp_path, recording)).mismatches == changed
 
 
 def test_a_crash_that_the_model_does_not_account_for_is_a_mismatch(tmp_path: Path) -> None:

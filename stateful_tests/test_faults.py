@@ -35,11 +35,14 @@ from stateful_tests.traces import collision, recorded
 pytestmark = pytest.mark.unmeasured
 
 LAYOUTS_OF: dict[str, tuple[str, ...]] = {
-    "tiny_56": ("collision", "auto-online", "classic-sparse", "hyper-v"),
+    "tiny_56": ("auto-online", "classic-sparse", "hyper-v"),
+    "tiny_powerpc": (
+        "two-nodes", "auto-online", "large-blocks", "holes-in-zone", "classic-sparse", "hyper-v",
+    ),
     **dict.fromkeys(
         ("tiny_arm64", "tiny_arm64_64k", "tiny_s390"),
-        ("two-nodes", "memmap-on-memory", "auto-online", "large-blocks", "holes-in-zone",
-         "classic-sparse", "hyper-v"),
+        ("memmap-on-memory", "auto-online", "large-blocks", "holes-in-zone", "classic-sparse",
+         "hyper-v"),
     ),
     **dict.fromkeys(GONE, ("collision", "auto-online", "hyper-v")),
 }  # fmt: skip

@@ -52,6 +52,7 @@ def mapped(kernel: Kernel) -> list[tuple[PfnRange, int, int]]:
     return [(pages, row["level"], row["origin"]) for pages, row in rows]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("geometry", SOUND)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_vmemmap_is_what_it_was_at_boot_once_all_is_gone(geometry: str, layout: str) -> None:
