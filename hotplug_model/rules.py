@@ -101,6 +101,8 @@ class KernelRules:
     """``reserved``, ``online`` (seed 000) or ``online_uncached`` (seed 000, corrected)."""
     hwpoison_user_mappings: str
     """``reserved``, or ``offline`` (6.6): asks PageOffline(), too."""
+    dax_kmem_releases_what_failed: bool
+    """Whether dev_dax_kmem_probe() releases a region whose memory could not be added."""
     saveable_page_asks_page_offline: bool
     """Whether hibernation leaves PageOffline pages out of its image."""
     is_invalid_reserved_pfn: str

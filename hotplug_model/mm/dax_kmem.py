@@ -50,13 +50,18 @@ def dev_dax_kmem_probe(kernel: Kernel, ranges: Sequence[PfnRange], nid: int) -> 
 
 
 def add_range(kernel: Kernel, pfns: PfnRange, nid: int) -> Steps:
-    """Claim *pfns* for the driver, so that it is not busy, and add it below that."""
+    """Claim *pfns* for the driver, so that it is not busy, and add it below that.
+
+    Source: dev_dax_kmem_probe(); commit 31e4ca92a7dd ("device-dax: fix memory and resource
+    leak if hotplug fails") (in v5.3).
+    """
     if not kernel.iomem.request(Resource(KMEM, pfns, busy=False)):
         raise KernelRefusal(errno.EBUSY)
     try:
         yield from add_memory(kernel, nid, pfns, 0)
     except KernelRefusal:
-        kernel.iomem.release_resource(pfns)
+        if kernel.rules.dax_kmem_releases_what_failed:
+            kernel.iomem.release_resource(pfns)
         raise
 
 

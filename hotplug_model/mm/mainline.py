@@ -45,6 +45,7 @@ MAINLINE = KernelRules(
     kvm_is_reserved_pfn="absent",
     kvm_is_mmio_pfn="reserved",
     hwpoison_user_mappings="offline",
+    dax_kmem_releases_what_failed=True,
     saveable_page_asks_page_offline=True,
     is_invalid_reserved_pfn="reserved",
     check_page_span="absent",
