@@ -14,7 +14,6 @@ PARTS: dict[str, str] = {
     "upper tables": "page tables above PTEs, and one set of them for each mm",
     "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
     "hwpoison": "how a broken page is counted and unmapped, step by step",
-    "page references": "KVM's leak told from vfio's, a known defect of mainline, which hides it",
     "device pageblocks": "migrate types of ZONE_DEVICE pageblocks, for which nobody looks: none of "
     "their pages is the allocator's or isolated, and onlining writes each anew",
     "modules": "modules that are unloaded, and strings that lie in them",
@@ -78,7 +77,7 @@ WALKING = (
     shown(23, "Soft offlining takes any valid pfn.", "641fe2e9387a"),
     shown(24, "page_ext is freed under its lockless readers.", "b1d5488a252d"),
     shown(25, "/proc/kcore reads RAM that is offline or broken.", "0daa322b8ff9"),
-    lacking(26, "page references", "KVM takes PG_reserved to mean that nobody counts."),
+    shown(26, "KVM takes PG_reserved to mean that nobody counts.", "a78986aae9b2"),
     shown(27, "Of a pageblock only the ends are asked, and by pfn_valid().", "2d070eab2e82"),
     lacking(28, "arch pfn_valid", "arm64 says that device memory has no struct page."),
 )

@@ -12,6 +12,7 @@ from hotplug_model.rules import KernelRules
     "a78986aae9b2",
     "KVM: MMU: Do not treat ZONE_DEVICE pages as being reserved",
     since=(5, 4),
+    breaks=("pages_count_the_references_on_them",),
     needs=("kvm-keeps-the-page", "8e1c69149f27"),
 )
 def count_no_device_page(rules: KernelRules) -> KernelRules:

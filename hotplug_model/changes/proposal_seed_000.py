@@ -159,7 +159,10 @@ def corrected(rules: KernelRules) -> KernelRules:
     return replace(series(rules), kvm_is_mmio_pfn=CORRECTED)
 
 
-@proposing("seed000-before", "the kernel that the series was written for")
+@proposing(
+    "seed000-before", "the kernel that the series was written for",
+    breaks=("pages_count_the_references_on_them",),
+)  # fmt: skip
 def before(rules: KernelRules) -> KernelRules:
     """Every page that memory hotplug initialises is reserved, every user as it was in 2019."""
     reserved = PageFlag.PG_reserved

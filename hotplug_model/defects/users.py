@@ -20,8 +20,8 @@ def device_dax_keeps_its_pins(x: Extents) -> ExtentMask:
     pin_user_pages_remote() gives it such a page, and put_pfn() asks whether the pfn is
     reserved, which every page of ZONE_DEVICE is. The count stays where it is, and so does
     what the user was charged. Where pages of ZONE_DEVICE are not reserved, as seed 000 wants
-    it, pfn_to_online_page() is asked, and knows no such page either. KVM did the same until
-    commit a78986aae9b2 (in v5.4).
+    it, pfn_to_online_page() is asked, and knows no such page either; KVM would do the same.
+    It did until commit a78986aae9b2 (in v5.4), which is no defect of mainline any more.
 
     Source: vaddr_get_pfns(), put_pfn(), is_invalid_reserved_pfn() in
     drivers/vfio/vfio_iommu_type1.c; __init_zone_device_page() in mm/page_alloc.c (6.1).

@@ -160,7 +160,8 @@ def give_back(kernel: Kernel, page: PfnRange, of: Pinner) -> None:
     if of.dirties(x, row) and not x.is_managed[row]:
         kernel.pfns.set_bits(page, "page_flags", PageFlag.PG_dirty)
     if holds and not drops:
-        cause = Cause.NEVER_DROPPED if x.is_zone_device[row] else Cause.NONE
+        known = x.is_zone_device[row] and of.keeps_to_this_day(kernel.rules)
+        cause = Cause.NEVER_DROPPED if known else Cause.NONE
         kernel.ledger.breach(Law.MISCOUNTED, page, cause)
     if drops:
         kernel.pfns.add(page, "refcount", -1)

@@ -8,7 +8,7 @@ from hotplug_model.extents import Extents
 from hotplug_model.flags import WITHOUT_REFERENCE, PageUser
 from hotplug_model.page_state import Decision, PageState
 from hotplug_model.rules import KernelRules
-from hotplug_model.users.user import GUP, USERS
+from hotplug_model.users.user import BEFORE, GUP, USERS
 from hotplug_model.users.vfio_iommu_type1 import PINNED
 
 
@@ -29,6 +29,9 @@ class Pinner:
     """Whether it takes the pfn of what has no page, as follow_pfn() finds it."""
     refers: bool = False
     """Whether it takes a reference there if it would drop one; else it refuses the page."""
+    mended: str = ""
+    """The form of kernels in which it kept pages of devices until a commit ended that. In any
+    other form who keeps them does so to this day."""
 
     @property
     def pfn_bit(self) -> PageUser:
@@ -38,6 +41,10 @@ class Pinner:
     def exists(self, rules: KernelRules) -> bool:
         """Whether a kernel has it."""
         return USERS[f"{self.asks}/{Decision.DIRTIED.value}"].form(rules) is not None
+
+    def keeps_to_this_day(self, rules: KernelRules) -> bool:
+        """Whether mainline, or a proposal, keeps pages of devices as this kernel does."""
+        return USERS[f"{self.asks}/{Decision.DIRTIED.value}"].selected(rules) != self.mended
 
     def drops(self, x: Extents, row: int) -> bool:
         """Whether it would drop a reference on a page now."""
@@ -57,7 +64,7 @@ PINNERS = {
         bit=PageUser.VFIO, asks="is_invalid_reserved_pfn", pins=PINNED, longterm=True,
     ),
     "kvm": Pinner(
-        bit=PageUser.KVM, asks="kvm_is_reserved_pfn", pins=GUP, refers=True,
+        bit=PageUser.KVM, asks="kvm_is_reserved_pfn", pins=GUP, refers=True, mended=BEFORE,
     ),
     "gasket": Pinner(
         bit=PageUser.GASKET, asks="gasket_release_page", pins=GUP, counts=False, follows=False,
@@ -66,5 +73,6 @@ PINNERS = {
 """By the name that a trace has for it.
 
 Source: vaddr_get_pfns(), put_pfn() in drivers/vfio/vfio_iommu_type1.c; hva_to_pfn(),
-kvm_vcpu_map(), kvm_vcpu_unmap() in virt/kvm/kvm_main.c (6.1); gasket_release_page() in
+kvm_vcpu_map(), kvm_vcpu_unmap() in virt/kvm/kvm_main.c (6.1); commit a78986aae9b2 ("KVM:
+MMU: Do not treat ZONE_DEVICE pages as being reserved") (in v5.4); gasket_release_page() in
 drivers/staging/gasket/gasket_page_table.c."""
