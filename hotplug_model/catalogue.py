@@ -204,11 +204,19 @@ def accepted() -> Table:
 def mainline_does(noun: str, accepted: bool) -> Table:
     """What mainline gets wrong, or accepts."""
     rows = [
-        (code(n), first_line(d.rows), ", ".join(map(code, d.invariants)), source_of(d.rows))
+        (
+            code(n), first_line(d.rows) + gone(d.undone), ", ".join(map(code, d.invariants)),
+            source_of(d.rows),
+        )
         for n, d in DEFECTS.items()
         if d.accepted == accepted
-    ]
+    ]  # fmt: skip
     return Table(heading=(noun, "what happens", "violates", "kernel source"), rows=rows)
+
+
+def gone(changes: tuple[str, ...]) -> str:
+    """Which changes ended a defect, if any did."""
+    return f" Gone with {', '.join(map(code, changes))}." if changes else ""
 
 
 def sometimes() -> Table:

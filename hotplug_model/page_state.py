@@ -75,7 +75,7 @@ class Decision(Enum):
     """Whether memblock gave it away, so that it is freed in another way."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Truth:
     """What a page in some state is, and of which decisions yes, no, or either is right."""
 
@@ -83,14 +83,13 @@ class Truth:
     yes: frozenset[Decision] = frozenset()
     either: frozenset[Decision] = frozenset()
     """Where a wrong answer harms nobody."""
+    neither: frozenset[Decision] = frozenset()
+    """Where there is no right answer: it should not have been asked."""
 
 
-def _truth(what: str, yes: str = "", either: str = "") -> Truth:
-    return Truth(
-        what=what,
-        yes=frozenset(map(Decision, yes.split())),
-        either=frozenset(map(Decision, either.split())),
-    )
+def _truth(what: str, yes: str = "", either: str = "", neither: str = "") -> Truth:
+    answers = (frozenset(map(Decision, each.split())) for each in (yes, either, neither))
+    return Truth(what, *answers)
 
 
 OFFLINE = "refcounted remapped"
@@ -136,7 +135,7 @@ TRUTHS: dict[PageState, Truth] = {
     PageState.FS_DAX: _truth("ZONE_DEVICE: fs-dax", "refcounted copied"),
     PageState.GENERIC: _truth("ZONE_DEVICE: generic, device-dax", "refcounted copied"),
     PageState.PCI_P2PDMA: _truth("ZONE_DEVICE: PCI peer-to-peer", "mmio copied", "refcounted"),
-    PageState.ALTMAP_FREE: _truth("Altmap: device memory that holds memmap"),
+    PageState.ALTMAP_FREE: _truth("Altmap: device memory that holds memmap", neither="bootmem"),
     PageState.ALTMAP_RESERVE: _truth("Altmap: reserved for the driver"),
     PageState.UNFINISHED: _truth("Added for a device, not initialised", "", "mmio"),
 }  # fmt: skip

@@ -79,8 +79,7 @@ def test_a_balloon_that_marks_nothing_lets_kvm_dirty_what_it_keeps(
 ) -> None:
     cells = mainline[f"seed000-without-{driver}"].new
     assert {(cell.user.key, cell.state) for cell in cells} == {
-        (f"{name}/dirtied", PageState.WITHHELD)
-        for name in ("kvm_is_reserved_pfn", "kvmppc_book3s_instantiate_page")
+        ("kvm_is_reserved_pfn/dirtied", PageState.WITHHELD)
     }
     boots = {"xen": "xen", "hv_balloon": "hyper-v"}
     assert {cell.scene.boot for cell in cells} == {boots[driver]}
@@ -251,3 +250,33 @@ def test_a_module_without_users_is_one_line(
     complaints = capsys.readouterr().err.splitlines()
     assert len(complaints) == 1
     assert complaint in complaints[0]
+
+
+@pytest.mark.parametrize("name", ["free_pagetable", "vmemmap_free"])
+@pytest.mark.parametrize("change", ["seed000-before", "seed000"])
+def test_no_answer_is_right_of_an_altmap_that_was_not_passed(name: str, change: str) -> None:
+    cells = audit(KernelVariant.named(None, (change,))).cells
+    assert cells[f"{name}/bootmem", PageState.ALTMAP_FREE].verdict == Verdict.WRONG
+
+
+RAISES = """
+from hotplug_model.page_state import Decision, PageState
+from hotplug_model.users.user import user
+
+@user("drivers/mine.c", decides=Decision.SHOWN, reach=PageState, why="It raises.")
+def raises(x):
+    raise KeyError("no such page")
+"""
+
+
+def test_a_user_that_raises_is_named_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("raising_user.py").write_text(RAISES)
+    try:
+        assert main(["audit", "--user", "raising_user", "--user", "raising_user"]) == 2
+    finally:
+        USERS.discard("raises/shown")
+    (complaint,) = capsys.readouterr().err.splitlines()
+    assert complaint.endswith("--user raising_user, line 7, raises(): KeyError: 'no such page'")

@@ -17,11 +17,16 @@ from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages, UnpinPages, held_pages
 from hotplug_model.ops.user_pages import PinUserPages, UnpinUserPages
+from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
+from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
+from hotplug_model.pfn import PfnRange
 from hotplug_model.users.pinners import PINNERS
+from hotplug_model.walkers.walker import page_offline
 from stateful_tests.kernels import C, add, boot, device, do, offline, online, pages
 
 PAGE = pages(16, 17)
 READY = (add(C), online(2))
+LENT = (VirtioMemProbe(C, 0, 2, force_bbm=False), VirtioMemRequest(8), online(2))
 COUNTS = "pages_count_the_references_on_them"
 OUTLIVES = "pages_outlive_the_references_on_them"
 
@@ -70,6 +75,35 @@ def test_several_users_of_a_page_have_a_reference_each() -> None:
     assert do(kernel, unpin("kvm"), UnpinPages(PAGE)) is None
     assert refcount(kernel) == 2
     assert COUNTS not in told(kernel)
+
+
+@pytest.mark.parametrize(
+    ("taken", "given", "lost"),
+    [
+        ((*READY, DecreaseReservation(PAGE)), IncreaseReservation(PAGE), True),
+        ((*LENT, VirtioMemRequest(6)), VirtioMemRequest(8), False),
+        ((VirtioMemProbe(C, 0, 2, force_bbm=False), VirtioMemRequest(6), online(2)),
+         VirtioMemRequest(8), True),
+    ],
+    ids=["balloon", "unplugged", "never plugged"],
+)  # fmt: skip
+def test_a_count_that_is_set_anew_forgets_kvm(
+    taken: tuple[Op, ...], given: Op, lost: bool
+) -> None:
+    """Xen's balloon and onlining set it anew; what virtio-mem had taken it just lets go of."""
+    kernel = kernel_with("kvm-keeps-the-page")
+    assert do(kernel, *taken) is None
+    x = kernel.extents()
+    page = PfnRange(first := x.where(page_offline(x))[-1].end_pfn - 1, first + 1)
+    assert do(kernel, PinUserPages("kvm", page, pfnmap=True)) is None
+    assert kernel.pfns.at(page.start_pfn, "refcount") == 2
+    assert told(kernel) == {}
+    assert do(kernel, given) is None
+    assert kernel.pfns.at(page.start_pfn, "refcount") == (0 if lost else 1)
+    assert told(kernel) == ({COUNTS: "a-page-is-freed-under-kvm"} if lost else {})
+    assert do(kernel, UnpinUserPages("kvm", page)) is None
+    assert kernel.pfns.at(page.start_pfn, "refcount") == (-1 if lost else 0)
+    assert told(kernel) == ({COUNTS: "a-page-is-freed-under-kvm"} if lost else {})
 
 
 @pytest.mark.parametrize("off_by", [-1, 1])

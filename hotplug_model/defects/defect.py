@@ -47,6 +47,9 @@ class KnownDefect:
     """On which machines an entry of the ledger can be this defect."""
     accepted: bool = False
     """Whether the kernel's maintainers know of it and have said that it may be so."""
+    undone: tuple[str, ...] = ()
+    """The changes without which mainline has it no more; what built on such a kernel is to
+    be judged apart from it."""
 
     @property
     def doc(self) -> str:
@@ -75,6 +78,7 @@ def known_defect(
     causes: tuple[Cause, ...] = (),
     where: Callable[[Extents], bool] = lambda x: True,
     accepted: bool = False,
+    undone: tuple[str, ...] = (),
 ) -> Callable[[Explains], Explains]:
     """Register the decorated function, which says on which rows the defect shows."""
 
@@ -88,6 +92,7 @@ def known_defect(
             causes=causes,
             where=where,
             accepted=accepted,
+            undone=undone,
         )
         DEFECTS.add(name, defect)
         return rows

@@ -48,6 +48,25 @@ def a_pfn_becomes_a_page(x: Extents) -> ExtentMask:
     return taken & x.initialised & (x.refcount < idle(x) + x.nr_references)
 
 
+@known_defect(
+    COUNTS, quiescent=True, causes=(Cause.SET_ANEW,), undone=("kvm-keeps-the-page",)
+)
+def a_page_is_freed_under_kvm(x: Extents) -> ExtentMask:
+    """A page that a balloon gives back is freed though KVM has a reference on it.
+
+    Until v6.13 KVM took a reference on what a VM_PFNMAP mapping led to, if that was an
+    unreserved page, as those of a balloon are. free_reserved_page(), by which Xen's
+    balloon gives them back, and __free_pages_core() set the count anew: KVM's reference is
+    lost, and what it drops later is somebody else's. Since then KVM takes none.
+
+    Source: hva_to_pfn_remapped(), kvm_try_get_pfn() in virt/kvm/kvm_main.c;
+    free_reserved_page() in include/linux/mm.h; increase_reservation() in
+    drivers/xen/balloon.c (6.1).
+    """
+    freed = x.touched(put_down_to(x, Cause.SET_ANEW))
+    return freed & (x.refcount < idle(x) + x.nr_references)
+
+
 def idle(x: Extents) -> Column:
     """At which count each page rests; those of RAM, and of maps that are gone, at 0."""
     counts = np.zeros(len(x.start_pfn), np.int32)

@@ -13,6 +13,7 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.altmap import Altmap
 from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.ledger import Cause, Law
 from hotplug_model.state.vmemmap import VMEMMAP_RESERVE_NR
 
 NO_PGMAP = -1
@@ -142,6 +143,7 @@ def generic_online_page(kernel: Kernel, pfns: PfnRange) -> None:
 
     Source: generic_online_page(), __free_pages_core().
     """
+    init_page_count(kernel, pfns)
     free(kernel, pfns)
     adjust_managed_page_count(kernel, pfns.start_pfn, pfns.nr_pages)
 
@@ -154,6 +156,17 @@ def free(kernel: Kernel, pfns: PfnRange) -> None:
     """
     kernel.pfns.clear_bits(pfns, "page_flags", ~int(PageFlag.PG_hwpoison | PageFlag.HOLE))
     kernel.pfns.set_bits(pfns, "page_flags", PageFlag.MANAGED)
+
+
+def init_page_count(kernel: Kernel, pfns: PfnRange) -> None:
+    """Set the count of *pfns* anew, whoever has a reference on one of them, to be freed: 0.
+
+    Source: __free_pages_core(); free_reserved_page(), include/linux/mm.h.
+    """
+    if kernel.pfns.within(pfns, "users").any():
+        x = kernel.extents()
+        for held in x.where(x.touched([pfns]) & (x.nr_references > 0)):
+            kernel.ledger.breach(Law.MISCOUNTED, held.intersection(pfns), Cause.SET_ANEW)
     kernel.pfns.write(pfns, refcount=0)
 
 
@@ -177,10 +190,21 @@ def alloc_contig_range(kernel: Kernel, pfns: PfnRange) -> None:
 
 
 def free_contig_range(kernel: Kernel, pfns: PfnRange) -> None:
-    """Give pages back that alloc_contig_range() took.
+    """Give pages back that alloc_contig_range() took. Who has a reference on one of them
+    keeps it, and the page.
 
     Source: free_contig_range().
     """
+    kernel.pfns.add(pfns, "refcount", -1)
+    free(kernel, pfns)
+
+
+def free_reserved_page(kernel: Kernel, pfns: PfnRange) -> None:
+    """Give pages to the allocator that it may never have had.
+
+    Source: free_reserved_page(), include/linux/mm.h; the caller counts what is managed.
+    """
+    init_page_count(kernel, pfns)
     free(kernel, pfns)
 
 

@@ -14,7 +14,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.mm.page_alloc import (
     adjust_managed_page_count,
     alloc_contig_range,
-    free_contig_range,
+    free_reserved_page,
 )
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
@@ -67,12 +67,14 @@ def increase_reservation(kernel: Kernel, pfns: PfnRange) -> Steps:
 
     Refuses with -EINVAL unless all of them are in the balloon.
 
-    Source: increase_reservation(), balloon_retrieve(); free_reserved_page();
-    free_balloon_pages() in drivers/hv/hv_balloon.c.
+    # Simplified: hv_balloon drops its reference only, as free_contig_range() does.
+
+    Source: increase_reservation(), balloon_retrieve(); free_balloon_pages() in
+    drivers/hv/hv_balloon.c.
     """
     if not any(ballooned.contains(pfns) for ballooned in ballooned_pages(kernel)):
         raise KernelRefusal(errno.EINVAL)
-    free_contig_range(kernel, pfns)
+    free_reserved_page(kernel, pfns)
     adjust_zones(kernel, pfns, 1)
     yield "increase_reservation"
 

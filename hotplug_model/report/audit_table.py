@@ -76,13 +76,10 @@ def patch_number(of: User) -> int:
 
 def legend(found: Audit) -> list[Text]:
     """What the letters stand for."""
-    rows = [
+    return [
         line(f"  {letter}  {TRUTHS[state].what}" + ("" if state in found.reached else " (unseen)"))
         for state, letter in LETTERS.items()
     ]
-    half = -(-len(rows) // 2)
-    pairs = zip(rows[:half], [*rows[half:], *[line()] * (len(rows) % 2)], strict=True)
-    return [line(f"{left.plain:<62}{right.plain}") for left, right in pairs]
 
 
 def trace(scene: Scene) -> str:

@@ -84,6 +84,8 @@ class Cause(IntEnum):
     """Who gave a page of a device back decided that it had no reference on it."""
     NEVER_TAKEN = 14
     """Who gave a pfn back decided that it had a reference on the page there."""
+    SET_ANEW = 15
+    """Its count was set anew when it was freed, though somebody had a reference on it."""
 
 
 class Entry(NamedTuple):

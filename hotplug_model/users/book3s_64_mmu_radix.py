@@ -8,7 +8,7 @@ from hotplug_model.page_state import Decision
 from hotplug_model.users.user import (
     ASKS_ONLINE,
     DEV_MEM,
-    MAPPED_BY_ANYBODY,
+    MAPPED_ON_POWERPC,
     user,
     valid_and_unreserved,
 )
@@ -18,7 +18,7 @@ NAME = "kvmppc_book3s_instantiate_page"
 
 
 @user(
-    FILE, name=NAME, decides=Decision.REFCOUNTED, reach=MAPPED_BY_ANYBODY, why=DEV_MEM,
+    FILE, name=NAME, decides=Decision.REFCOUNTED, reach=MAPPED_ON_POWERPC, why=DEV_MEM,
     thread="patch 8", rule=NAME, forms={"online": ASKS_ONLINE},
 )  # fmt: skip
 def put_instantiated_page(x: Extents) -> ExtentMask:
@@ -30,7 +30,7 @@ def put_instantiated_page(x: Extents) -> ExtentMask:
 
 
 @user(
-    FILE, name=NAME, decides=Decision.DIRTIED, reach=MAPPED_BY_ANYBODY, why=DEV_MEM,
+    FILE, name=NAME, decides=Decision.DIRTIED, reach=MAPPED_ON_POWERPC, why=DEV_MEM,
     thread="patch 8", rule=NAME, forms={"online": ASKS_ONLINE},
 )  # fmt: skip
 def dirty_instantiated_page(x: Extents) -> ExtentMask:

@@ -8,14 +8,14 @@ from hotplug_model.page_state import Decision
 from hotplug_model.users.user import (
     ASKS_ONLINE,
     DEV_MEM,
-    MAPPED_BY_ANYBODY,
+    MAPPED_ON_POWERPC,
     user,
     valid_and_unreserved,
 )
 
 
 @user(
-    "arch/powerpc/mm/book3s64/hash_utils.c", decides=Decision.FLUSHED, reach=MAPPED_BY_ANYBODY,
+    "arch/powerpc/mm/book3s64/hash_utils.c", decides=Decision.FLUSHED, reach=MAPPED_ON_POWERPC,
     why=DEV_MEM, thread="patch 9", rule="hash_page_do_lazy_icache",
     forms={"online": ASKS_ONLINE},
 )  # fmt: skip

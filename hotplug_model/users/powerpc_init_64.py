@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from hotplug_model.page_state import Decision
-from hotplug_model.users.user import ALLOCATED, everything, user
+from hotplug_model.page_state import Decision, PageState
+from hotplug_model.users.user import (
+    ALLOCATED,
+    everything,
+    not_in_an_altmap_that_is_passed,
+    user,
+)
 from hotplug_model.walkers.walker import page_reserved
 
 user(
     "arch/powerpc/mm/init_64.c", name="vmemmap_free", decides=Decision.BOOTMEM,
-    reach=ALLOCATED, why="It frees pages that hold struct pages; those of an altmap go before.",
+    reach={*ALLOCATED, PageState.ALTMAP_FREE},
+    why="It frees pages that hold struct pages; those of an altmap go before, unless "
+    "device-private memory is removed, which happens without the altmap.",
     thread="should be fine: special-cases memmap on altmap, only a check for bootmem",
-    reads=everything,
+    reads=everything, visits=not_in_an_altmap_that_is_passed,
 )(page_reserved)  # fmt: skip

@@ -8,14 +8,14 @@ from hotplug_model.page_state import Decision
 from hotplug_model.users.user import (
     ASKS_ONLINE,
     DEV_MEM,
-    MAPPED_BY_ANYBODY,
+    MAPPED_ON_POWERPC,
     user,
     valid_and_unreserved,
 )
 
 
 @user(
-    "arch/powerpc/mm/pgtable.c", decides=Decision.FLUSHED, reach=MAPPED_BY_ANYBODY,
+    "arch/powerpc/mm/pgtable.c", decides=Decision.FLUSHED, reach=MAPPED_ON_POWERPC,
     why=DEV_MEM, thread="patch 10", rule="maybe_pte_to_page", forms={"online": ASKS_ONLINE},
 )  # fmt: skip
 def maybe_pte_to_page(x: Extents) -> ExtentMask:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
+from hotplug_model.flags import MemoryType
 from hotplug_model.page_state import TRUTHS, Decision, PageState, page_states
 from hotplug_model.registry import Registry
 from hotplug_model.rules import KernelRules
@@ -140,7 +141,8 @@ def blind(x: Extents, of: User, form: Form) -> ExtentMask:
 def mistaken(x: Extents, of: User, form: Form) -> ExtentMask:
     """Rows of which it decides wrongly, and not because it is blind."""
     judged = asked(x, of) & ~among(x, of.harmless | EITHER[of.decides])
-    wrong: ExtentMask = judged & (form.says(x) != among(x, YES[of.decides]))
+    right = form.says(x) == among(x, YES[of.decides])
+    wrong: ExtentMask = judged & ~(right & ~among(x, NEITHER[of.decides]))
     return wrong & ~(form.reads(x) & ~described(x))
 
 
@@ -176,6 +178,10 @@ YES = {
 }
 EITHER = {
     decision: frozenset(state for state, truth in TRUTHS.items() if decision in truth.either)
+    for decision in Decision
+}
+NEITHER = {
+    decision: frozenset(state for state, truth in TRUTHS.items() if decision in truth.neither)
     for decision in Decision
 }
 
@@ -222,6 +228,14 @@ def everything(x: Extents) -> ExtentMask:
     return x.mapped
 
 
+def not_in_an_altmap_that_is_passed(x: Extents) -> ExtentMask:
+    """All but the altmaps of maps that memunmap_pages() passes when it removes pages."""
+    private = MemoryType.MEMORY_DEVICE_PRIVATE
+    passed = [i for i, pgmap in x.kernel.pgmaps.items() if pgmap.type != private]
+    rows: ExtentMask = ~np.isin(x.pgmap_array, passed)
+    return rows
+
+
 NOT_DEVICE = Form(says=unreserved_and_no_device, reads=everything)
 """As seed 000 wants it of whoever has a struct page.
 
@@ -230,6 +244,8 @@ Source: patches 6 and 7 of "[PATCH RFC v1 00/12] mm: Don't mark hotplugged pages
 <20191022171239.21487-1-david@redhat.com>; v1 left them out.
 """
 MAPPED_BY_ANYBODY = frozenset(PageState) - {PageState.PRIVATE}
+MAPPED_ON_POWERPC = MAPPED_BY_ANYBODY - {PageState.WITHHELD}
+"""Neither Xen nor Hyper-V runs there."""
 DEV_MEM = (
     "The pfn comes from a page table, and /dev/mem maps any of them without "
     "CONFIG_STRICT_DEVMEM; device-private memory has no address that a CPU could map."

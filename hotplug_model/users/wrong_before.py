@@ -27,11 +27,10 @@ on reserved pages that get_user_pages() had taken; since commit a78986aae9b2 (in
 counts device pages, those of an altmap too. Both set PG_dirty on whatever is not reserved. Where a
 block's own memmap is reserved, as all of it was before 6.11, drivers may map it once more."""
 WRONG_UNMARKED: dict[str, frozenset[PageState]] = {
-    key: frozenset({PageState.WITHHELD})
-    for key in ("kvm_is_reserved_pfn/dirtied", "kvmppc_book3s_instantiate_page/dirtied")
+    "kvm_is_reserved_pfn/dirtied": frozenset({PageState.WITHHELD}),
 }
 """The same, where memory that goes online is PageOffline instead of reserved: since commit
-503b158fc30f (in v6.11), and until neither user was left (in v6.13), what Xen's and Hyper-V's
+503b158fc30f (in v6.11), and until KVM asked no more (in v6.13), what Xen's and Hyper-V's
 balloons keep back is set PG_dirty as well."""
 
 

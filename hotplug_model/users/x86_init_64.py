@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents
-from hotplug_model.flags import MemoryType
 from hotplug_model.page_state import Decision, PageState
-from hotplug_model.users.user import ALLOCATED, everything, user
+from hotplug_model.users.user import (
+    ALLOCATED,
+    everything,
+    not_in_an_altmap_that_is_passed,
+    user,
+)
 from hotplug_model.walkers.walker import page_reserved
-
-
-def not_in_an_altmap_that_is_passed(x: Extents) -> ExtentMask:
-    """All but the altmaps of maps that memunmap_pages() passes when it removes pages."""
-    private = MemoryType.MEMORY_DEVICE_PRIVATE
-    passed = [i for i, pgmap in x.kernel.pgmaps.items() if pgmap.type != private]
-    rows: ExtentMask = ~np.isin(x.pgmap_array, passed)
-    return rows
-
 
 user(
     "arch/x86/mm/init_64.c", name="free_pagetable", decides=Decision.BOOTMEM,
