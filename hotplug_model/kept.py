@@ -76,7 +76,6 @@ REASONS: dict[str, str] = {
     "walkers_miss_no_online_page": "what pfn_to_online_page() denies wrongly shows nowhere else",
     "kernel_zones_are_in_the_linear_map": "it alone notices a known defect of mainline, on x86-32",
     "memory_is_read_through_the_linear_map": "a fault of the reader, not of the map",
-    "pages_count_the_references_on_them": "it alone notices two known defects of mainline",
     "pages_outlive_the_references_on_them": "it names who is left with what is gone",
     "nobody_dirties_device_pages": "it says what a wrong decision does, and to which page",
 }
