@@ -147,11 +147,11 @@ class Comparison:
 def applied() -> Iterator[tuple[str, str]]:
     """The ways to apply the series: each a change, and what it is."""
     yield SERIES, "the series, whole"
-    yield f"{SERIES}-corrected", "the series, patch 3 mended"
+    yield f"{SERIES}-corrected", "the series, 3 and 12 mended"
     for name, patch in PATCHES.items():
         yield f"{SERIES}-without-{name}", f"without patch {patch.number}, {name}"
     for driver in CALLBACKS:
-        yield f"{SERIES}-without-{driver}", f"3 mended, 12 lacks {driver}"
+        yield f"{SERIES}-without-{driver}", f"mended, but 12 lacks {driver}"
     yield f"{SERIES}-zone-device", "patch 12 for ZONE_DEVICE only"
     yield f"{SERIES}-system-ram", "patch 12 for System RAM only"
     yield f"{SERIES}-flag", "patch 12 alone"

@@ -96,6 +96,10 @@ SCENES = (
         ops=(HotAddReq(PfnRange(SECTION.start_pfn, SECTION.start_pfn + 1)), ONLINE),
     ),
     Scene(
+        name="added by another than Hyper-V", shows=PageState.WITHHELD, boot="hyper-v",
+        ops=(ADD, ONLINE),
+    ),
+    Scene(
         name="broken", shows=PageState.HWPOISON,
         ops=(ADD, ONLINE, HardOfflinePage(SECTION.start_pfn)),
     ),

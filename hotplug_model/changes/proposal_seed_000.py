@@ -98,7 +98,8 @@ UNNOTICED: Mapping[str, str] = {
 """Patches whose absence nothing can notice, and why."""
 FAULTY = "kvm-mmu"
 """The patch that makes a decision wrong by itself: of RAM that boot reserved, and that Xen's
-and Hyper-V's balloons keep."""
+and Hyper-V's balloons keep. The last patch makes another wrong, of what Hyper-V's driver
+leaves alone."""
 NO_FLAG = PageFlag(0)
 CALLBACKS = {"hv_balloon": "hv_page_online_one", "xen": "xen_online_page"}
 """Drivers that patch 12 lets mark what they keep back, which hotplug no longer does for
@@ -153,10 +154,12 @@ def series(rules: KernelRules) -> KernelRules:
     return replace(unmarked(rules), **forms())
 
 
-@proposing("seed000-corrected", "the series with patch 3 mended")
+@proposing("seed000-corrected", "the series with patches 3 and 12 mended")
 def corrected(rules: KernelRules) -> KernelRules:
-    """The whole series, but KVM asks how the host maps a reserved page, online or not."""
-    return replace(series(rules), kvm_is_mmio_pfn=CORRECTED)
+    """KVM asks how the host maps a page, online or not; hv_online_page() marks what it leaves."""
+    whole = series(rules)
+    reserves = whole.reserves_withheld_pages | {"hv_online_page"}
+    return replace(whole, kvm_is_mmio_pfn=CORRECTED, reserves_withheld_pages=reserves)
 
 
 @proposing(
@@ -213,8 +216,8 @@ for _name, _patch in PATCHES.items():
 
 
 def without_callback(driver: str) -> Rewrite:
-    """The series, whose last patch forgets one of the balloons. Patch 3 is mended, for as
-    posted it takes what balloons keep for registers, as it does boot memory."""
+    """The series, whose last patch forgets one of the balloons. The rest is mended, for as
+    posted patch 3 takes what balloons keep for registers, as it does boot memory."""
 
     def rewrite(rules: KernelRules) -> KernelRules:
         whole = corrected(rules)
@@ -222,7 +225,7 @@ def without_callback(driver: str) -> Rewrite:
         return replace(whole, reserves_withheld_pages=reserves)
 
     rewrite.__doc__ = (
-        f"The series with patch 3 mended, but {CALLBACKS[driver]}() marks no page that it keeps."
+        f"The series mended, but {CALLBACKS[driver]}() marks no page that it keeps."
     )
     return rewrite
 

@@ -32,6 +32,8 @@ def hv_online_page(kernel: Kernel, pfns: PfnRange) -> None:
         if region.pfns.contains(pfns):
             hv_bring_pgs_online(kernel, region, pfns)
             return
+    if "hv_online_page" in kernel.rules.reserves_withheld_pages:
+        kernel.pfns.set_bits(pfns, "page_flags", PageFlag.PG_reserved)
 
 
 def hv_bring_pgs_online(kernel: Kernel, region: HotAddRegion, pfns: PfnRange) -> None:
