@@ -54,7 +54,10 @@ DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "cd681403a870": (BEFORE_5_19, DEDUP),
     "c5e79ef561b0": (("4.9", "4.14", "4.20"), INTO_THE_HOLE),
     "71389703839e": (("4.9",), INTO_THE_HOLE),
-    "d4234d131b0a": (("5.3", "5.4", "5.6"), ARM64_KEEPS),
+    "d4234d131b0a": (
+        ("5.3", "5.4", "5.6", "5.8", "5.10"),
+        f"{ARM64_KEEPS}; later pfn_valid() denies its device until commit eeb0753ba27b (in v5.12)",
+    ),
     "ef69bc9f689d": (("5.3", "5.4", "5.6"), ARM64_KEEPS),
     "641fe2e9387a": (("4.9",), SET_UP_AT_ADD),
     "5ec8e8ea8b77": (("5.3",), DEVICE_FIRST),

@@ -269,7 +269,8 @@ class Extents:
     def pfn_valid(self) -> ExtentMask:
         """``pfn_valid()``: early sections answer for all of their subsections.
 
-        An architecture with holes in a zone knows better: its boot holes are invalid.
+        An architecture with holes in a zone knows better: its boot holes are invalid. That of
+        arm64 asked memblock, until commit eeb0753ba27b (in v5.12) of RAM only.
 
         Source: include/linux/mmzone.h; pfn_valid(), arch/arm64/mm/init.c before v5.14.
         """
@@ -277,6 +278,8 @@ class Extents:
         valid = self.has_mem_map & (early | self.pfn_section_valid)
         if self.kernel.layout.holes_in_zone:
             valid &= ~(early & (self.content == PageContent.ZEROED))
+        if self.kernel.rules.arm64_pfn_valid_asks_memblock and self.geometry.arch == "arm64":
+            valid &= ~(self.is_boot_hole | self.is_zone_device | (self.pgmap_array >= 0))
         return valid
 
     @cached_property

@@ -34,6 +34,8 @@ class KernelRules:
     """Where it asks the subsection bit: ``always``, on the ``slow_path`` only, ``never``."""
     online_checks_arch_pfn_valid: bool
     """Whether it asks pfn_valid() where an architecture knows holes in a zone."""
+    arm64_pfn_valid_asks_memblock: bool
+    """Whether arm64's own pfn_valid() grants only what memblock has: RAM, no device."""
     asks_pfn_valid: frozenset[str]
     """Kernel functions that ask pfn_valid() where mainline asks pfn_to_online_page()."""
     section_taint_zone_device: bool

@@ -18,7 +18,6 @@ PARTS: dict[str, str] = {
     "their pages is the allocator's or isolated, and onlining writes each anew",
     "modules": "modules that are unloaded, and strings that lie in them",
     "endless offlining": "offlining that tries again and again, where the model gives up at once",
-    "arch pfn_valid": "an architecture's own pfn_valid() that denies device memory",
     "block zone": "somebody who relies on the zone that a memory block says it is in",
     "node states": "nodes going offline, N_MEMORY and zonelists",
     "pcplists": "lists of free pages in front of the buddy allocator",
@@ -79,7 +78,7 @@ WALKING = (
     shown(25, "/proc/kcore reads RAM that is offline or broken.", "0daa322b8ff9"),
     shown(26, "KVM takes PG_reserved to mean that nobody counts.", "a78986aae9b2"),
     shown(27, "Of a pageblock only the ends are asked, and by pfn_valid().", "2d070eab2e82"),
-    lacking(28, "arch pfn_valid", "arm64 says that device memory has no struct page."),
+    shown(28, "arm64 says that device memory has no struct page.", "eeb0753ba27b"),
 )
 ZONES = (
     shown(29, "A shrinking zone reads uninitialised struct pages.", "shrink-asks-online"),

@@ -13,6 +13,7 @@ MAINLINE = KernelRules(
     pfn_to_online_page=pfn_to_online_page,
     online_checks_subsection="always",
     online_checks_arch_pfn_valid=True,
+    arm64_pfn_valid_asks_memblock=False,
     asks_pfn_valid=frozenset(),
     section_taint_zone_device=True,
     memremap_shares_sections=True,
