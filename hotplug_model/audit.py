@@ -29,7 +29,7 @@ class Verdict(Enum):
 
     RIGHT = "right"
     BLIND = "blind"
-    """It may be right by luck: it reads a struct page that nobody initialised."""
+    """It may be right by luck: it reads a struct page that does not say what the page is."""
     WRONG = "wrong"
 
 

@@ -269,8 +269,8 @@ class Extents:
     def pfn_valid(self) -> ExtentMask:
         """``pfn_valid()``: early sections answer for all of their subsections.
 
-        An architecture with holes in a zone knows better: its boot holes are invalid. That of
-        arm64 asked memblock, until commit eeb0753ba27b (in v5.12) of RAM only.
+        An architecture with holes in a zone knows better: its boot holes are invalid. Until
+        commit eeb0753ba27b (in v5.12) arm64 granted what memblock has, so no device.
 
         Source: include/linux/mmzone.h; pfn_valid(), arch/arm64/mm/init.c before v5.14.
         """

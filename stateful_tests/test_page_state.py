@@ -107,7 +107,7 @@ def test_memory_that_went_offline_is_poisoned_or_stale() -> None:
         ("5.4", PageState.OFFLINE_POISONED),
     ],
 )  # fmt: skip
-def test_before_5_6_offline_memory_keeps_what_offlining_wrote(
+def test_before_5_5_offline_memory_keeps_what_offlining_wrote(
     release: str, added: PageState
 ) -> None:
     kernel = boot(rules=KernelVariant.named(release, ()).rules())

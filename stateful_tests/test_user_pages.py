@@ -12,6 +12,7 @@ from hotplug_model.errors import UserError
 from hotplug_model.explore.way_back import way_back
 from hotplug_model.flags import PageFlag, PageUser
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.page_alloc import init_page_count
 from hotplug_model.ops import Op
 from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memremap import MemunmapPages
@@ -120,6 +121,14 @@ def test_a_reference_too_many_or_too_few_is_noticed() -> None:
         assert do(kernel, *READY, pin("vfio")) is None
         kernel.pfns.write(PAGE, refcount=wrong)
         assert COUNTS in told(kernel)
+
+
+@pytest.mark.parametrize("user", PINNERS)
+def test_of_a_count_that_is_set_anew_only_kvm_s_reference_is_a_known_defect(user: str) -> None:
+    kernel = kernel_with(release="5.4")
+    assert do(kernel, *READY, pin(user)) is None
+    init_page_count(kernel, PAGE)
+    assert told(kernel)[COUNTS] == ("a-page-is-freed-under-kvm" if user == "kvm" else None)
 
 
 KNOWN: dict[str, str | None] = {COUNTS: "device-dax-keeps-its-pins"}

@@ -1,4 +1,4 @@
-"""Commit ef233450898f ("mm: free device private pages have zero refcount") (in v6.1)."""
+"""Commit ef233450898f ("mm: free device private pages have zero refcount") (in v6.1 at the latest)."""
 
 from __future__ import annotations
 

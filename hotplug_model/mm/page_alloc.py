@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import PageContent, PageFlag, SectionFlag, ZoneType
+from hotplug_model.flags import PageContent, PageFlag, PageUser, SectionFlag, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.vmemmap_can_optimize import vmemmap_can_optimize
 from hotplug_model.pfn import PfnRange
@@ -165,8 +165,11 @@ def init_page_count(kernel: Kernel, pfns: PfnRange) -> None:
     """
     if kernel.pfns.within(pfns, "users").any():
         x = kernel.extents()
-        for held in x.where(x.touched([pfns]) & (x.nr_references > 0)):
-            kernel.ledger.breach(Law.MISCOUNTED, held.intersection(pfns), Cause.SET_ANEW)
+        held = x.touched([pfns]) & (x.nr_references > 0)
+        by_kvm = (x.users & PageUser.KVM) != 0
+        for rows, cause in ((held & by_kvm, Cause.SET_ANEW), (held & ~by_kvm, Cause.NONE)):
+            for pages in x.where(rows):
+                kernel.ledger.breach(Law.MISCOUNTED, pages.intersection(pfns), cause)
     kernel.pfns.write(pfns, refcount=0)
 
 

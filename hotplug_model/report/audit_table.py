@@ -22,8 +22,9 @@ GROUPS = (6, 10, 13, 18)
 STYLES = {Verdict.RIGHT: "", Verdict.BLIND: "yellow", Verdict.WRONG: "bold red"}
 KEY = (
     "y, n: it decides yes or no, rightly or to nobody's harm; Y, N: wrongly; ?: it reads a "
-    "struct page that nobody initialised; *: both, in different places; .: it is never asked; "
-    "blank: the kernel has no such user, or no way to the state was found"
+    "struct page that nobody wrote, or not for what the page is now; *: both, in different "
+    "places; .: it is never asked; blank: the kernel has no such user, or no way to the state "
+    "was found"
 )
 
 

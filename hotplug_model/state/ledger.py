@@ -85,7 +85,7 @@ class Cause(IntEnum):
     NEVER_TAKEN = 14
     """Who gave a pfn back decided that it had a reference on the page there."""
     SET_ANEW = 15
-    """Its count was set anew when it was freed, though somebody had a reference on it."""
+    """Its count was set anew when it was freed, though KVM had a reference on it."""
 
 
 class Entry(NamedTuple):
