@@ -128,7 +128,9 @@ def test_a_mutant_says_what_it_alters_and_is_other_code(mutant: Mutant) -> None:
     code = mutated(mutant)
     old = functions(module_of(mutant.file))[mutant.function].__code__
     assert code[mutant.function] != old
-    assert is_possible(mutant, code)
+    # What no longer says super() needs one cell less: see below.
+    keeps_super = mutant.kind != "left-out" or "super()" not in mutant.before
+    assert is_possible(mutant, code) == keeps_super
 
 
 def one(file: str, text: str) -> Mutant:
