@@ -25,6 +25,7 @@ INTRODUCED: dict[str, Release] = {
     "feee6b298916": (4, 13),
     "f42ce5f087eb": (5, 13),
     "001002e73712": (5, 13),
+    "03a2cc1756a0": (6, 2),
     "5ec8e8ea8b77": (5, 3),
     "82f0b6f041fa": (5, 3),
     "4aa9fc2a435a": (4, 20),
@@ -33,7 +34,8 @@ INTRODUCED: dict[str, Release] = {
 ("mm/sparsemem: support sub-section hotplug"), 4.13 commit f1dd2cd13c4b ("mm,
 memory_hotplug: do not associate hotadded memory to zones until online"), 4.20 commit
 2830bf6f05fb ("mm, memory_hotplug: initialize struct pages for the full memory section"),
-5.13 commit a08a2ae34613 ("mm,memory_hotplug: allocate memmap from the added memory range").
+5.13 commit a08a2ae34613 ("mm,memory_hotplug: allocate memmap from the added memory range"),
+6.2 commit 5033091de814 ("mm/hwpoison: introduce per-memory_block hwpoison counter").
 Of the others only is known which release does not have them any more."""
 
 BEFORE_5_13 = tuple(name for name in ASKED if RELEASES[name] < (5, 13))

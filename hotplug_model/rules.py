@@ -65,7 +65,11 @@ class KernelRules:
     offline_skips_broken_pages: bool
     """Whether offlining does not wait for a broken page to be migrated."""
     online_rejects_broken_pages: bool
-    """Whether a memory block that holds a broken page refuses to go online."""
+    """Whether a memory block counts the pages of it that broke, and refuses to go online if
+    there are any."""
+    memblk_nr_poison_puts_device: bool
+    """Whether counting a broken page drops the reference on the memory block's device that
+    looking that up took."""
     block_zone: Callable[[Kernel, int], ZoneType | None]
     """The single zone of an online memory block, or None."""
     add_memory_takes_device_hotplug_lock: bool

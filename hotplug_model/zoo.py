@@ -105,7 +105,7 @@ VMEMMAP = (
     shown(55, "An altmap backs struct pages of another device.", "cf387d9644d8"),
     shown(56, "A failed add is rolled back without its altmap.", "f42ce5f087eb"),
     lacking(58, "late altmap", "A block has its altmap before it is registered."),
-    lacking(60, "hwpoison", "Counting a broken page leaks a reference on its block."),
+    shown(60, "Counting a broken page leaks a reference on its block.", "03a2cc1756a0"),
     lacking(61, "late altmap", "The altmap is looked up in what is being torn down."),
     shown(
         62, "Marks in memblock are searched unbounded and unchecked.",

@@ -141,6 +141,9 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "broken_pages_do_not_come_back": lambda: corrupt(
         lambda k: setattr(k.blocks[0], "broken", (0,)), pages(0, 1)
     ),
+    "memory_block_devices_are_let_go": lambda: corrupt(
+        lambda k: setattr(k.blocks[1], "references", 1), B
+    ),
     "walkers_take_no_zone_device_page": lambda: corrupt(
         lambda k: k.pfns.clear_bits(B, "section_flags", SectionFlag.TAINT_ZONE_DEVICE), HOLE
     ),

@@ -170,6 +170,21 @@ def test_without_5033091de814_the_page_comes_back_unmarked() -> None:
     assert found[0].pfns == (pages(16, 17),)
 
 
+@pytest.mark.parametrize(
+    ("changes", "left"), [((), 0), (("03a2cc1756a0",), 2), (("03a2cc1756a0", "5033091de814"), 0)]
+)
+def test_each_page_that_breaks_cost_a_reference_from_6_2_to_7_0(
+    changes: tuple[str, ...], left: int
+) -> None:
+    kernel = boot(rules=KernelVariant.named(None, changes).rules())
+    assert do(kernel, add(C), online(2), BREAK, HardOfflinePage(19)) is None
+    assert kernel.blocks[2].references == left
+    found = {violation.invariant for violation in Checker(kernel).boot()}
+    assert found == ({"memory_block_devices_are_let_go"} if left else set())
+    assert do(kernel, offline(2), remove(C), add(C)) is None
+    assert kernel.blocks[2].references == 0
+
+
 def test_a_page_that_nobody_was_given_is_marked_only() -> None:
     for of, pfn, ops in (
         ("boot-reserved", 15, ()),

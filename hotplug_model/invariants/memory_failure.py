@@ -33,6 +33,20 @@ def broken_pages_do_not_come_back(x: Extents) -> list[PfnRange]:
     return found
 
 
+@law(reads="blocks", quiescent=True)
+def memory_block_devices_are_let_go(x: Extents) -> list[PfnRange]:
+    """A reference on a memory block's device is left that nobody will drop.
+
+    When the block is removed its device is not freed.
+
+    Source: find_memory_block_by_id(), memblk_nr_poison_inc(), drivers/base/memory.c; commit
+    03a2cc1756a0 ("drivers/base/memory: fix memory block reference leak in poison accounting")
+    (in v7.1).
+    """
+    blocks = sorted(x.kernel.blocks.items())
+    return [x.kernel.block_pfns(block_id) for block_id, block in blocks if block.references]
+
+
 @across
 def offlining_waits_for_nobody_but_holders(
     before: Kernel, refusal: KernelRefusal | None, after: Kernel

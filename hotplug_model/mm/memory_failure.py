@@ -74,8 +74,7 @@ def mark_ram(kernel: Kernel, pfn: int) -> None:
     # Simplified: of a page that is reserved, PageOffline or otherwise nobody's to take the
     kernel returns -EBUSY, though it has marked and counted it.
 
-    Source: memory_failure(), take_page_off_buddy(), get_hwpoison_page(); action_result(),
-    memblk_nr_poison_inc() in drivers/base/memory.c.
+    Source: memory_failure(), take_page_off_buddy(), get_hwpoison_page(); action_result().
     """
     page, flags = PfnRange(pfn, pfn + 1), kernel.pfns.at(pfn, "page_flags")
     if flags & PageFlag.PG_hwpoison:
@@ -85,5 +84,22 @@ def mark_ram(kernel: Kernel, pfn: int) -> None:
         kernel.pfns.add(page, "refcount", 1)
     (block_id,) = kernel.block_ids(page)
     if block_id in kernel.blocks:
-        block, start = kernel.blocks[block_id], kernel.block_pfns(block_id).start_pfn
-        block.broken = tuple(sorted((*block.broken, pfn - start)))
+        memblk_nr_poison_inc(kernel, block_id, pfn)
+
+
+def memblk_nr_poison_inc(kernel: Kernel, block_id: int, pfn: int) -> None:
+    """Count a broken page on its memory block, which is looked up, and so referenced, for that.
+
+    # Simplified: before v6.2 no block counted, and nobody looked one up. Here it remembers
+    which of its pages broke all the same.
+
+    Source: memblk_nr_poison_inc(), find_memory_block_by_id() in drivers/base/memory.c; commit
+    5033091de814 ("mm/hwpoison: introduce per-memory_block hwpoison counter") (in v6.2);
+    commit 03a2cc1756a0 ("drivers/base/memory: fix memory block reference leak in poison
+    accounting") (in v7.1).
+    """
+    block, start = kernel.blocks[block_id], kernel.block_pfns(block_id).start_pfn
+    block.broken = tuple(sorted((*block.broken, pfn - start)))
+    looked_up = kernel.rules.online_rejects_broken_pages
+    if looked_up and not kernel.rules.memblk_nr_poison_puts_device:
+        block.references += 1

@@ -28,6 +28,9 @@ class MemoryBlock:
     broken: tuple[int, ...] = ()
     """Which of its pages broke, counted from its first, in order; ``nr_hwpoison`` counts
     them. Broken memory stays broken, and leaves with the block's device."""
+    references: int = 0
+    """References on its device that somebody took and has not dropped yet, but for the one
+    of its registration."""
 
     @property
     def nr_vmemmap_pages(self) -> int:
@@ -44,11 +47,14 @@ class MemoryBlock:
             altmap=self.altmap.copy() if self.altmap else None,
             left_offline=self.left_offline,
             broken=self.broken,
+            references=self.references,
         )
 
     def numbers(self) -> tuple[int, ...]:
         """Every field, for a fingerprint."""
         zone = -1 if self.zone is None else self.zone
         altmap = self.altmap.numbers() if self.altmap else ()
-        own = (self.nid, self.state, self.online_type, zone, self.left_offline)
+        own = (
+            self.nid, self.state, self.online_type, zone, self.left_offline, self.references
+        )  # fmt: skip
         return *own, len(self.broken), *self.broken, len(altmap), *altmap
