@@ -77,6 +77,10 @@ DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
         ("4.9", "4.14", "4.20"),
         "its trace takes a broken page offline, which needs commit b15c87263a69 (in v5.0)",
     ),
+    "poison-counted-in-memmap": (
+        ("4.9", "4.14", "4.20", "5.3", "5.4"),
+        "its trace takes memmaps to be overwritten when offline: commit d33695b16a9f (in v5.6)",
+    ),
 }  # fmt: skip
 """Where the history of a bug and its traces do not agree on a release, and why."""
 

@@ -100,6 +100,8 @@ class Kernel:
     RAM that hotplug never touches."""
     devmap_managed_key: int = 0
     """``devmap_managed_key``: how many maps want to hear of their pages' last reference."""
+    num_poisoned_pages: int = 0
+    """``HardwareCorrupted`` of /proc/meminfo, in pages."""
 
     @classmethod
     def boot(cls, geometry: Geometry, rules: KernelRules, layout: BootLayout) -> Self:
@@ -152,6 +154,7 @@ class Kernel:
             self.nr_memmap_boot_pages,
             self.memblock.copy(),
             self.devmap_managed_key,
+            self.num_poisoned_pages,
         )
 
     def fingerprint(self) -> bytes:

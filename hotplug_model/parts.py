@@ -40,7 +40,7 @@ def parts_of(kernel: Kernel) -> dict[str, bytes]:
         "vmemmap": kernel.vmemmap.fingerprint(),
         "nodes": kernel.nodes.fingerprint(),
         "iomem": packed(kernel.iomem.numbers()),
-        "blocks": packed(numbered(kernel.blocks)),
+        "blocks": packed((kernel.num_poisoned_pages, *numbered(kernel.blocks))),
         "pgmaps": packed((kernel.devmap_managed_key, *numbered(kernel.pgmaps))),
         "ledger": packed(kernel.ledger.numbers()),
         "lender": packed(lender.numbers()) if lender is not None else b"",

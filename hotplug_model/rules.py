@@ -67,6 +67,9 @@ class KernelRules:
     online_rejects_broken_pages: bool
     """Whether a memory block counts the pages of it that broke, and refuses to go online if
     there are any."""
+    blocks_take_off_broken_pages: bool
+    """Whether num_poisoned_pages loses what a memory block counts, when that goes, not what the
+    memmap says is broken when its section goes."""
     memblk_nr_poison_puts_device: bool
     """Whether counting a broken page drops the reference on the memory block's device that
     looking that up took."""

@@ -13,7 +13,7 @@ PARTS: dict[str, str] = {
     "section roots": "mem_section roots, and sparse_index_init() failing or finding one",
     "upper tables": "page tables above PTEs, and one set of them for each mm",
     "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
-    "hwpoison": "how a broken page is counted and unmapped, step by step",
+    "hwpoison": "how a broken page is unmapped, step by step",
     "device pageblocks": "migrate types of ZONE_DEVICE pageblocks, for which nobody looks: none of "
     "their pages is the allocator's or isolated, and onlining writes each anew",
     "modules": "modules that are unloaded, and strings that lie in them",
@@ -130,7 +130,7 @@ DEVICES = (
 OTHERS = (
     shown(80, "A broken page keeps offlining from ever ending.", "b15c87263a69"),
     lacking(81, "hwpoison", "A broken folio is unmapped unlocked."),
-    lacking(83, "hwpoison", "Broken pages are counted in a memmap that was poisoned."),
+    shown(83, "Broken pages are counted in a poisoned memmap.", "poison-counted-in-memmap"),
     lacking(84, "endless offlining", "virtio-mem offlines what it has not taken first."),
     lacking(88, "hugetlb", "A folio without struct pages no longer says so."),
     lacking(89, "hugetlb", "A failed remap restores the wrong range."),

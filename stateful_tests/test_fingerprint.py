@@ -161,6 +161,7 @@ def entry_changes() -> Iterator[tuple[str, Change]]:
 
 CHANGES: dict[str, Change] = {
     "devmap_managed_key": lambda k: setattr(k, "devmap_managed_key", 7),
+    "num_poisoned_pages": lambda k: setattr(k, "num_poisoned_pages", 7),
     "locks": lambda k: hold(k, "mem_hotplug_lock"),
     "vetoes": lambda k: setattr(k, "vetoes", frozenset()),
     "vetoes of another action": lambda k: setattr(

@@ -139,7 +139,11 @@ BREAKS: dict[str, Callable[[], Broken]] = {
         lambda k: k.pfns.clear_bits(HOLE, "page_flags", PageFlag.PG_reserved), HOLE
     ),
     "broken_pages_do_not_come_back": lambda: corrupt(
-        lambda k: setattr(k.blocks[0], "broken", (0,)), pages(0, 1)
+        lambda k: setattr(k.blocks[0], "broken", (0,)), pages(0, 1),
+        echoes={"num_poisoned_pages_add_up"},
+    ),
+    "num_poisoned_pages_add_up": lambda: corrupt(
+        lambda k: setattr(k, "num_poisoned_pages", 1), NOWHERE
     ),
     "memory_block_devices_are_let_go": lambda: corrupt(
         lambda k: setattr(k.blocks[1], "references", 1), B

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker
 from hotplug_model.errors import EHWPOISON, KernelRefusal, UserError, errname
 from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, BlockState, PageFlag
+from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops.memory_failure import HardOfflinePage
@@ -183,6 +185,36 @@ def test_each_page_that_breaks_cost_a_reference_from_6_2_to_7_0(
     assert found == ({"memory_block_devices_are_let_go"} if left else set())
     assert do(kernel, offline(2), remove(C), add(C)) is None
     assert kernel.blocks[2].references == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "poisoning", "counted"),
+    [
+        ((), True, 0), (("poison-counted-in-memmap",), True, 1 - 8),
+        (("poison-counted-in-memmap",), False, 0),
+        (("poison-counted-in-memmap", "d33695b16a9f"), True, 0),
+    ],
+)  # fmt: skip
+def test_memory_that_is_removed_takes_what_broke_of_it_off_the_count(
+    changes: tuple[str, ...], poisoning: bool, counted: int
+) -> None:
+    """Before v6.2 by what its struct pages say, which is all if they are overwritten."""
+    layout = replace(LAYOUTS["collision"](GEOMETRIES["tiny"]), page_poisoning=poisoning)
+    rules = KernelVariant.named(None, changes).rules()
+    kernel = Kernel.boot(GEOMETRIES["tiny"], rules, layout)
+    assert do(kernel, add(C), online(2), BREAK, offline(2)) is None
+    assert kernel.num_poisoned_pages == kernel.snapshot().num_poisoned_pages == 1
+    found = {violation.invariant for violation in Checker(kernel).apply(remove(C)).violations}
+    assert kernel.num_poisoned_pages == counted
+    assert found == ({"num_poisoned_pages_add_up"} if counted else set())
+
+
+def test_while_nothing_is_broken_no_memmap_is_asked() -> None:
+    kernel = boot(rules=KernelVariant.named(None, ("poison-counted-in-memmap",)).rules())
+    assert do(kernel, add(C), remove(C), device(C), MemunmapPages(0)) is None
+    assert kernel.num_poisoned_pages == 0
+    assert do(kernel, HardOfflinePage(0), device(C), MemunmapPages(0)) is None
+    assert kernel.num_poisoned_pages == 1
 
 
 def test_a_page_that_nobody_was_given_is_marked_only() -> None:

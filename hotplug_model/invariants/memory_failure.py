@@ -34,6 +34,17 @@ def broken_pages_do_not_come_back(x: Extents) -> list[PfnRange]:
 
 
 @law(reads="blocks", quiescent=True)
+def num_poisoned_pages_add_up(x: Extents) -> list[PfnRange]:
+    """num_poisoned_pages is not the number of pages that broke in memory blocks.
+
+    Source: num_poisoned_pages_inc(), num_poisoned_pages_sub(), mm/memory-failure.c;
+    remove_memory_block_devices(), drivers/base/memory.c.
+    """
+    broken = sum(len(block.broken) for block in x.kernel.blocks.values())
+    return [] if x.kernel.num_poisoned_pages == broken else [x.geometry.all_pfns]
+
+
+@law(reads="blocks", quiescent=True)
 def memory_block_devices_are_let_go(x: Extents) -> list[PfnRange]:
     """A reference on a memory block's device is left that nobody will drop.
 

@@ -8,6 +8,7 @@ from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import SectionFlag
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.base_memory import hotplug_memory_register
+from hotplug_model.mm.memory_failure import clear_hwpoisoned_pages
 from hotplug_model.mm.sparse import section_deactivate, sparse_add_section
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
@@ -62,4 +63,6 @@ def remove_pages(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) -> Steps
         return
     for part in kernel.geometry.section_chunks(pfns):
         if kernel.pfns.at(part.start_pfn, "section_flags") & SectionFlag.HAS_MEM_MAP:
+            if not kernel.rules.blocks_take_off_broken_pages:
+                clear_hwpoisoned_pages(kernel, part)
             yield from section_deactivate(kernel, part, altmap)

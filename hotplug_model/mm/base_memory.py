@@ -88,9 +88,14 @@ def device_lock(block_id: int) -> str:
 
 
 def remove_memory_block_devices(kernel: Kernel, pfns: PfnRange) -> None:
-    """Unregister the blocks in *pfns*."""
+    """Unregister the blocks in *pfns*; what broke in them is counted no more.
+
+    Source: remove_memory_block_devices(); commit 5033091de814 (in v6.2) for the count.
+    """
     for block_id in kernel.blocks_in(pfns):
-        del kernel.blocks[block_id]
+        block = kernel.blocks.pop(block_id)
+        if kernel.rules.blocks_take_off_broken_pages:
+            kernel.num_poisoned_pages -= len(block.broken)
         kernel.set_block_state(block_id, BlockState.NONE)
 
 

@@ -29,6 +29,7 @@ MAINLINE = KernelRules(
     zones_at_add=False,
     offline_skips_broken_pages=True,
     online_rejects_broken_pages=True,
+    blocks_take_off_broken_pages=True,
     memblk_nr_poison_puts_device=True,
     block_zone=cached_block_zone,
     add_memory_takes_device_hotplug_lock=True,

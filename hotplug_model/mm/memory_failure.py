@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from hotplug_model.errors import EHWPOISON, KernelRefusal
-from hotplug_model.flags import MemoryType, PageFlag
+from hotplug_model.flags import MemoryClass, MemoryType, PageContent, PageFlag
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
@@ -72,7 +72,8 @@ def mark_ram(kernel: Kernel, pfn: int) -> None:
     is held from now on, whether it was free or in use.
 
     # Simplified: of a page that is reserved, PageOffline or otherwise nobody's to take the
-    kernel returns -EBUSY, though it has marked and counted it.
+    kernel returns -EBUSY, though it has marked and counted it. num_poisoned_pages is that of
+    RAM: what breaks of a device the kernel counts, too, and never takes off since v6.2.
 
     Source: memory_failure(), take_page_off_buddy(), get_hwpoison_page(); action_result().
     """
@@ -82,6 +83,7 @@ def mark_ram(kernel: Kernel, pfn: int) -> None:
     kernel.pfns.set_bits(page, "page_flags", PageFlag.PG_hwpoison)
     if flags == PageFlag.MANAGED:
         kernel.pfns.add(page, "refcount", 1)
+    kernel.num_poisoned_pages += 1
     (block_id,) = kernel.block_ids(page)
     if block_id in kernel.blocks:
         memblk_nr_poison_inc(kernel, block_id, pfn)
@@ -103,3 +105,18 @@ def memblk_nr_poison_inc(kernel: Kernel, block_id: int, pfn: int) -> None:
     looked_up = kernel.rules.online_rejects_broken_pages
     if looked_up and not kernel.rules.memblk_nr_poison_puts_device:
         block.references += 1
+
+
+def clear_hwpoisoned_pages(kernel: Kernel, pfns: PfnRange) -> None:
+    """Count no more what the struct pages of *pfns*, a part of a section, say is broken, unless
+    nothing is.
+
+    What page_init_poison() has overwritten has every flag, so this one.
+
+    Source: clear_hwpoisoned_pages(), sparse_remove_section() (6.1).
+    """
+    ram = kernel.pfns.at(pfns.start_pfn, "memory") == MemoryClass.SYSTEM_RAM
+    if ram and kernel.num_poisoned_pages:
+        marked = kernel.pfns.within(pfns, "page_flags") & PageFlag.PG_hwpoison != 0
+        overwritten = kernel.pfns.within(pfns, "content") == PageContent.POISONED
+        kernel.num_poisoned_pages -= int(kernel.pfns.lengths(pfns)[marked | overwritten].sum())
