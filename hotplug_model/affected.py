@@ -29,19 +29,24 @@ INTRODUCED: dict[str, Release] = {
     "5ec8e8ea8b77": (5, 3),
     "82f0b6f041fa": (5, 3),
     "4aa9fc2a435a": (4, 20),
+    "bbd6ec605c0f": (5, 0),
+    "eeb0753ba27b": (5, 7),
+    "cf387d9644d8": (4, 13),
 }
 """The first release with the bug, where its fix says so: 5.3 has commit ba72b4c8cf60
 ("mm/sparsemem: support sub-section hotplug"), 4.13 commit f1dd2cd13c4b ("mm,
 memory_hotplug: do not associate hotadded memory to zones until online"), 4.20 commit
 2830bf6f05fb ("mm, memory_hotplug: initialize struct pages for the full memory section"),
 5.13 commit a08a2ae34613 ("mm,memory_hotplug: allocate memmap from the added memory range"),
-6.2 commit 5033091de814 ("mm/hwpoison: introduce per-memory_block hwpoison counter").
+6.2 commit 5033091de814 ("mm/hwpoison: introduce per-memory_block hwpoison counter"),
+5.0 commit 4ab215061554 ("arm64: Add memory hotplug support"). ZONE_DEVICE came to arm64 in 5.7,
+with commit bbd6ec605c0f ("arm64/mm: Enable memory hot remove"), and to powerpc in 4.13.
 Of the others only is known which release does not have them any more."""
 
 BEFORE_5_13 = tuple(name for name in ASKED if RELEASES[name] < (5, 13))
 BEFORE_5_19 = tuple(name for name in ASKED if RELEASES[name] < (5, 19))
 DEDUP = "what it corrects is there since commit 4917f55b4ef9 (in v5.19)"
-ARM64_KEEPS = "its trace is on arm64, which frees no vmemmap before commit bbd6ec605c0f (in v5.7)"
+ARM64_LACKS = "its trace is on arm64, which has no ZONE_DEVICE before commit bbd6ec605c0f (in v5.7)"
 SET_UP_AT_ADD = "struct pages of what is added are set up soon after, before 4.13, but not at once"
 SPANNED_AT_ADD = "before 4.13 a zone spans what is added at once, and until it is removed"
 DEVICE_FIRST = "its walker looks for device pages as since commit 96c804a6ae8c (in v5.4)"
@@ -56,11 +61,12 @@ DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "cd681403a870": (BEFORE_5_19, DEDUP),
     "c5e79ef561b0": (("4.9", "4.14", "4.20"), INTO_THE_HOLE),
     "71389703839e": (("4.9",), INTO_THE_HOLE),
+    "ca2c36cae9d4": (("4.9",), "its trace maps a device, which powerpc can since 4.13"),
     "d4234d131b0a": (
         ("5.3", "5.4", "5.6", "5.8", "5.10"),
-        f"{ARM64_KEEPS}; later pfn_valid() denies its device until commit eeb0753ba27b (in v5.12)",
+        f"{ARM64_LACKS}; later pfn_valid() denies its device until commit eeb0753ba27b (in v5.12)",
     ),
-    "ef69bc9f689d": (("5.3", "5.4", "5.6"), ARM64_KEEPS),
+    "ef69bc9f689d": (("5.3", "5.4", "5.6"), ARM64_LACKS),
     "641fe2e9387a": (("4.9",), SET_UP_AT_ADD),
     "5ec8e8ea8b77": (("5.3",), DEVICE_FIRST),
     "82f0b6f041fa": (("5.3",), DEVICE_FIRST),

@@ -29,6 +29,7 @@ ARCHITECTURES.add("arm64", "tiny_arm64")
 
 FREE, BEHIND = TINY.section_pfns(2), TINY.section_pfns(3)
 """What is asked about; all geometries with small numbers have it."""
+BEFORE_5_7 = ("bbd6ec605c0f",)
 BEFORE_4_13 = ("shrink-asks-online", "feee6b298916", "f1dd2cd13c4b")
 SEED = "seed003-unaddressable"
 REACHED = {
@@ -120,6 +121,14 @@ ROWS: Sequence[Asked] = (
         changes=("18c86506c80f",),
     ),
     Asked(
+        memory=RAM, operation="remove_memory() before bbd6ec605c0f", ops=(ADD, REMOVE),
+        changes=BEFORE_5_7,
+    ),
+    Asked(
+        memory=RAM, operation="add_memory() before 4ab215061554", ops=(ADD,),
+        changes=(*BEFORE_5_7, "4ab215061554"),
+    ),
+    Asked(
         memory=RAM, operation="add_memory() with MEMORY_UNADDRESSABLE, as seed 003 has it",
         ops=(ADD,), changes=(SEED, "seed003-flags-on-ram"),
     ),
@@ -133,6 +142,10 @@ ROWS: Sequence[Asked] = (
         changes=BEFORE_4_13, shows_zone=True, unknown_to=("arm64",),
     ),
     Asked(memory=PMEM, operation="memremap_pages()", ops=(device("generic"),)),
+    Asked(
+        memory=PMEM, operation="memremap_pages() before v4.13", ops=(device("generic"),),
+        changes=(*BEFORE_5_7, "powerpc-zone-device"),
+    ),
     Asked(
         memory=PMEM, operation="memremap_pages(), and the linear map fails",
         ops=(replace(device("generic"), fail_at="linear_map"),),

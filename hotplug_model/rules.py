@@ -193,6 +193,11 @@ class KernelRules:
     """Whether architectures add memory that they shall not map."""
     s390_removes_memory: bool
     """Whether s390 has an arch_remove_memory() that removes."""
+    powerpc_has_zone_device: bool
+    """Whether powerpc asks for CONFIG_ZONE_DEVICE."""
+    arm64_memory_hotplug: str
+    """What arm64 has of it: ``absent``, ``add`` (5.0) or ``remove`` as well (5.7), which
+    CONFIG_ZONE_DEVICE depends on."""
     powerpc_unmaps_what_failed: bool
     """Whether powerpc unmaps what it failed to add."""
     arm64_unmaps_linear_map: bool

@@ -67,10 +67,13 @@ EXPECTED = [
     NO_MEMORY | {"powerpc": "-ENOMEM, still mapped"},
     REMOVED,
     REMOVED | {"s390": "-EBUSY, mapped"},
+    REMOVED | {"arm64": "-EBUSY, mapped"},
+    ADDED | {"arm64": f"-ENOENT, {NO}"},
     row(*(f"-EINVAL, {NO}" for _ in NAMES)),
     row("Normal", "DMA", "Movable", "Normal", "Movable", "HighMem", "Normal", "not yet"),
     row(*("Movable", "(-EINVAL)", *("Movable",) * 5, "not yet")),
     MAPPED,
+    MAPPED | {"powerpc": ABSENT, "arm64": ABSENT},
     MAPPED | {"powerpc": f"-EFAULT, {NO}"},
     DEVICE
     | dict.fromkeys(("powerpc", "arm64"), f"-ENOMEM, {NO}")

@@ -184,7 +184,7 @@ def test_nothing_is_demanded_of_a_machine_that_was_asked_for_nothing() -> None:
 
 MACHINES = [
     ("tiny", None), ("tiny_arm64", None), ("tiny_s390", None), ("tiny_tile", None),
-    ("tiny", "4.9"), ("tiny", "5.4"), ("tiny", "6.1"),
+    ("tiny", "4.9"), ("tiny", "5.4"), ("tiny", "6.1"), ("tiny_arm64", "5.6"),
 ]  # fmt: skip
 
 

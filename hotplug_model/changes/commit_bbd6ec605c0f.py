@@ -17,7 +17,14 @@ from hotplug_model.rules import KernelRules
         "unused_vmemmap_is_freed",
     ),
     geometry="tiny_arm64",
+    faults=True,
 )
-def never_freed(rules: KernelRules) -> KernelRules:
-    """arm64's vmemmap_free() does nothing, and its linear map stays."""
-    return replace(rules, arm64_frees_vmemmap=False, arm64_unmaps_linear_map=False)
+def never_removed(rules: KernelRules) -> KernelRules:
+    """arm64 has neither hot-remove nor ZONE_DEVICE; what fails to be added stays mapped.
+
+    So does its memmap: vmemmap_free() does nothing.
+    """
+    return replace(
+        rules, arm64_memory_hotplug="add", arm64_frees_vmemmap=False,
+        arm64_unmaps_linear_map=False,
+    )  # fmt: skip

@@ -42,8 +42,10 @@ def straddles(resource: Resource, pfns: PfnRange) -> bool:
 
 def why_refuse_to_add(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """The same; a block that a failed add left, and a memmap on memory that kernels before
-    v6.8 do not give up."""
+    v6.8 do not give up; arm64 before v5.0."""
     yield from why_not_add(kernel, asked)
+    if kernel.geometry.arch == "arm64" and kernel.rules.arm64_memory_hotplug == "absent":
+        yield errno.ENOENT
     if asked["pfns"].nr_pages > 0 and kernel.blocks_in(asked["pfns"]):
         yield errno.EEXIST
     if asked["mhp_flags"] and not kernel.rules.memmap_on_memory_falls_back:
@@ -86,16 +88,22 @@ def why_refuse_to_remove(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 
 
 def removal_is_odd(kernel: Kernel, pfns: PfnRange) -> Iterator[int]:
-    """Blocks of which some hold their own memmap, or several before v6.8; tile, and s390 in
-    4.9, where nothing is ever removed."""
+    """Blocks of which some hold their own memmap, or several before v6.8; tile, s390 in 4.9
+    and arm64 before v5.7, where nothing is ever removed."""
     blocks = kernel.blocks_in(pfns) if whole_blocks(kernel, pfns) else []
     hosting = [each for each in blocks if kernel.blocks[each].altmap]
     one_only = kernel.rules.memmap_on_memory != "per_block"
     if hosting and (len(hosting) < len(kernel.block_ids(pfns)) or (one_only and len(blocks) > 1)):
         yield errno.EINVAL
     arch = kernel.geometry.arch
-    if arch == "tile" or (arch == "s390" and not kernel.rules.s390_removes_memory):
+    s390 = arch == "s390" and not kernel.rules.s390_removes_memory
+    if arch == "tile" or s390 or removes_nothing(kernel):
         yield errno.EBUSY
+
+
+def removes_nothing(kernel: Kernel) -> bool:
+    """Whether the kernel is built without memory hot-remove."""
+    return kernel.geometry.arch == "arm64" and kernel.rules.arm64_memory_hotplug != "remove"
 
 
 def not_removed(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
@@ -184,7 +192,7 @@ def why_not_offline(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 
 def why_refuse_to_offline(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """The same; pages that are reserved, marked or broken and held; holes, several zones;
-    what dates from boot on arm64; and what virtio-mem says of its own."""
+    what dates from boot on arm64, and all before v5.7; and what virtio-mem says of its own."""
     yield from why_not_offline(kernel, asked)
     if asked["block_id"] not in kernel.blocks:
         return
@@ -199,7 +207,8 @@ def why_refuse_to_offline(kernel: Kernel, asked: Arguments) -> Iterator[int]:
         yield errno.EPERM
     zones = kernel.pfns.within(pfns, "zone")
     several = (zones != zones[0]).any() or kernel.blocks[asked["block_id"]].zone is None
-    if several or kernel.iomem.system_ram(pfns) != pfns.nr_pages:
+    holes = kernel.iomem.system_ram(pfns) != pfns.nr_pages
+    if several or holes or removes_nothing(kernel):
         yield errno.EINVAL
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from hotplug_model.errors import EHWPOISON
 from hotplug_model.flags import PageFlag, RefState
 from hotplug_model.invariants.answer import Answer, Arguments, within
+from hotplug_model.invariants.answers_blocks import removes_nothing
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 
@@ -57,8 +58,15 @@ def why_refuse_to_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
         yield errno.ENOMEM
     if asked["lacks"] or asked["type"] in types_refused(kernel):
         yield errno.EINVAL
-    if kernel.geometry.arch in WITHOUT_ZONE_DEVICE:
+    if lacks_zone_device(kernel):
         yield errno.ENXIO
+
+
+def lacks_zone_device(kernel: Kernel) -> bool:
+    """Whether the kernel is built without: powerpc is before v4.13, arm64 before v5.7."""
+    arch = kernel.geometry.arch
+    powerpc = arch == "powerpc" and not kernel.rules.powerpc_has_zone_device
+    return arch in WITHOUT_ZONE_DEVICE or powerpc or removes_nothing(kernel)
 
 
 def types_refused(kernel: Kernel) -> Iterator[str]:

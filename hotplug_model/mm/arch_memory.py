@@ -74,18 +74,28 @@ ARCH_MEMORY = {
 ia64 until v6.6. x86-64 and arm64 die if they run out of memory for page tables. ia64 and sh
 reach all physical addresses without; on x86-32 and tile what is added is high memory.
 CONFIG_ZONE_DEVICE took X86_64 before v4.13, then ARCH_HAS_ZONE_DEVICE, and ARCH_HAS_PTE_DEVMAP
-since v5.3. No s390 that was looked at (4.14, 6.1, 6.4, 6.15) selects either.
+since v5.3; and always CONFIG_MEMORY_HOTREMOVE, which arm64 has since v5.7. No s390 that was
+looked at (4.14, 6.1, 6.4, 6.15) selects either.
 
 Source: arch/x86/mm/init_32.c, arch/ia64/mm/init.c, arch/sh/mm/init.c, arch/tile/mm/init.c
-(4.9); mm/Kconfig, arch/s390/Kconfig for CONFIG_ZONE_DEVICE.
+(4.9); commit 65f7d0497887 ("mm, x86: Add ARCH_HAS_ZONE_DEVICE to Kconfig") (in v4.13);
+mm/Kconfig, arch/s390/Kconfig for CONFIG_ZONE_DEVICE.
 """
 
 
 def arch_memory(kernel: Kernel) -> ArchMemory:
-    """The architecture's, as the rules have it."""
-    arch = ARCH_MEMORY[kernel.geometry.arch]
-    if kernel.geometry.arch == "s390" and not kernel.rules.s390_removes_memory:
+    """The architecture's, as the rules have it.
+
+    Source: remove_memory() in include/linux/memory_hotplug.h without CONFIG_MEMORY_HOTREMOVE,
+    which CONFIG_ZONE_DEVICE depends on in mm/Kconfig.
+    """
+    arch, rules = ARCH_MEMORY[kernel.geometry.arch], kernel.rules
+    if kernel.geometry.arch == "s390" and not rules.s390_removes_memory:
         return replace(arch, removal_errno=errno.EBUSY)
+    if kernel.geometry.arch == "powerpc" and not rules.powerpc_has_zone_device:
+        return replace(arch, zone_device=False)
+    if kernel.geometry.arch == "arm64" and rules.arm64_memory_hotplug != "remove":
+        return replace(arch, zone_device=False, removal_errno=errno.EBUSY)
     return arch
 
 
@@ -159,7 +169,8 @@ def arch_remove_memory(
 
 
 def refuse_removal(kernel: Kernel) -> None:
-    """Refuses with what arch_remove_memory() does where it never removes anything: -EBUSY.
+    """Refuses with -EBUSY where nothing is ever removed: arch_remove_memory() says so, or the
+    kernel has no memory hot-remove.
 
     # Simplified: remove_memory() asks nobody and ignored that, but whatever it undid
     first lay in __remove_pages(), which such an architecture does not call. So all stays.

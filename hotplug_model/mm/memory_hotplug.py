@@ -38,10 +38,12 @@ def add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Step
 
     Refuses with -E2BIG beyond what can be addressed (and for nothing), -EEXIST if a
     busy region overlaps or a subsection is populated, -EINVAL if not block aligned, for
-    an impossible node, or for memmap_on_memory where it is not supported, and -ENOMEM.
+    an impossible node, or for memmap_on_memory where it is not supported, and -ENOMEM;
+    with -ENOENT where there is no memory hotplug.
 
     Source: add_memory(), register_memory_resource(), add_memory_resource().
     """
+    refuse_any_add(kernel)
     if not kernel.rules.add_memory_takes_device_hotplug_lock:
         yield from __add_memory(kernel, nid, pfns, mhp_flags)
         return
@@ -50,6 +52,18 @@ def add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Step
         yield from __add_memory(kernel, nid, pfns, mhp_flags)
     finally:
         kernel.locks.drop("device_hotplug_lock")
+
+
+def refuse_any_add(kernel: Kernel) -> None:
+    """Refuses with -ENOENT without CONFIG_MEMORY_HOTPLUG, as arm64 was before v5.0.
+
+    # Simplified: there is no function to call then; who wants to add memory finds no
+    /sys/devices/system/memory/probe to write to. The blocks of boot are there, but stay online.
+
+    Source: commit 4ab215061554 ("arm64: Add memory hotplug support") (in v5.0).
+    """
+    if kernel.geometry.arch == "arm64" and kernel.rules.arm64_memory_hotplug == "absent":
+        raise KernelRefusal(errno.ENOENT)
 
 
 def __add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> Steps:

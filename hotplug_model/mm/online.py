@@ -111,10 +111,13 @@ def offline_pages(
     """Take *pfns* out of the buddy allocator and out of their zone.
 
     Refuses with -EBUSY if a page cannot be isolated (*unmovable*, or has_unmovable_pages())
-    and with what its notifiers and scan_movable_pages() refuse with.
+    and with what its notifiers and scan_movable_pages() refuse with; with -EINVAL without
+    CONFIG_MEMORY_HOTREMOVE, as arm64 was before v5.7.
 
-    Source: offline_pages().
+    Source: offline_pages(), mm/memory_hotplug.c and include/linux/memory_hotplug.h.
     """
+    if kernel.geometry.arch == "arm64" and kernel.rules.arm64_memory_hotplug != "remove":
+        raise KernelRefusal(errno.EINVAL)
     if unmovable or has_unmovable_pages(kernel, pfns, zone_type):
         raise KernelRefusal(errno.EBUSY)
     yield "start_isolate_page_range"
