@@ -31,7 +31,7 @@ INTRODUCED: dict[str, Release] = {
     "4aa9fc2a435a": (4, 20),
     "bbd6ec605c0f": (5, 0),
     "eeb0753ba27b": (5, 7),
-    "cf387d9644d8": (4, 13),
+    "cf387d9644d8": (5, 3),
 }
 """The first release with the bug, where its fix says so: 5.3 has commit ba72b4c8cf60
 ("mm/sparsemem: support sub-section hotplug"), 4.13 commit f1dd2cd13c4b ("mm,
@@ -40,7 +40,8 @@ memory_hotplug: do not associate hotadded memory to zones until online"), 4.20 c
 5.13 commit a08a2ae34613 ("mm,memory_hotplug: allocate memmap from the added memory range"),
 6.2 commit 5033091de814 ("mm/hwpoison: introduce per-memory_block hwpoison counter"),
 5.0 commit 4ab215061554 ("arm64: Add memory hotplug support"). ZONE_DEVICE came to arm64 in 5.7,
-with commit bbd6ec605c0f ("arm64/mm: Enable memory hot remove"), and to powerpc in 4.13.
+with commit bbd6ec605c0f ("arm64/mm: Enable memory hot remove"). cf387d9644d8 names commit
+7cc7867fb061 ("mm/devm_memremap_pages: enable sub-section remap") (in v5.3).
 Of the others only is known which release does not have them any more."""
 
 BEFORE_5_13 = tuple(name for name in ASKED if RELEASES[name] < (5, 13))
@@ -51,7 +52,8 @@ SET_UP_AT_ADD = "struct pages of what is added are set up soon after, before 4.1
 SPANNED_AT_ADD = "before 4.13 a zone spans what is added at once, and until it is removed"
 DEVICE_FIRST = "its walker looks for device pages as since commit 96c804a6ae8c (in v5.4)"
 ONLINE_UNLOCKED = "onlining takes no mem_hotplug_lock before commit 381eab4a6ee8 (in v4.20)"
-INTO_THE_HOLE = "its trace maps a device into the hole, which takes commit ba72b4c8cf60 (in v5.3)"
+INTO_THE_HOLE = "its trace maps a device into the hole, which takes commit 7cc7867fb061 (in v5.3)"
+PARTS = "its trace maps parts of a section, which takes commit 7cc7867fb061 (in v5.3)"
 DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "2fac4afa0e2e": (
         BEFORE_5_13, "what it corrects is there since commit a08a2ae34613 (in v5.13)"
@@ -61,7 +63,7 @@ DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "cd681403a870": (BEFORE_5_19, DEDUP),
     "c5e79ef561b0": (("4.9", "4.14", "4.20"), INTO_THE_HOLE),
     "71389703839e": (("4.9",), INTO_THE_HOLE),
-    "ca2c36cae9d4": (("4.9",), "its trace maps a device, which powerpc can since 4.13"),
+    "ca2c36cae9d4": (("4.9", "4.14", "4.20"), PARTS),
     "d4234d131b0a": (
         ("5.3", "5.4", "5.6", "5.8", "5.10"),
         f"{ARM64_LACKS}; later pfn_valid() denies its device until commit eeb0753ba27b (in v5.12)",

@@ -40,8 +40,10 @@ class KernelRules:
     """Kernel functions that ask pfn_valid() where mainline asks pfn_to_online_page()."""
     section_taint_zone_device: bool
     """Whether an unaligned ZONE_DEVICE range taints the sections of its ends."""
-    memremap_shares_sections: bool
-    """Whether device memory may share a section with System RAM (5.3 and later)."""
+    memremap_part_of_section: str
+    """What memremap_pages() does if asked for a part of a section: ``maps`` it, ``keeps_off``
+    a section that has System RAM (seed 001), or does so and ``pads`` it to whole sections
+    (before 5.3)."""
     memmap_init_to_section_end: bool
     """Whether boot, where a zone ends amid a section, initialises the rest of that as well."""
     page_init_poison_at_removal: bool

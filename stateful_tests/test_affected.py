@@ -78,10 +78,10 @@ def test_a_trace_of_something_else_shows_no_bug() -> None:
 
 def test_before_subsections_device_memory_kept_away_from_sections_with_ram() -> None:
     rules = KernelVariant.named("5.2", ()).rules()
-    assert not rules.memremap_shares_sections
+    assert rules.memremap_part_of_section == "pads"
     assert rules.memmap_freed_before_reset
     rules = KernelVariant.named("5.3", ()).rules()
-    assert rules.memremap_shares_sections
+    assert rules.memremap_part_of_section == "maps"
     assert not rules.memmap_freed_before_reset
 
 

@@ -111,10 +111,27 @@ def test_device_private_memory_needs_a_kernel_that_was_built_with_it() -> None:
     assert do(boot(), op) is None
 
 
-def test_before_5_3_a_section_is_not_shared() -> None:
-    kernel = boot(rules=replace(MAINLINE, memremap_shares_sections=False))
+@pytest.mark.parametrize(("rule", "end_pfn"), [("keeps_off", 20), ("pads", 24)])
+def test_before_5_3_a_section_is_not_shared(rule: str, end_pfn: int) -> None:
+    kernel = boot(rules=replace(MAINLINE, memremap_part_of_section=rule))
     assert do(kernel, device(HOLE)) == errno.ENXIO
     assert do(kernel, device(PIECE)) is None
+    assert kernel.pgmaps[0].ranges[0].end_pfn == end_pfn
+
+
+def test_before_5_3_a_map_has_whole_sections_for_itself() -> None:
+    checker = Checker(boot(rules=replace(MAINLINE, memremap_part_of_section="pads")), strict=True)
+    assert checker.apply(device(pages(19, 29), altmap=(1, 8))).violations == []
+    kernel, x = checker.kernel, checker.kernel.extents()
+    assert x.where(x.is_zone_device | (x.pgmap_array >= 0)) == (CD,)
+    assert x.where(x.page_pgmap == 0) == (pages(28, 32),)
+    altmap = kernel.pgmaps[0].altmap
+    assert altmap is not None
+    assert (altmap.base_pfn, altmap.reserve, altmap.offset, altmap.end_pfn) == (16, 4, 12, 32)
+    outcome = checker.apply(device(pages(30, 32), pgmap_id=1))
+    assert (str(outcome.refusal), outcome.violations) == ("-ENOMEM", [])
+    assert checker.apply(GONE).violations == []
+    assert not checker.kernel.pfns.within(CD, "subsection").any()
 
 
 def test_only_the_first_range_may_have_an_altmap_and_is_taken_back() -> None:

@@ -10,9 +10,8 @@ from hotplug_model.rules import KernelRules
 
 @undoing("ba72b4c8cf60", "mm/sparsemem: support sub-section hotplug", since=(5, 3))
 def whole_sections(rules: KernelRules) -> KernelRules:
-    """Device memory shares no section with RAM, and a section is reset when its memmap is gone.
+    """A section is reset when its memmap is gone.
 
-    # Simplified: a map that ends amid a section without RAM takes the part that it names,
-    not the whole section.
+    That device memory came in whole sections is commit 7cc7867fb061's.
     """
-    return replace(rules, memremap_shares_sections=False, memmap_freed_before_reset=True)
+    return replace(rules, memmap_freed_before_reset=True)

@@ -41,4 +41,6 @@ def no_sharing(rules: KernelRules) -> KernelRules:
 
     The subsection test of commit 9f9b02e5b346 stands on its own and stays.
     """
-    return replace(rules, memremap_shares_sections=False, section_taint_zone_device=False)
+    return replace(
+        rules, memremap_part_of_section="keeps_off", section_taint_zone_device=False
+    )  # fmt: skip

@@ -20,37 +20,54 @@ WITHOUT_ZONE_DEVICE = ("ia64", "s390", "sh", "tile", "x86_32")
 
 def why_not_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """The map exists, has no ranges, or an altmap for several; or it wants what is System
-    RAM, has a memmap, or is not made of subsections: of sections without SPARSEMEM_VMEMMAP."""
-    geometry, vmemmap = kernel.geometry, kernel.layout.sparsemem_vmemmap
-    unit = geometry.pages_per_subsection if vmemmap else geometry.pages_per_section
+    RAM, has a memmap, or is not made of subsections: of sections without SPARSEMEM_VMEMMAP.
+    Before v5.3 it is made of sections whatever it wants."""
     if asked["pgmap_id"] in kernel.pgmaps:
         yield errno.EBUSY
     if not asked["ranges"] or (asked["altmap"] and len(asked["ranges"]) > 1):
         yield errno.EINVAL
     for pfns in asked["ranges"]:
-        if kernel.iomem.system_ram(pfns):
+        got = in_sections(kernel, pfns) if pads(kernel) else pfns
+        if kernel.iomem.system_ram(got):
             yield errno.ENXIO
-        if kernel.pfns.within(pfns, "subsection").any():
+        if kernel.pfns.within(got, "subsection").any():
             yield from (errno.EEXIST, errno.ENOMEM)
-        if not kernel.geometry.all_pfns.contains(pfns):
+        if not kernel.geometry.all_pfns.contains(got) or not got.is_aligned(unit(kernel)):
             yield errno.EINVAL
-        if not pfns.is_aligned(unit):
-            yield errno.EINVAL
+
+
+def unit(kernel: Kernel) -> int:
+    """Pages that sections are made of, as far as maps are concerned."""
+    sizes, vmemmap = kernel.geometry, kernel.layout.sparsemem_vmemmap
+    return sizes.pages_per_subsection if vmemmap else sizes.pages_per_section
+
+
+def pads(kernel: Kernel) -> bool:
+    """Whether maps are extended to whole sections, as they were before v5.3."""
+    return kernel.rules.memremap_part_of_section == "pads"
+
+
+def in_sections(kernel: Kernel, pfns: PfnRange) -> PfnRange:
+    """The sections that *pfns* touch, end to end."""
+    numbers = kernel.geometry.sections_of(pfns)
+    first, last = (kernel.geometry.section_pfns(n) for n in (numbers[0], numbers[-1]))
+    return PfnRange(first.start_pfn, last.end_pfn)
 
 
 def why_refuse_to_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
-    """The same; ranges that want the same pages, whole sections before v5.3, what a driver
-    left out, an altmap that is too small or too large, and no ZONE_DEVICE."""
+    """The same; ranges that want the same pages, sections that may not be shared, what a
+    driver left out, an altmap that is too small or too large, and no ZONE_DEVICE."""
     yield from why_not_map(kernel, asked)
-    section, ranges = kernel.geometry.pages_per_section, asked["ranges"]
+    ranges = asked["ranges"]
     for number, pfns in enumerate(ranges):
-        start, end = pfns.start_pfn // section * section, -(-pfns.end_pfn // section) * section
-        around = PfnRange(start, end)
-        if kernel.iomem.system_ram(around) and not kernel.rules.memremap_shares_sections:
+        around = in_sections(kernel, pfns)
+        shares = kernel.rules.memremap_part_of_section == "maps"
+        if kernel.iomem.system_ram(around) and not shares:
             yield errno.ENXIO
         if any(around.overlaps(other) for other in ranges[:number]):
             yield from (errno.EEXIST, errno.ENOMEM)
-        if (kernel.pfns.within(pfns, "pgmap_array") >= 0).any():
+        got = around if pads(kernel) else pfns
+        if (kernel.pfns.within(got, "pgmap_array") >= 0).any():
             yield errno.ENOMEM
         if not number and sum(asked["altmap"]) > pfns.nr_pages:
             yield errno.EINVAL

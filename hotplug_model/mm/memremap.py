@@ -56,6 +56,7 @@ def memremap_pages(
     if lacks in REQUIRED.get(pgmap.type, ()):
         raise KernelRefusal(errno.EINVAL)
     kernel.faults.allocate(Allocation.PERCPU_REF)
+    pad_to_sections(kernel, pgmap)
     kernel.pgmaps[pgmap_id] = pgmap
     devmap_managed_enable_get(kernel, pgmap)
     yield "percpu_ref_init"
@@ -66,6 +67,33 @@ def memremap_pages(
     except KernelRefusal:
         yield from memunmap_pages(kernel, pgmap_id)
         raise
+
+
+def pad_to_sections(kernel: Kernel, pgmap: DevPagemap) -> None:
+    """Before 5.3 a map has all of the sections that its ranges touch.
+
+    # Simplified: what pads it is the map's as the rest is. The kernel gave it a memmap and
+    ZONE_DEVICE, and found no map for it. That the altmap reserves what comes before the
+    device was up to the driver.
+
+    Source: devm_memremap_pages() in kernel/memremap.c (4.19); commit 7cc7867fb061
+    ("mm/devm_memremap_pages: enable sub-section remap") (in v5.3); init_altmap_base() in
+    drivers/nvdimm/pfn_devs.c.
+    """
+    if kernel.rules.memremap_part_of_section != "pads":
+        return
+    first = pgmap.ranges[0]
+    pgmap.ranges = tuple(whole_sections(kernel, pfns) for pfns in pgmap.ranges)
+    if pgmap.altmap is not None:
+        start, end = pgmap.ranges[0].start_pfn, pgmap.ranges[0].end_pfn
+        pgmap.altmap.reserve += first.start_pfn - start
+        pgmap.altmap.base_pfn, pgmap.altmap.end_pfn = start, end
+
+
+def whole_sections(kernel: Kernel, pfns: PfnRange) -> PfnRange:
+    """*pfns* and what else is in their sections."""
+    size = kernel.geometry.pages_per_section
+    return PfnRange(pfns.start_pfn // size * size, -(-pfns.end_pfn // size) * size)
 
 
 def devmap_managed_enable_get(kernel: Kernel, pgmap: DevPagemap) -> None:
@@ -93,7 +121,8 @@ def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
 
     Refuses with -EINVAL for an altmap on any but the first range or beyond what can be
     addressed, -ENOMEM if another live map owns the first or the last pfn, -ENXIO if
-    some of it is System RAM, and as arch_add_memory(), whose finished sections then stay.
+    some of it is System RAM, or of its sections unless those may be shared, and as
+    arch_add_memory(), whose finished sections then stay.
 
     Source: pagemap_range().
     """
@@ -105,7 +134,8 @@ def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     for pfn in (pfns.start_pfn, pfns.end_pfn - 1):
         if x.dev_pagemap[x.row_at(pfn)] >= 0:
             raise KernelRefusal(errno.ENOMEM)
-    if kernel.iomem.system_ram(shared_with(kernel, pfns)):
+    shares = kernel.rules.memremap_part_of_section == "maps"
+    if kernel.iomem.system_ram(pfns if shares else whole_sections(kernel, pfns)):
         raise KernelRefusal(errno.ENXIO)
 
     kernel.faults.allocate(Allocation.PGMAP_ARRAY)
@@ -125,14 +155,6 @@ def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     if pgmap.counts_pages:
         pgmap.nr_refs += pgmap.pfn_len(range_id)
     yield "pagemap_range"
-
-
-def shared_with(kernel: Kernel, pfns: PfnRange) -> PfnRange:
-    """Where System RAM may not be: *pfns*, or before 5.3 every section they touch."""
-    if kernel.rules.memremap_shares_sections:
-        return pfns
-    size = kernel.geometry.pages_per_section
-    return PfnRange(pfns.start_pfn // size * size, -(-pfns.end_pfn // size) * size)
 
 
 def add_device_pages(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
