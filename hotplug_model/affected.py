@@ -26,6 +26,7 @@ INTRODUCED: dict[str, Release] = {
     "f42ce5f087eb": (5, 13),
     "001002e73712": (5, 13),
     "03a2cc1756a0": (6, 2),
+    "a2b8d7827f48": (6, 6),
     "5ec8e8ea8b77": (5, 3),
     "82f0b6f041fa": (5, 3),
     "4aa9fc2a435a": (4, 20),
@@ -38,7 +39,8 @@ INTRODUCED: dict[str, Release] = {
 memory_hotplug: do not associate hotadded memory to zones until online"), 4.20 commit
 2830bf6f05fb ("mm, memory_hotplug: initialize struct pages for the full memory section"),
 5.13 commit a08a2ae34613 ("mm,memory_hotplug: allocate memmap from the added memory range"),
-6.2 commit 5033091de814 ("mm/hwpoison: introduce per-memory_block hwpoison counter"),
+6.2 commit 5033091de814 ("mm/hwpoison: introduce per-memory_block hwpoison counter"), 6.6
+commit 1a8c64e11043 ("mm/memory_hotplug: embed vmem_altmap details in memory block"),
 5.0 commit 4ab215061554 ("arm64: Add memory hotplug support"). ZONE_DEVICE came to arm64 in 5.7,
 with commit bbd6ec605c0f ("arm64/mm: Enable memory hot remove"). cf387d9644d8 names commit
 7cc7867fb061 ("mm/devm_memremap_pages: enable sub-section remap") (in v5.3).
@@ -84,6 +86,10 @@ DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "5033091de814": (
         ("4.9", "4.14", "4.20"),
         "its trace takes a broken page offline, which needs commit b15c87263a69 (in v5.0)",
+    ),
+    "a2b8d7827f48": (
+        ("5.14", "5.19", "6.1", "6.5"),
+        "there its trace breaks the same for want of commit f42ce5f087eb (in v6.7)",
     ),
     "poison-counted-in-memmap": (
         ("4.9", "4.14", "4.20", "5.3", "5.4"),

@@ -92,6 +92,9 @@ class KernelRules:
     """Whether memory block devices go before any of their sections, not with the last."""
     memmap_on_memory: str
     """``absent``, ``one_block`` (5.13) or ``per_block`` (6.8)."""
+    block_altmap_stored: str
+    """When a memory block gets its altmap: ``last``, when its device is registered, or ``first``;
+    or ``never``: before 6.6 it knows how many pages its memmap takes, and no more."""
     memmap_on_memory_falls_back: bool
     """Whether an unsupported memmap_on_memory request gets an ordinary memmap."""
     hotplugged_ram_flag: PageFlag

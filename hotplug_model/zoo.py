@@ -22,7 +22,7 @@ PARTS: dict[str, str] = {
     "node states": "nodes going offline, N_MEMORY and zonelists",
     "pcplists": "lists of free pages in front of the buddy allocator",
     "pfn width": "pfns that do not fit into an int",
-    "late altmap": "a rule for when a block's altmap is stored, and its look-up by page",
+    "altmap look-up": "looking an altmap up by page, in the map that is being torn down",
     "sanitizers": "sanitizers and their shadows, which a model of pfns rightly leaves out",
 }  # fmt: skip
 """What the model lacks, by the word that rows know it by."""
@@ -104,9 +104,9 @@ VMEMMAP = (
     shown(54, "Base pages are given to an altmap that never lent them.", "altmap-for-base-pages"),
     shown(55, "An altmap backs struct pages of another device.", "cf387d9644d8"),
     shown(56, "A failed add is rolled back without its altmap.", "f42ce5f087eb"),
-    lacking(58, "late altmap", "A block has its altmap before it is registered."),
+    shown(58, "A block has its altmap before it is registered.", "a2b8d7827f48"),
     shown(60, "Counting a broken page leaks a reference on its block.", "03a2cc1756a0"),
-    lacking(61, "late altmap", "The altmap is looked up in what is being torn down."),
+    lacking(61, "altmap look-up", "The altmap is looked up in what is being torn down."),
     shown(
         62, "Marks in memblock are searched unbounded and unchecked.",
         "seed004-runs-past-cnt", "seed004-gaps-count-as-unused", "seed004-search-unchecked",

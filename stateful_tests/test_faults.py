@@ -15,7 +15,7 @@ from hotplug_model.checker import Checker, carry_out
 from hotplug_model.coverage import Coverage
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.fates import DEVICES, EVERYWHERE, FATES, GONE, known_pairs
-from hotplug_model.flags import MappingLevel
+from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, MappingLevel
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.machine import PackedChooser
 from hotplug_model.minimise import minimise, simpler_faults
@@ -67,6 +67,24 @@ def test_every_failed_allocation_ends_as_is_known(geometry: str) -> None:
     assert violated == []
     assert found - known == set()
     assert known - found == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "flags", "noticed"),
+    [
+        ((), MHP_MEMMAP_ON_MEMORY, False), (("a2b8d7827f48",), MHP_MEMMAP_ON_MEMORY, True),
+        (("a2b8d7827f48",), 0, False),
+        (("a2b8d7827f48", "1a8c64e11043"), MHP_MEMMAP_ON_MEMORY, False),
+    ],
+)  # fmt: skip
+def test_a_block_that_cannot_be_registered_has_no_altmap_yet(
+    changes: tuple[str, ...], flags: int, noticed: bool
+) -> None:
+    kernel = boot("memmap-on-memory", rules=KernelVariant.named(None, changes).rules())
+    outcome = Checker(kernel).apply(replace(add(C, mhp_flags=flags), fail_at="memory_block"))
+    assert str(outcome.refusal) == "-ENOMEM"
+    found = {violation.invariant for violation in outcome.violations}
+    assert found == ({"altmaps_account_for_what_they_gave"} if noticed else set())
 
 
 ODD = ("tiny_56", "tiny_arm64_64k")

@@ -86,10 +86,11 @@ def allocated_vmemmap_is_mapped(x: Extents) -> list[PfnRange]:
 def altmaps_account_for_what_they_gave(x: Extents) -> list[PfnRange]:
     """An altmap has not got back what it gave, or got back what it never gave.
 
-    Its alloc must be the number of its pages that hold memmap, and 0 when it ends.
+    Its alloc must be the number of its pages that hold memmap, and 0 when it ends, or the
+    memory block that has it does.
 
     Source: vmem_altmap_free(), mm/memremap.c; altmap_alloc_block_buf(),
-    mm/sparse-vmemmap.c.
+    mm/sparse-vmemmap.c; memory_block_release(), drivers/base/memory.c.
     """
     wrong = broken(x, Law.ALTMAP_IN_USE_AT_TEARDOWN)
     for altmap in altmaps(x):

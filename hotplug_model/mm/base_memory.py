@@ -20,6 +20,7 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.altmap import Altmap
 from hotplug_model.state.faults import Allocation
+from hotplug_model.state.ledger import Law
 from hotplug_model.state.memory_block import MemoryBlock
 
 ZoneLinks: TypeAlias = list[tuple[PfnRange, ZoneType | None]]
@@ -47,11 +48,20 @@ def create_memory_block_devices(
 
 
 def init_memory_block(kernel: Kernel, block_id: int, nid: int, altmap: Altmap | None) -> Steps:
-    """Register one block. Refuses with -ENOMEM.
+    """Register one block. Refuses with -ENOMEM, and then its device is released, which must
+    not hold an altmap.
 
-    Source: init_memory_block().
+    # Simplified: that there is not even a device to register is not told from that.
+
+    Source: add_memory_block(), the warning in memory_block_release(); commit a2b8d7827f48
+    ("drivers/base/memory: set mem->altmap after successful device registration") (in v7.2).
     """
-    kernel.faults.allocate(Allocation.MEMORY_BLOCK)
+    try:
+        kernel.faults.allocate(Allocation.MEMORY_BLOCK)
+    except KernelRefusal:
+        if altmap is not None and kernel.rules.block_altmap_stored == "first":
+            kernel.ledger.breach(Law.ALTMAP_IN_USE_AT_TEARDOWN, kernel.block_pfns(block_id))
+        raise
     kernel.blocks[block_id] = MemoryBlock(nid=nid, state=BlockState.MEM_OFFLINE, altmap=altmap)
     kernel.set_block_state(block_id, BlockState.MEM_OFFLINE)
     # User space sees the device before it is probed, under its lock.

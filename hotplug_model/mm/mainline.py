@@ -39,6 +39,7 @@ MAINLINE = KernelRules(
     sections_bring_blocks=False,
     blocks_removed_first=True,
     memmap_on_memory="per_block",
+    block_altmap_stored="last",
     memmap_on_memory_falls_back=True,
     hotplugged_ram_flag=PageFlag.PG_offline,
     zone_device_flag=PageFlag.PG_reserved,
