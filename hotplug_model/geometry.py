@@ -38,6 +38,8 @@ class Geometry:
     sparsemem_vmemmap: bool = True
     """Whether the architecture offers SPARSEMEM_VMEMMAP."""
     max_physmem_bits: int = 46
+    unsigned_bits: int = 32
+    """Bits of a pfn that an ``unsigned int`` holds; not all, as above 16 TiB."""
     max_dma_pfn: int = 0
     """First pfn above ZONE_DMA; 0 if there is no such zone."""
     max_dma32_pfn: int = 0
@@ -187,7 +189,7 @@ TINY = GEOMETRIES.add(
     "tiny",
     Geometry(
         page_shift=7, section_size_bits=10, subsection_shift=8, pageblock_order=1, max_order=1,
-        max_physmem_bits=12, pmd_shift=9, max_dma_pfn=2,
+        max_physmem_bits=12, pmd_shift=9, max_dma_pfn=2, unsigned_bits=4,
     ),
 )  # fmt: skip
 """4 sections of 4 subsections of 2 pages; every boundary condition survives."""

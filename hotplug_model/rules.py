@@ -81,6 +81,8 @@ class KernelRules:
     """Whether add_memory() excludes writes to ``memoryN/state``."""
     mhp_range_allowed_first: bool
     """Whether add_memory() checks addressability before anything else."""
+    zone_for_pfn_range_truncates: bool
+    """Whether zone_for_pfn_range() takes its first pfn as an unsigned int (before 5.15)."""
     online_takes_mem_hotplug_lock: bool
     """Whether onlining and offlining exclude get_online_mems(), and all that adds memory."""
     self_hosted_memmap_under_lock: bool

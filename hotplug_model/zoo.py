@@ -21,7 +21,6 @@ PARTS: dict[str, str] = {
     "block zone": "somebody who relies on the zone that a memory block says it is in",
     "node states": "nodes going offline, N_MEMORY and zonelists",
     "pcplists": "lists of free pages in front of the buddy allocator",
-    "pfn width": "pfns that do not fit into an int",
     "altmap look-up": "looking an altmap up by page, in the map that is being torn down",
     "sanitizers": "sanitizers and their shadows, which a model of pfns rightly leaves out",
 }  # fmt: skip
@@ -90,7 +89,7 @@ ZONES = (
     shown(39, "A node goes offline by what uninitialised struct pages say.", "2c91f8fc6c99"),
     lacking(41, "pcplists", "Isolated pages hide on pcplists."),
     lacking(42, "node states", "Zonelists are rebuilt while the empty node counts."),
-    lacking(43, "pfn width", "A pfn is truncated to 32 bits."),
+    shown(43, "A pfn is truncated to 32 bits.", "7cf209ba8a86"),
     shown(45, "Blocks outlive the sections that they stand for.", "4c4b7f9ba948"),
     shown(46, "Onlining does not take mem_hotplug_lock.", "381eab4a6ee8"),
     shown(47, "A block's own memmap is set up without mem_hotplug_lock.", "001002e73712"),

@@ -142,6 +142,11 @@ BREAKS: dict[str, Callable[[], Broken]] = {
         lambda k: setattr(k.blocks[0], "broken", (0,)), pages(0, 1),
         echoes={"num_poisoned_pages_add_up"},
     ),
+    "zones_keep_below_their_limits": lambda: corrupt(
+        write(HALF, zone=ZoneType.ZONE_DMA), HALF,
+        echoes={"managed_pages_add_up", "present_pages_add_up", "walkers_miss_no_online_page",
+                "zone_spans_cover_their_pages"},
+    ),
     "num_poisoned_pages_add_up": lambda: corrupt(
         lambda k: setattr(k, "num_poisoned_pages", 1), NOWHERE
     ),

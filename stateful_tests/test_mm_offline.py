@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hotplug_model.changes import KernelVariant
+from hotplug_model.checker import Checker
 from hotplug_model.flags import (
     MHP_MEMMAP_ON_MEMORY,
     BlockState,
@@ -289,3 +290,24 @@ def test_asking_pages_that_name_no_zone_refuses(name: str, value: int) -> None:
     assert do(kernel, add(C), online(2)) is None
     kernel.pfns.write(C, **{name: value})
     assert do(kernel, offline(2)) == errno.EINVAL
+
+
+@pytest.mark.parametrize(
+    ("changes", "geometry", "zone"),
+    [
+        ((), "tiny", ZoneType.ZONE_NORMAL), (("7cf209ba8a86",), "tiny", ZoneType.ZONE_DMA),
+        (("7cf209ba8a86",), "small", ZoneType.ZONE_NORMAL),
+    ],
+)  # fmt: skip
+def test_of_a_pfn_that_is_no_int_what_is_left_of_it_decided_before_5_15(
+    changes: tuple[str, ...], geometry: str, zone: ZoneType
+) -> None:
+    kernel = boot(geometry=geometry, rules=KernelVariant.named(None, changes).rules())
+    size = kernel.geometry.pages_per_section
+    pfns = pages(2 * size, 3 * size)
+    assert do(kernel, add(pfns), online(2, "online_kernel")) is None
+    assert kernel.blocks[2].zone == zone
+    kinds = {violation.invariant for violation in Checker(kernel).boot()}
+    beyond = zone == ZoneType.ZONE_DMA
+    assert kinds == ({"zones_keep_below_their_limits"} if beyond else set())
+    assert do(kernel, offline(2)) is None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hotplug_model.arrays import ExtentMask, Pfns
-from hotplug_model.boot import boot_zones
+from hotplug_model.boot import boot_zones, zone_limits
 from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState, ZoneType
 from hotplug_model.invariants.invariant import always, law
@@ -42,6 +42,33 @@ def zone_spans_cover_their_pages(x: Extents) -> ExtentMask:
     Source: resize_zone_range(), shrink_zone_span(), mm/memory_hotplug.c.
     """
     return linked(x) & x.beyond_zone_span & x.section_has_online
+
+
+def beyond_limits(x: Extents) -> NDArray[np.int64] | None:
+    """1 for rows of ZONE_DMA and ZONE_DMA32 that reach beyond what boot knows as their limits;
+    None if there are none. Where such a zone has no limit none is beyond it, and before 4.13
+    architectures chose zones: powerpc gave all of its memory to ZONE_DMA."""
+    if x.kernel.rules.zones_at_add:
+        return None
+    beyond = np.zeros(len(x.start_pfn), dtype=np.int64)
+    for zone_type, limits in zone_limits(x.geometry)[:2]:
+        if limits.end_pfn:
+            beyond |= (x.zone == zone_type) & (x.end_pfn > limits.end_pfn)
+    return beyond if beyond.any() else None
+
+
+@always(by=beyond_limits)
+def zones_keep_below_their_limits(x: Extents) -> ExtentMask:
+    """An online page of ZONE_DMA or ZONE_DMA32 lies where those it is meant for cannot reach.
+
+    Source: enum zone_type, include/linux/mmzone.h; commit 7cf209ba8a86 ("mm/memory_hotplug:
+    use "unsigned long" for PFN in zone_for_pfn_range()") (in v5.15).
+    """
+    beyond = beyond_limits(x)
+    if beyond is None:
+        return np.zeros(len(x.start_pfn), dtype=np.bool_)
+    rows: ExtentMask = (beyond != 0) & x.is_online_ram
+    return rows
 
 
 @always(quiescent=True)

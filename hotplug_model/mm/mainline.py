@@ -34,6 +34,7 @@ MAINLINE = KernelRules(
     block_zone=cached_block_zone,
     add_memory_takes_device_hotplug_lock=True,
     mhp_range_allowed_first=True,
+    zone_for_pfn_range_truncates=False,
     online_takes_mem_hotplug_lock=True,
     self_hosted_memmap_under_lock=True,
     sections_bring_blocks=False,

@@ -218,8 +218,12 @@ def zone_for_pfn_range(
     Plain ``online`` follows the one of the kernel's and the movable zone that spans
     the range; if none or both do, movable_node decides.
 
-    Source: zone_for_pfn_range(), default_zone_for_pfn().
+    Source: zone_for_pfn_range(), default_zone_for_pfn(); commit 7cf209ba8a86 (in v5.15) for
+    the width of a pfn.
     """
+    if kernel.rules.zone_for_pfn_range_truncates:
+        start = pfns.start_pfn % (1 << kernel.geometry.unsigned_bits)
+        pfns = PfnRange(start, start + pfns.nr_pages)
     movable, kernel_zone = ZoneType.ZONE_MOVABLE, default_kernel_zone_for_pfn(kernel, nid, pfns)
     if online_type == OnlineType.MMOP_ONLINE_KERNEL:
         return kernel_zone
