@@ -27,7 +27,7 @@ from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 from hotplug_model.rules import KernelRules
-from hotplug_model.together import draw_next, swarm
+from hotplug_model.together import draw_next, drawn_layouts, swarm
 from hotplug_model.trace import Trace, broken
 
 CHOICES = 1 << 192
@@ -179,7 +179,8 @@ def machine_for(run: Run) -> type[MemoryHotplug]:
     def request(self: MemoryHotplug, op: Op) -> None:
         self.request(op)
 
-    layouts, kinds = st.sampled_from(list(run.layouts)), packed().map(swarm)
+    layouts = st.sampled_from(drawn_layouts(run.layouts))
+    kinds = packed().map(swarm)
     members = {
         "run": run,
         "kernel_rules": run.variant.rules(),

@@ -3,13 +3,15 @@ walker and one, in flight together, and their schedule."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hotplug_model import steps
+from hotplug_model.boot import BootLayout
 from hotplug_model.errors import ModelError
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Chooser, Op, drawn_ops
 from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
+from hotplug_model.ops.draw import rarely
 from hotplug_model.ops.faults import draw_with_fault
 from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.ops.interleave import Interleave
@@ -44,6 +46,12 @@ def swarm(choose: Chooser) -> list[type[Op]]:
     Source: Groce et al., Swarm Testing (ISSTA 2012).
     """
     return [kind for kind in drawn_ops().values() if choose.index(3)]
+
+
+def drawn_layouts(layouts: Mapping[str, BootLayout]) -> list[str]:
+    """Names of *layouts*, one of which an example boots; that of Hyper-V comes twice: what its
+    host asks is asked nowhere else."""
+    return [*layouts, *(name for name, each in layouts.items() if each.hypervisor == "hyper-v")]
 
 
 def draw_next(
@@ -89,14 +97,17 @@ def draw_walk(kernel: Kernel, choose: Chooser) -> Walk:
 def draw_one(
     kernel: Kernel, kinds: Sequence[type[Op]], choose: Chooser, faults: bool = False
 ) -> Op:
-    """An operation of one of *kinds* that are enabled, all as likely; of any kind if none is.
+    """An operation of one of *kinds* that are enabled, as likely as their weights say; of any
+    kind if none is.
 
     With *faults* one of its allocations fails now and then.
     """
-    for pool in (list(kinds), list(drawn_ops().values())):
+    for some in (kinds, drawn_ops().values()):
+        pool = [kind for kind in some for _ in range(kind.weight)]
         while pool:
-            kind = pool.pop(choose.index(len(pool)))
-            if kind.enabled(kernel):
+            kind = pool[choose.index(len(pool))]
+            pool = [other for other in pool if other is not kind]
+            if kind.enabled(kernel) and (kind.promising(kernel) or rarely(choose, 4)):
                 if faults:
                     return draw_with_fault(kind, kernel, choose)
                 return kind.draw(kernel, choose)

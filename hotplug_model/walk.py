@@ -20,7 +20,7 @@ from hotplug_model.checker import Checker, Violation
 from hotplug_model.coverage import Coverage
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
-from hotplug_model.together import draw_next, swarm
+from hotplug_model.together import draw_next, drawn_layouts, swarm
 from hotplug_model.trace import Trace, broken
 from hotplug_model.verdict import Report, Request, conclude
 from hotplug_model.workers import blocked_interrupts, pool_of, wait_for
@@ -116,7 +116,7 @@ class RandomWalk:
     def example(self, number: int) -> Trace | None:
         """Boot a machine and apply its operations; the trace if something broke."""
         choose = SeededChooser(self.request.seed, number)
-        names = list(self.request.layouts)
+        names = drawn_layouts(self.request.layouts)
         layout = names[choose.index(len(names))]
         kinds = swarm(choose)
         checker = self._machine(layout)

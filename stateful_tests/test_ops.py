@@ -214,6 +214,7 @@ MISTAKES: dict[str, tuple[object, str]] = {
     "no op": ({"pfns": [0, 1]}, "an event must be an object"),
     "an unknown op": ({"op": "add_memroy"}, "did you mean add_memory"),
     "an unknown field": (wrong("add_memory", node=0), "no field 'node'"),
+    "what belongs to the class": (wrong("add_memory", weight=9), "no field 'weight'"),
     "a part of a pgmap that there is not": (
         {"op": "memremap_pages", "pgmap_id": 0, "ranges": [[0, 8]], "type": "private", "nid": 0,
          "altmap": [], "vmemmap_shift": 0, "lacks": "ownr", "fail_at": None},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,7 @@ from hotplug_model.together import (
     MAX_SWITCHES,
     draw_one,
     draw_together,
+    drawn_layouts,
     may_meet,
     nr_milestones,
     scheduled,
@@ -246,6 +248,19 @@ def test_where_no_kind_is_enabled_others_are_drawn() -> None:
     drawn = {draw_one(boot(), kinds, SeededChooser(0, n)).op_name() for n in range(9)}
     assert "memunmap_pages" not in drawn
     assert drawn
+
+
+def test_a_kind_is_drawn_as_often_as_its_weight_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, kinds = boot(), [OPS["pin_pages"], OPS["add_memory"]]
+    monkeypatch.setattr(OPS["add_memory"], "weight", 3)
+    drawn = Counter(draw_one(kernel, kinds, SeededChooser(0, n)).op_name() for n in range(400))
+    assert 2 < drawn["add_memory"] / drawn["pin_pages"] < 4
+
+
+def test_the_layout_of_hyper_v_is_drawn_twice_as_often_as_others() -> None:
+    layouts = {name: make(GEOMETRIES["tiny"]) for name, make in LAYOUTS.items()}
+    drawn = Counter(drawn_layouts(layouts))
+    assert drawn == Counter([*layouts, "hyper-v"])
 
 
 def test_where_the_first_leaves_none_of_the_kinds_the_second_is_another() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.kernel import Kernel
@@ -27,6 +27,7 @@ from hotplug_model.steps import Steps
 class DaxKmemProbe(Op):
     """Bind the driver to a device that has *ranges*; there is one at a time."""
 
+    weight: ClassVar[int] = 2
     ranges: tuple[PfnRange, ...]
     nid: int
 
@@ -76,6 +77,8 @@ class DaxKmemProbe(Op):
 @dataclass(frozen=True)
 class DaxKmemRemove(Op):
     """Unbind the driver, whatever is online."""
+
+    weight: ClassVar[int] = 3
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:

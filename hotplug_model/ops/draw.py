@@ -116,7 +116,8 @@ def subsections(kernel: Kernel, choose: Chooser, pfns: PfnRange) -> PfnRange:
     first, last = -(-pfns.start_pfn // size), pfns.end_pfn // size
     nr = max(1, last - first)
     whole = kernel.geometry.subsections_per_section
-    lengths = sorted({1, min(2, nr), max(1, nr // 2), min(nr, whole), min(nr, whole + 1), nr})
+    some = (1, 2, nr // 2, whole, whole + 1, nr - 1, nr)
+    lengths = sorted({max(1, min(each, nr)) for each in some})
     length = pick(choose, lengths)
     offset = pick(choose, sorted({0, nr - length, (nr - length) // 2}))
     start = first + offset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.kernel import Kernel
@@ -20,6 +20,7 @@ from hotplug_model.steps import Steps
 class HotAddReq(Op):
     """The host has put memory behind pages, and wants them to be used."""
 
+    weight: ClassVar[int] = 3
     pfns: PfnRange
 
     def __post_init__(self) -> None:

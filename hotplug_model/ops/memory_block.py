@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from hotplug_model.errors import UserError
 from hotplug_model.flags import BlockState, NotifierAction, OnlineType
@@ -32,6 +32,7 @@ def draw_block(kernel: Kernel, choose: Chooser, wanted: list[int]) -> int:
 class OnlineMemoryBlock(Op):
     """Write ``online``, ``online_kernel`` or ``online_movable``."""
 
+    weight: ClassVar[int] = 2
     block_id: int
     online_type: str
 
@@ -67,6 +68,11 @@ class OfflineMemoryBlock(Op):
     def enabled(cls, kernel: Kernel) -> bool:
         """Whether a block is online."""
         return bool(blocks_in_state(kernel, BlockState.MEM_ONLINE))
+
+    @classmethod
+    def promising(cls, kernel: Kernel) -> bool:
+        """Whether a block has one zone and no holes."""
+        return bool(may_go_offline(kernel))
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:

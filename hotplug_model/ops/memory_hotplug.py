@@ -37,6 +37,11 @@ class AddMemory(Op):
         return bool(unlent_blocks(kernel))
 
     @classmethod
+    def promising(cls, kernel: Kernel) -> bool:
+        """Whether a block is empty."""
+        return bool(empty_blocks(kernel))
+
+    @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
         """Mostly empty blocks; sometimes taken, misaligned, empty or impossible ones."""
         empty = empty_blocks(kernel)
@@ -111,6 +116,11 @@ class RemoveMemory(Op):
         return may_remove(kernel)
 
     @classmethod
+    def promising(cls, kernel: Kernel) -> bool:
+        """Whether a block is offline."""
+        return bool(removable(kernel))
+
+    @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
         """Mostly offline blocks."""
         return cls(draw_removal(kernel, choose, removable(kernel)))
@@ -131,6 +141,11 @@ class OfflineAndRemoveMemory(Op):
     def enabled(cls, kernel: Kernel) -> bool:
         """Whether there is something to name."""
         return may_remove(kernel)
+
+    @classmethod
+    def promising(cls, kernel: Kernel) -> bool:
+        """Whether a block is offline, or may go so."""
+        return bool(may_go_offline(kernel) or removable(kernel))
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.flags import MemoryType
@@ -65,6 +65,11 @@ class MemremapPages(Op):
     def enabled(cls, kernel: Kernel) -> bool:
         """Whether another map may exist."""
         return len(kernel.pgmaps) < MAX_PGMAPS
+
+    @classmethod
+    def promising(cls, kernel: Kernel) -> bool:
+        """Whether a subsection is free."""
+        return bool(free_ranges(kernel))
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
@@ -152,6 +157,7 @@ def draw_shift(kernel: Kernel, choose: Chooser, ranges: tuple[PfnRange, ...]) ->
 class MemunmapPages(Op):
     """Release a map and all of its ranges."""
 
+    weight: ClassVar[int] = 3
     pgmap_id: int
 
     @classmethod

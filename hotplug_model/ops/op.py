@@ -7,7 +7,7 @@ import functools
 import re
 import types
 import typing
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from hotplug_model.errors import UserError
 from hotplug_model.kernel import Kernel
@@ -39,6 +39,12 @@ class Op:
     ``__post_init__()`` of its own calls that of its base.
     """
 
+    weight: ClassVar[int] = 1
+    """How many times as often as others it is drawn where it is enabled.
+
+    What others have to come before, and what few machines are asked, is so drawn often
+    enough to come right before and right behind each other operation.
+    """
     fail_at: str | None = dataclasses.field(default=None, kw_only=True)
     """The allocation that fails while it is carried out, e.g. ``vmemmap_page:3``."""
 
@@ -57,6 +63,14 @@ class Op:
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
         """Whether :meth:`draw` has something sensible to choose from."""
+        return True
+
+    @classmethod
+    def promising(cls, kernel: Kernel) -> bool:
+        """Whether :meth:`draw` has something that the kernel may well grant.
+
+        Else it is drawn for the refusals only, a fourth as often.
+        """
         return True
 
     @classmethod
@@ -108,11 +122,12 @@ class Op:
         if not isinstance(event, dict) or not isinstance(event.get("op"), str):
             raise UserError("an event must be an object with an 'op'")
         cls = OPS[event["op"]]
-        wanted = typing.get_type_hints(cls)
+        kinds = typing.get_type_hints(cls)
+        wanted = {name: kinds[name] for name in (*cls.argument_names(), "fail_at")}
         given = {name: value for name, value in event.items() if name != "op"}
         for name in given.keys() - wanted.keys():
             raise UserError(f"{cls.op_name()}: {unknown('field', str(name), wanted)}")
-        for name in (*cls.argument_names(), "fail_at"):
+        for name in wanted:
             if name not in given and name not in cls.optional():
                 raise UserError(f"{cls.op_name()}: field {name!r} is missing")
         return cls(**{n: _decode(wanted[n], v, f"{cls.op_name()}.{n}") for n, v in given.items()})

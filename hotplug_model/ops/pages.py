@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import PageFlag, PageUser
@@ -64,6 +64,7 @@ class PinPages(Op):
 class UnpinPages(Op):
     """Drop the reference on each page of a range."""
 
+    weight: ClassVar[int] = 2
     pfns: PfnRange
 
     @classmethod

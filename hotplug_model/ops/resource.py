@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.kernel import Kernel
@@ -30,6 +30,11 @@ class RequestMemRegion(Op):
         return len(kernel.iomem.named(DRIVER)) < MAX_REGIONS
 
     @classmethod
+    def promising(cls, kernel: Kernel) -> bool:
+        """Whether a subsection is free."""
+        return bool(free_ranges(kernel))
+
+    @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
         """Mostly free subsections."""
         free = free_ranges(kernel)
@@ -50,6 +55,7 @@ class RequestMemRegion(Op):
 class ReleaseMemRegion(Op):
     """Give back a range that a driver claimed."""
 
+    weight: ClassVar[int] = 3
     pfns: PfnRange
 
     @classmethod

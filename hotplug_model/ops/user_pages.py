@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.extents import Extents
@@ -118,6 +118,7 @@ class PinUserPages(Op):
 class UnpinUserPages(Op):
     """Let a user give a page back, written to: it decides now what there is to do."""
 
+    weight: ClassVar[int] = 2
     user: str
     pfns: PfnRange
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.kernel import Kernel
@@ -21,6 +21,7 @@ from hotplug_model.steps import Steps
 class VirtioMemProbe(Op):
     """Load the driver of a device; *device_block_pages* is what the hypervisor maps at a time."""
 
+    weight: ClassVar[int] = 2
     pfns: PfnRange
     nid: int
     device_block_pages: int
@@ -64,6 +65,7 @@ def is_virtio_mem(kernel: Kernel) -> bool:
 class VirtioMemRequest(Op):
     """The hypervisor changes how much of its memory the machine shall use."""
 
+    weight: ClassVar[int] = 2
     requested_pages: int
 
     def __post_init__(self) -> None:
@@ -96,6 +98,8 @@ class VirtioMemRequest(Op):
 @dataclass(frozen=True)
 class VirtioMemRemove(Op):
     """Unload the driver, whatever is plugged."""
+
+    weight: ClassVar[int] = 3
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
