@@ -144,7 +144,7 @@ ROWS: Sequence[Asked] = (
     Asked(memory=PMEM, operation="memremap_pages()", ops=(device("generic"),)),
     Asked(
         memory=PMEM, operation="memremap_pages() before v4.13", ops=(device("generic"),),
-        changes=(*BEFORE_5_7, "powerpc-zone-device"),
+        changes=(*BEFORE_5_7, "powerpc-zone-device", "d438d2734170"),
     ),
     Asked(
         memory=PMEM, operation="memremap_pages(), and the linear map fails",
@@ -155,6 +155,10 @@ ROWS: Sequence[Asked] = (
         ops=(replace(device("generic"), fail_at="usage"),),
     ),
     Asked(memory=PMEM, operation="memunmap_pages()", ops=(device("generic"), UNMAP)),
+    Asked(
+        memory=PMEM, operation="memremap_pages(), peer-to-peer memory of PCI",
+        ops=(device("pci_p2pdma"),),
+    ),
     Asked(memory=COHERENT, operation="memremap_pages()", ops=(device("coherent"),)),
     Asked(memory=COHERENT, operation="memunmap_pages()", ops=(device("coherent"), UNMAP)),
     Asked(memory=HMM, operation="memremap_pages()", ops=(device("private"),)),

@@ -17,8 +17,6 @@ EVERYWHERE = (
     "tiny", "tiny_56", "tiny_arm64", "tiny_arm64_64k", "tiny_powerpc", "tiny_s390",
 )  # fmt: skip
 """Of the architectures that still add memory each way to map vmemmap."""
-DEVICES = EVERYWHERE[:5]
-"""Of these all have ZONE_DEVICE but s390."""
 GONE = ("tiny_ia64", "tiny_x86_32", "tiny_sh", "tiny_tile")
 """Of those that do so no more; none of them has ZONE_DEVICE."""
 IA64, CLASSIC, TILE = GONE[:1], GONE[1:], GONE[3:]
@@ -28,7 +26,6 @@ ARM64, ARM64_64K, POWERPC, S390 = EVERYWHERE[2:]
 NOT_56 = (X86[0], ARM64, ARM64_64K, POWERPC, S390)
 UNMAPS = (ARM64, ARM64_64K, POWERPC, S390)
 """Where an add that failed is unmapped again."""
-DEVICES_UNMAPPED = UNMAPS[:3]
 HAS_TABLES = (*X86, ARM64, ARM64_64K)
 """Where parts of a section are mapped by PTEs; on s390 large frames do for them."""
 UNWIND = "add-pages-does-not-unwind"
@@ -80,24 +77,25 @@ OF_TODAY: dict[Fate, tuple[str, ...]] = {
     Fate("add_memory", Allocation.VMEMMAP_HUGE, ENOMEM, TORN): (POWERPC,),
     Fate("add_memory", Allocation.PAGE_TABLE, ENOMEM, TORN): (ARM64_64K,),
     Fate("offline_and_remove_memory", Allocation.NOTIFIER, ENOMEM): EVERYWHERE,
-    Fate("memremap_pages", Allocation.USAGE, ENOMEM): DEVICES,
-    Fate("memremap_pages", Allocation.USAGE, ENOMEM, UNWIND): DEVICES,
-    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM): DEVICES,
-    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, UNWIND): DEVICES,
-    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, KVFREE): DEVICES,
+    Fate("memremap_pages", Allocation.USAGE, ENOMEM): EVERYWHERE,
+    Fate("memremap_pages", Allocation.USAGE, ENOMEM, UNWIND): EVERYWHERE,
+    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM): EVERYWHERE,
+    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, UNWIND): EVERYWHERE,
+    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, KVFREE): EVERYWHERE,
     Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, SHARE): (ARM64_64K,),
-    Fate("memremap_pages", Allocation.VMEMMAP_HUGE, OK): (*X86, ARM64),
+    Fate("memremap_pages", Allocation.VMEMMAP_HUGE, OK): (*X86, ARM64, S390),
     Fate("memremap_pages", Allocation.VMEMMAP_HUGE, ENOMEM): (POWERPC,),
     Fate("memremap_pages", Allocation.VMEMMAP_HUGE, ENOMEM, UNWIND): (POWERPC,),
     Fate("memremap_pages", Allocation.PAGE_TABLE, ENOMEM): HAS_TABLES,
     Fate("memremap_pages", Allocation.PAGE_TABLE, ENOMEM, UNWIND): HAS_TABLES,
-    Fate("memremap_pages", Allocation.PGMAP_ARRAY, ENOMEM): DEVICES,
-    Fate("memremap_pages", Allocation.PERCPU_REF, ENOMEM): DEVICES,
+    Fate("memremap_pages", Allocation.PGMAP_ARRAY, ENOMEM): EVERYWHERE,
+    Fate("memremap_pages", Allocation.PERCPU_REF, ENOMEM): EVERYWHERE,
     Fate("memremap_pages", Allocation.LINEAR_MAP, EFAULT): (POWERPC,),
+    Fate("memremap_pages", Allocation.LINEAR_MAP, ENOMEM): (S390,),
     Fate("memremap_pages", Allocation.USAGE, ENOMEM, STRAY): X86,
-    Fate("memremap_pages", Allocation.USAGE, ENOMEM, TORN): DEVICES_UNMAPPED,
+    Fate("memremap_pages", Allocation.USAGE, ENOMEM, TORN): UNMAPS,
     Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, STRAY): X86,
-    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, TORN): DEVICES_UNMAPPED,
+    Fate("memremap_pages", Allocation.VMEMMAP_PAGE, ENOMEM, TORN): UNMAPS,
     Fate("memremap_pages", Allocation.VMEMMAP_HUGE, ENOMEM, TORN): (POWERPC,),
     Fate("memremap_pages", Allocation.PAGE_TABLE, ENOMEM, STRAY): X86,
     Fate("memremap_pages", Allocation.PAGE_TABLE, ENOMEM, TORN): (ARM64, ARM64_64K),

@@ -200,6 +200,8 @@ class KernelRules:
     """Whether architectures add memory that they shall not map."""
     s390_removes_memory: bool
     """Whether s390 has an arch_remove_memory() that removes."""
+    s390_has_zone_device: bool
+    """Whether CONFIG_ZONE_DEVICE takes nothing that s390 does not have."""
     powerpc_has_zone_device: bool
     """Whether powerpc asks for CONFIG_ZONE_DEVICE."""
     arm64_memory_hotplug: str

@@ -62,7 +62,7 @@ def unwinding_unmaps_the_neighbour(x: Extents) -> ExtentMask:
     fails. But that fails with -EEXIST just because some of the range is somebody's, whose
     linear mapping goes as well: a map strictly inside of the requested range, which
     pagemap_range() does not notice, device memory that add_memory() runs into, sections
-    that this failure or an earlier one leaves behind: all there is on s390.
+    that an earlier failure left behind.
 
     Source: arch_add_memory() in arch/arm64/mm/mmu.c, arch/powerpc/mm/mem.c and
     arch/s390/mm/init.c; section_activate() in mm/sparse.c (6.1).

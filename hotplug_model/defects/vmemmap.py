@@ -41,20 +41,20 @@ def private_memory_forgets_its_altmap(x: Extents) -> ExtentMask:
     "altmaps_account_for_what_they_gave",
     quiescent=True,
     causes=(Cause.SHARED,),
-    where=lambda x: x.geometry.arch == "x86",
+    where=lambda x: x.geometry.arch in ("x86", "s390"),
 )
 def shared_page_goes_to_the_last_altmap(x: Extents) -> ExtentMask:
     """A huge page of vmemmap that several adds share is freed by the altmap of the last.
 
     vmemmap_populate() finds the mapping there and takes nothing from its own altmap, but
     vmemmap_free() gives the page to the altmap of whoever is removed last, or to the
-    buddy allocator if that one has none. A section's memmap fills its huge page unless
-    struct pages have 56 bytes. s390 lets parts of a section share one, too, but has no
-    ZONE_DEVICE, and so no parts.
+    buddy allocator if that one has none. On x86 a section's memmap fills its huge page
+    unless struct pages have 56 bytes; on s390 devices of a few MiB share a frame.
 
-    Source: vmemmap_populate_hugepages(), remove_pmd_table() in arch/x86/mm/init_64.c.
+    Source: vmemmap_populate_hugepages(), remove_pmd_table() in arch/x86/mm/init_64.c;
+    modify_pmd_table() in arch/s390/mm/vmem.c.
     """
-    if x.geometry.arch != "x86":
+    if x.geometry.arch not in ("x86", "s390"):
         return np.zeros(len(x.start_pfn), bool)
     rows = blamed_on(x, Cause.SHARED)
     return rows | devices_with_an_altmap(x, rows | lent_to_a_neighbour(x))

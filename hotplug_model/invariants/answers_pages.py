@@ -12,8 +12,8 @@ from hotplug_model.invariants.answers_blocks import removes_nothing
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 
-WITHOUT_ZONE_DEVICE = ("ia64", "s390", "sh", "tile", "x86_32")
-"""Architectures that do not ask for CONFIG_ZONE_DEVICE."""
+WITHOUT_ZONE_DEVICE = ("ia64", "sh", "tile", "x86_32")
+"""Architectures that never had CONFIG_ZONE_DEVICE."""
 
 # Device memory
 
@@ -56,7 +56,8 @@ def in_sections(kernel: Kernel, pfns: PfnRange) -> PfnRange:
 
 def why_refuse_to_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """The same; ranges that want the same pages, sections that may not be shared, what a
-    driver left out, an altmap that is too small or too large, and no ZONE_DEVICE."""
+    driver left out, an altmap that is too small or too large, no ZONE_DEVICE, and on s390
+    what would not be mapped as RAM."""
     yield from why_not_map(kernel, asked)
     ranges = asked["ranges"]
     for number, pfns in enumerate(ranges):
@@ -80,20 +81,24 @@ def why_refuse_to_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 
 
 def lacks_zone_device(kernel: Kernel) -> bool:
-    """Whether the kernel is built without: powerpc is before v4.13, arm64 before v5.7."""
+    """Whether the kernel is built without: powerpc is before v4.13, arm64 before v5.7, s390
+    before v6.17."""
     arch = kernel.geometry.arch
     powerpc = arch == "powerpc" and not kernel.rules.powerpc_has_zone_device
-    return arch in WITHOUT_ZONE_DEVICE or powerpc or removes_nothing(kernel)
+    s390 = arch == "s390" and not kernel.rules.s390_has_zone_device
+    return arch in WITHOUT_ZONE_DEVICE or powerpc or s390 or removes_nothing(kernel)
 
 
 def types_refused(kernel: Kernel) -> Iterator[str]:
-    """Types of memory that the kernel does not have, or does not add."""
+    """Types of memory that the kernel does not have, or cannot map as it has to."""
     if not kernel.layout.device_private:
         yield "private"
     if not kernel.rules.device_public:
         yield "public"
     if not kernel.rules.takes_unaddressable_memory:
         yield "private"
+    if kernel.geometry.arch == "s390":
+        yield "pci_p2pdma"
 
 
 def not_mapped(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:

@@ -9,8 +9,8 @@ What arch_add_memory() is told besides the range, by release, and what follows f
 - ``want_memblock``, 4.13: whether sections bring memory blocks: ``sections_bring_blocks``.
 - ``mhp_restrictions``, 5.2: the same and the altmap in one structure; nothing. From 5.3 on
   add_memory() registers the blocks, and nobody asks for them here.
-- ``mhp_params``, 5.7: the same renamed, and how to map; nothing. Only memory of ZONE_DEVICE is
-  mapped in another way than RAM, and who refuses to do so (s390) has no such memory.
+- ``mhp_params``, 5.7: the same renamed, and how to map: see ``maps_uncached``. Who refuses to
+  (s390) had no memory before that was to be mapped in another way than RAM.
 
 Source: arch/x86/mm/init_64.c, arch/arm64/mm/mmu.c, arch/powerpc/mm/mem.c,
 arch/s390/mm/init.c (6.1); see ARCH_MEMORY for those that are gone.
@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import LinearMap, MemoryClass
+from hotplug_model.flags import LinearMap, MemoryClass, MemoryType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.add_pages import add_pages, remove_pages
 from hotplug_model.mm.zone_for_memory import arch_zone
@@ -49,6 +49,8 @@ class ArchMemory:
     """How the CPU reaches memory that was added."""
     by_page_tables: bool = True
     """Whether it takes page tables to map it; else nothing can fail and nothing is undone."""
+    maps_uncached: bool = True
+    """Whether it maps memory as it is told; else it refuses what is not to be mapped as RAM."""
     zone_device: bool = True
     """CONFIG_ZONE_DEVICE, which an architecture must ask for."""
     removal_errno: int | None = None
@@ -62,7 +64,9 @@ ARCH_MEMORY = {
     ),
     "arm64": ArchMemory(unmaps_what_failed=True),
     "powerpc": ArchMemory(mapping_errno=errno.EFAULT, unmaps_what_failed=True),
-    "s390": ArchMemory(mapping_errno=errno.ENOMEM, unmaps_what_failed=True, zone_device=False),
+    "s390": ArchMemory(
+        mapping_errno=errno.ENOMEM, unmaps_what_failed=True, maps_uncached=False
+    ),
     "ia64": ArchMemory(by_page_tables=False, zone_device=False),
     "sh": ArchMemory(by_page_tables=False, zone_device=False),
     "tile": ArchMemory(
@@ -74,12 +78,13 @@ ARCH_MEMORY = {
 ia64 until v6.6. x86-64 and arm64 die if they run out of memory for page tables. ia64 and sh
 reach all physical addresses without; on x86-32 and tile what is added is high memory.
 CONFIG_ZONE_DEVICE took X86_64 before v4.13, then ARCH_HAS_ZONE_DEVICE, and ARCH_HAS_PTE_DEVMAP
-since v5.3; and always CONFIG_MEMORY_HOTREMOVE, which arm64 has since v5.7. No s390 that was
-looked at (4.14, 6.1, 6.4, 6.15) selects either.
+from v5.3 to v6.16; and always CONFIG_MEMORY_HOTREMOVE, which arm64 has since v5.7. Commit
+d438d2734170 ("mm: remove devmap related functions and page table bits") (in v6.17) left no more
+to select, and s390 has the rest.
 
 Source: arch/x86/mm/init_32.c, arch/ia64/mm/init.c, arch/sh/mm/init.c, arch/tile/mm/init.c
 (4.9); commit 65f7d0497887 ("mm, x86: Add ARCH_HAS_ZONE_DEVICE to Kconfig") (in v4.13);
-mm/Kconfig, arch/s390/Kconfig for CONFIG_ZONE_DEVICE.
+mm/Kconfig, arch/s390/Kconfig (4.14, 6.1, 6.4, 6.15) for CONFIG_ZONE_DEVICE.
 """
 
 
@@ -90,8 +95,9 @@ def arch_memory(kernel: Kernel) -> ArchMemory:
     which CONFIG_ZONE_DEVICE depends on in mm/Kconfig.
     """
     arch, rules = ARCH_MEMORY[kernel.geometry.arch], kernel.rules
-    if kernel.geometry.arch == "s390" and not rules.s390_removes_memory:
-        return replace(arch, removal_errno=errno.EBUSY)
+    if kernel.geometry.arch == "s390":
+        refused = None if rules.s390_removes_memory else errno.EBUSY
+        return replace(arch, removal_errno=refused, zone_device=rules.s390_has_zone_device)
     if kernel.geometry.arch == "powerpc" and not rules.powerpc_has_zone_device:
         return replace(arch, zone_device=False)
     if kernel.geometry.arch == "arm64" and rules.arm64_memory_hotplug != "remove":
@@ -109,7 +115,7 @@ def arch_add_memory(
 ) -> Steps:
     """Map *pfns*, unless told that the CPU cannot reach them, and make them valid.
 
-    Refuses with -EINVAL what it shall not map where it cannot do so, with what the
+    Refuses with -EINVAL what it shall not map, or not as RAM, where it cannot do so, with what the
     architecture makes of a mapping that fails (-EFAULT on powerpc, -ENOMEM on s390), and
     as add_pages(). Then arm64, powerpc and s390 unmap all of
     *pfns*, whoever may live there; x86-64 and powerpc before v5.11 unmap nothing.
@@ -125,6 +131,9 @@ def arch_add_memory(
         yield from link_to_zone(kernel, pfns, nid, memory, altmap)
         return
     arch = arch_memory(kernel)
+    p2pdma = pgmap is not None and pgmap.type == MemoryType.MEMORY_DEVICE_PCI_P2PDMA
+    if p2pdma and not arch.maps_uncached:
+        raise KernelRefusal(errno.EINVAL)
     if arch.mapping_errno is not None and not kernel.faults.grant(Allocation.LINEAR_MAP, 1):
         raise KernelRefusal(arch.mapping_errno)
     create_linear_mapping(kernel, pfns)

@@ -86,6 +86,7 @@ MAINLINE = KernelRules(
     memory_removed_as=as_it_is,
     takes_unaddressable_memory=True,
     s390_removes_memory=True,
+    s390_has_zone_device=True,
     powerpc_has_zone_device=True,
     arm64_memory_hotplug="remove",
     powerpc_unmaps_what_failed=True,

@@ -24,8 +24,7 @@ def vmemmap_populate(kernel: Kernel, pages: PfnRange, altmap: Altmap | None) -> 
     """Map *pages* of vmemmap, in large frames even where they are used in part only.
 
     Refuses with -ENOMEM. # Simplified: the kernel takes back here what it mapped, the
-    model in section_deactivate(), which follows at once. Who adds whole sections, and
-    without ZONE_DEVICE nobody adds anything else, uses every frame in whole.
+    model in section_deactivate(), which follows at once.
 
     Source: vmemmap_populate(), modify_pmd_table(); commit cd5781d63eaf ("s390/vmemmap:
     remember unused sub-pmd ranges"); "s390/mm: allocate vmemmap pages from self-contained
