@@ -1,5 +1,8 @@
 """Commit 03a2cc1756a0 ("drivers/base/memory: fix memory block reference leak in poison
-accounting") (in v7.1)."""
+accounting") (in v7.1).
+
+The release is inferred from dates: it went to stable kernels between v7.0 and v7.1.
+"""
 
 from __future__ import annotations
 
