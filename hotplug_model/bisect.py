@@ -8,8 +8,9 @@ from enum import Enum
 
 from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.errors import UserError
+from hotplug_model.invariants import INVARIANTS
 from hotplug_model.registry import unknown
-from hotplug_model.trace import Trace, breaks_the_same, replay
+from hotplug_model.trace import Trace, broken, replay
 
 MAINLINE = "mainline"
 
@@ -18,11 +19,11 @@ class Verdict(Enum):
     """What a kernel makes of a trace."""
 
     GOOD = "good"
-    """Nothing breaks."""
+    """It breaks nothing of what it says."""
     BAD = "bad"
     """The trace breaks what it says, at its last event and not before."""
     OTHER = "other"
-    """It breaks something else, or at another event: no answer to this question."""
+    """It breaks but a part of that, or at another event: no answer to this question."""
 
 
 def history() -> list[Change]:
@@ -67,10 +68,15 @@ class Bisection:
 
 
 def judge(trace: Trace) -> Verdict:
-    """What its kernel makes of *trace*, under the violation that the trace names."""
-    if breaks_the_same(trace):
-        return Verdict.BAD
-    return Verdict.GOOD if replay(trace)[0] is None else Verdict.OTHER
+    """What its kernel makes of *trace*, under the violation that the trace names.
+
+    Nothing else is asked: older kernels have other bugs.
+    """
+    last, found = replay(trace, invariants=[INVARIANTS[name] for name in trace.violates])
+    if last is None:
+        return Verdict.GOOD
+    same = last == len(trace.events) - 1 and broken(found) == trace.violates
+    return Verdict.BAD if same else Verdict.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,7 @@ def bisect(
         names = ", ".join(commit.name for commit in suspects)
         raise UserError(
             f"the order does not separate good from bad: it is one of {names}, but the kernels "
-            "between them break something else, or earlier"
+            "between them break a part of it, or earlier"
         )
     return Culprit(suspects[0], fixes=low > high)
 
@@ -137,8 +143,8 @@ def refuse_other(name: str, found: Verdict, wanted: Verdict) -> None:
     """The two ends must be what the user says."""
     if found is not wanted:
         what = {
-            Verdict.GOOD: "the trace breaks nothing there",
+            Verdict.GOOD: "the trace breaks nothing of that there",
             Verdict.BAD: "the trace breaks there what it says",
-            Verdict.OTHER: "the trace breaks something else there, or earlier",
+            Verdict.OTHER: "the trace breaks a part of that there, or earlier",
         }[found]
         raise UserError(f"{name} is not {wanted.value}: {what}")

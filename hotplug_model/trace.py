@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -11,6 +12,7 @@ from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker, Outcome, Violation
 from hotplug_model.errors import UserError
 from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.invariants import Invariant
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 
@@ -39,12 +41,15 @@ class Trace:
         return KernelVariant.named(self.release, self.changes)
 
     def machine(
-        self, variant: KernelVariant | None = None, sound: set[bytes] | None = None
+        self,
+        variant: KernelVariant | None = None,
+        sound: set[bytes] | None = None,
+        invariants: Iterable[Invariant] | None = None,
     ) -> Checker:
-        """A freshly booted machine, of *variant* if given; *sound* as in :class:`Checker`."""
+        """A freshly booted machine, of *variant* if given; the rest as in :class:`Checker`."""
         rules = (variant or self.variant()).rules()
         kernel = Kernel.boot(GEOMETRIES[self.geometry], rules, self.boot)
-        return Checker(kernel, self.strict, sound)
+        return Checker(kernel, self.strict, sound, invariants=invariants)
 
     def dumps(self) -> str:
         """The canonical text: equal traces are equal bytes."""
@@ -72,13 +77,17 @@ def refuse_code(changes: tuple[str, ...], trusted: tuple[str, ...] = ()) -> None
 
 
 def replay(
-    trace: Trace, variant: KernelVariant | None = None, sound: set[bytes] | None = None
+    trace: Trace,
+    variant: KernelVariant | None = None,
+    sound: set[bytes] | None = None,
+    invariants: Iterable[Invariant] | None = None,
 ) -> tuple[int | None, list[Violation]]:
     """Index of the first event that violates something, and what it violates.
 
-    -1 stands for the boot, None for a trace that nothing violates.
+    -1 stands for the boot, None for a trace that nothing violates. Only *invariants* are
+    asked, if they are given.
     """
-    checker = trace.machine(variant, sound)
+    checker = trace.machine(variant, sound, invariants)
     if found := checker.boot():
         return -1, found
     for index, event in enumerate(trace.events):
