@@ -1,7 +1,7 @@
 """What operations can do at the tiny geometry, as data: what coverage is a share of.
 
 Mainline, with every allocation granted. Found by search; ``stateful_tests/test_floor.py``
-finds nothing else, and a whole ``check --profile ci`` finds all but a few of the pairs.
+finds nothing else, and a whole ``check --profile ci`` finds all of it.
 """
 
 from __future__ import annotations
