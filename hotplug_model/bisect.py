@@ -10,7 +10,7 @@ from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.errors import UserError
 from hotplug_model.invariants import INVARIANTS
 from hotplug_model.registry import unknown
-from hotplug_model.trace import Trace, broken, replay
+from hotplug_model.trace import Trace, replay
 
 MAINLINE = "mainline"
 
@@ -75,8 +75,7 @@ def judge(trace: Trace) -> Verdict:
     last, found = replay(trace, invariants=[INVARIANTS[name] for name in trace.violates])
     if last is None:
         return Verdict.GOOD
-    same = last == len(trace.events) - 1 and broken(found) == trace.violates
-    return Verdict.BAD if same else Verdict.OTHER
+    return Verdict.BAD if trace.says(last, found) else Verdict.OTHER
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,14 @@ class Kernel:
         discarded = unused is not None and unused.memblock_knows == "nothing"
         return self.geometry.arch in ARCH_KEEP_MEMBLOCK and not discarded
 
+    @property
+    def memory_hotremove(self) -> bool:
+        """CONFIG_MEMORY_HOTREMOVE, which CONFIG_ZONE_DEVICE depends on: arm64 has it since v5.7.
+
+        Source: commit bbd6ec605c0f ("arm64/mm: Enable memory hot remove") (in v5.7).
+        """
+        return self.geometry.arch != "arm64" or self.rules.arm64_memory_hotplug == "remove"
+
     # Zones and blocks
 
     def zone(self, nid: int, zone: ZoneType) -> Zone:
@@ -211,18 +219,14 @@ class Kernel:
         Only the RAM itself is in the linear map.
         """
         for ram, _ in self.layout.ram:
-            size = self.geometry.pages_per_section
-            start, end = ram.start_pfn // size * size, -(-ram.end_pfn // size) * size
             self.pfns.write(
-                PfnRange(start, end),
+                ram.widened(self.geometry.pages_per_section),
                 section_flags=BOOT_SECTION,
                 memmap=MemmapOrigin.BOOT,
                 content=PageContent.INITIALISED,
             )
-        size = self.geometry.pages_per_subsection
         for ram, _ in self.layout.ram:
-            start, end = ram.start_pfn // size * size, -(-ram.end_pfn // size) * size
-            self.pfns.write(PfnRange(start, end), subsection=1)
+            self.pfns.write(ram.widened(self.geometry.pages_per_subsection), subsection=1)
             self.pfns.write(ram, memory=MemoryClass.SYSTEM_RAM, linear_map=LinearMap.MAPPED)
 
     def _boot_zones(self) -> None:

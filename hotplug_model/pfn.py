@@ -38,6 +38,11 @@ class PfnRange:
         """Whether both ends are multiples of *nr_pages*."""
         return not (self.start_pfn % nr_pages or self.end_pfn % nr_pages)
 
+    def widened(self, nr_pages: int) -> PfnRange:
+        """The smallest range that holds this one and is aligned to *nr_pages*."""
+        start = self.start_pfn // nr_pages * nr_pages
+        return PfnRange(start, -(-self.end_pfn // nr_pages) * nr_pages)
+
     def __str__(self) -> str:
         return f"[{self.start_pfn:#x}-{self.end_pfn:#x})"
 

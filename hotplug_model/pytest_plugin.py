@@ -117,10 +117,9 @@ def verify_named_kernel(trace: Trace) -> None:
     from hotplug_model.trace import broken, replay  # noqa: PLC0415
 
     index, violations = replay(trace)
-    expected = len(trace.events) - 1 if trace.violates else None
-    if index == expected and broken(violations) == trace.violates:
+    if trace.says(index, violations):
         return
-    wanted = says(trace.violates, expected)
+    wanted = says(trace.violates, len(trace.events) - 1 if trace.violates else None)
     raise NotAsRecorded(
         f"{trace.variant()} should {wanted}, but this happens: {says(broken(violations), index)}"
     )

@@ -51,6 +51,12 @@ class Trace:
         kernel = Kernel.boot(GEOMETRIES[self.geometry], rules, self.boot)
         return Checker(kernel, self.strict, sound, invariants=invariants)
 
+    def says(self, index: int | None, violations: list[Violation]) -> bool:
+        """Whether the trace says what :func:`replay` has found: that its last event breaks what
+        it names, with no event boot, or that nothing is broken."""
+        expected = len(self.events) - 1 if self.violates else None
+        return index == expected and broken(violations) == self.violates
+
     def dumps(self) -> str:
         """The canonical text: equal traces are equal bytes."""
         return trace_json.dumps(self)
@@ -100,9 +106,3 @@ def replay(
 def broken(violations: list[Violation]) -> tuple[str, ...]:
     """Names of the invariants that are violated, sorted."""
     return tuple(sorted({violation.invariant for violation in violations}))
-
-
-def breaks_the_same(trace: Trace) -> bool:
-    """Whether *trace* breaks what it says, at its last event and not before."""
-    last, found = replay(trace)
-    return last == len(trace.events) - 1 and broken(found) == trace.violates

@@ -5,12 +5,18 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 
+import pytest
+
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker
+from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import PageFlag, ZoneType
+from hotplug_model.invariants.refusals import refusals_leave_the_machine_alone
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import xen_balloon
 from hotplug_model.ops.memory_failure import HardOfflinePage
+from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
+from hotplug_model.ops.pages import PinPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
 from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
 from hotplug_model.page_state import PageState, page_states
@@ -134,6 +140,30 @@ def test_on_xen_it_gets_to_the_allocator_when_the_balloon_is_deflated() -> None:
     assert (managed(kernel), xen_balloon.ballooned_pages(kernel)) == (before + 2, [pages(18, 24)])
     assert do(kernel, IncreaseReservation(pages(18, 24)), offline(2), remove(C)) is None
     assert Checker(kernel).boot() == []
+
+
+@pytest.mark.parametrize("geometry", ["tiny", "tiny_tile"])
+def test_on_xen_a_block_whose_removal_fails_is_in_the_balloon_again(geometry: str) -> None:
+    kernel = boot("xen", geometry)
+    both = pages(16, 32)
+    assert do(kernel, add(both), online(2), online(3), IncreaseReservation(both)) is None
+    assert do(kernel, PinPages(pages(30, 31))) is None
+    checker, before = Checker(kernel), managed(kernel)
+    outcome = checker.apply(OfflineAndRemoveMemory(both, unmovable=False))
+    assert (str(outcome.refusal), outcome.violations) == ("-EBUSY", [])
+    assert xen_balloon.ballooned_pages(kernel) == [C]
+    assert managed(kernel) == before - 8
+
+
+def test_a_page_that_is_neither_managed_nor_in_the_balloon_is_noticed() -> None:
+    kernel, both = boot("xen"), pages(16, 32)
+    assert do(kernel, add(both), online(2), online(3), IncreaseReservation(both)) is None
+    before = kernel.snapshot()
+    xen_balloon.xen_online_page(kernel, C)
+    zone = kernel.zone(0, ZoneType.ZONE_NORMAL)
+    for lost, found in ((8, []), (9, [zone.span])):
+        zone.managed_pages = before.zone(0, ZoneType.ZONE_NORMAL).managed_pages - lost
+        assert refusals_leave_the_machine_alone(before, KernelRefusal(errno.EBUSY), kernel) == found
 
 
 def test_before_6_11_what_the_balloon_keeps_is_reserved_and_freed_all_the_same() -> None:

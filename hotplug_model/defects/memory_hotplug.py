@@ -216,8 +216,8 @@ def orphans(x: Extents) -> ExtentMask:
     ram = np.zeros(len(x.start_pfn), bool)
     size = x.geometry.pages_per_subsection
     for pfns in x.kernel.iomem.merged(SYSTEM_RAM):
-        start, end = pfns.start_pfn // size * size, -(-pfns.end_pfn // size) * size
-        ram |= (x.start_pfn < end) & (x.end_pfn > start)
+        around = pfns.widened(size)
+        ram |= (x.start_pfn < around.end_pfn) & (x.end_pfn > around.start_pfn)
     in_block = (x.block != BlockState.NONE) & ~x.section_has(SectionFlag.IS_EARLY)
     rows: ExtentMask = x.subsection & ~ram & ~in_block & ~in_a_map(x) & ~x.is_zone_device
     return rows

@@ -15,7 +15,7 @@ from hotplug_model.explore.processes import expanding_in
 from hotplug_model.explore.space import FULL, Space
 from hotplug_model.explore.visited import Visited
 from hotplug_model.explore.way_back import WaysBack
-from hotplug_model.trace import Trace, broken, replay
+from hotplug_model.trace import Trace, replay
 from hotplug_model.verdict import Result
 
 
@@ -80,7 +80,7 @@ def search(
 def confirm(explored: Explored, found: Trace, on_found: Callable[[Trace], None]) -> None:
     """See that the counterexample repeats."""
     index, violations = replay(found)
-    if index != len(found.events) - 1 or broken(violations) != found.violates:
+    if not found.says(index, violations):
         explored.flaky = "the counterexample did not repeat when it was replayed"
         return
     title = f"{found.variant()}: {violations[0].message}"

@@ -97,13 +97,8 @@ def removal_is_odd(kernel: Kernel, pfns: PfnRange) -> Iterator[int]:
         yield errno.EINVAL
     arch = kernel.geometry.arch
     s390 = arch == "s390" and not kernel.rules.s390_removes_memory
-    if arch == "tile" or s390 or removes_nothing(kernel):
+    if arch == "tile" or s390 or not kernel.memory_hotremove:
         yield errno.EBUSY
-
-
-def removes_nothing(kernel: Kernel) -> bool:
-    """Whether the kernel is built without memory hot-remove."""
-    return kernel.geometry.arch == "arm64" and kernel.rules.arm64_memory_hotplug != "remove"
 
 
 def not_removed(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
@@ -208,7 +203,7 @@ def why_refuse_to_offline(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     zones = kernel.pfns.within(pfns, "zone")
     several = (zones != zones[0]).any() or kernel.blocks[asked["block_id"]].zone is None
     holes = kernel.iomem.system_ram(pfns) != pfns.nr_pages
-    if several or holes or removes_nothing(kernel):
+    if several or holes or not kernel.memory_hotremove:
         yield errno.EINVAL
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from hotplug_model.errors import EHWPOISON
 from hotplug_model.flags import PageFlag, RefState
 from hotplug_model.invariants.answer import Answer, Arguments, within
-from hotplug_model.invariants.answers_blocks import removes_nothing
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 
@@ -27,7 +26,7 @@ def why_not_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     if not asked["ranges"] or (asked["altmap"] and len(asked["ranges"]) > 1):
         yield errno.EINVAL
     for pfns in asked["ranges"]:
-        got = in_sections(kernel, pfns) if pads(kernel) else pfns
+        got = pfns.widened(kernel.geometry.pages_per_section) if pads(kernel) else pfns
         if kernel.iomem.system_ram(got):
             yield errno.ENXIO
         if kernel.pfns.within(got, "subsection").any():
@@ -47,13 +46,6 @@ def pads(kernel: Kernel) -> bool:
     return kernel.rules.memremap_part_of_section == "pads"
 
 
-def in_sections(kernel: Kernel, pfns: PfnRange) -> PfnRange:
-    """The sections that *pfns* touch, end to end."""
-    numbers = kernel.geometry.sections_of(pfns)
-    first, last = (kernel.geometry.section_pfns(n) for n in (numbers[0], numbers[-1]))
-    return PfnRange(first.start_pfn, last.end_pfn)
-
-
 def why_refuse_to_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """The same; ranges that want the same pages, sections that may not be shared, what a
     driver left out, an altmap that is too small or too large, no ZONE_DEVICE, and on s390
@@ -61,7 +53,7 @@ def why_refuse_to_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     yield from why_not_map(kernel, asked)
     ranges = asked["ranges"]
     for number, pfns in enumerate(ranges):
-        around = in_sections(kernel, pfns)
+        around = pfns.widened(kernel.geometry.pages_per_section)
         shares = kernel.rules.memremap_part_of_section == "maps"
         if kernel.iomem.system_ram(around) and not shares:
             yield errno.ENXIO
@@ -86,7 +78,7 @@ def lacks_zone_device(kernel: Kernel) -> bool:
     arch = kernel.geometry.arch
     powerpc = arch == "powerpc" and not kernel.rules.powerpc_has_zone_device
     s390 = arch == "s390" and not kernel.rules.s390_has_zone_device
-    return arch in WITHOUT_ZONE_DEVICE or powerpc or s390 or removes_nothing(kernel)
+    return arch in WITHOUT_ZONE_DEVICE or powerpc or s390 or not kernel.memory_hotremove
 
 
 def types_refused(kernel: Kernel) -> Iterator[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import SectionFlag, ZoneType
+from hotplug_model.flags import PageFlag, SectionFlag, ZoneType
 from hotplug_model.invariants.invariant import across
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
-from hotplug_model.state.zone import Zone
+from hotplug_model.state.zone import MANAGED, Zone
 
 SHRINK = [zone for zone in ZoneType if zone != ZoneType.ZONE_DEVICE]
 SHOWN = ("section_flags", "subsection", "memmap", "pgmap_array", "block")
@@ -20,7 +20,8 @@ def refusals_leave_the_machine_alone(
     """An operation that returned an error changed sections, maps, blocks or zones.
 
     The contents of struct pages of memory that is not online are free to change, a
-    section that was tainted stays so, and ZONE_DEVICE spans never shrink back.
+    section that was tainted stays so, and ZONE_DEVICE spans never shrink back. Xen's balloon
+    has what is put online again.
 
     Source: the error labels of add_memory_resource(), online_pages(), pagemap_range().
     """
@@ -33,11 +34,33 @@ def refusals_leave_the_machine_alone(
     for nid, node in before.nodes.items():
         for zone_type in SHRINK:
             old, new = node.zones[zone_type], after.nodes[nid].zones[zone_type]
-            if (old.cells != new.cells).any() and (moved := difference(old, new, after)):
+            if (old.cells == new.cells).all() or only_withheld(before, after, nid, zone_type):
+                continue
+            if moved := difference(old, new, after):
                 return moved
     if block_zones(before) != block_zones(after) or before.pgmaps != after.pgmaps:
         return [after.geometry.all_pfns]
     return [] if before.iomem == after.iomem else [after.geometry.all_pfns]
+
+
+def only_withheld(before: Kernel, after: Kernel, nid: int, zone_type: ZoneType) -> bool:
+    """Whether a zone manages fewer pages just because a driver has them, as it has all that
+    goes online, also if that is a block that had to be put online again.
+
+    Source: xen_online_page(), drivers/xen/balloon.c; try_reonline_memory_block().
+    """
+    old, new = before.zone(nid, zone_type), after.zone(nid, zone_type)
+    more = nr_withheld(after, nid, zone_type) - nr_withheld(before, nid, zone_type)
+    counts = old.cells.copy()
+    counts[MANAGED] -= more
+    return bool((counts == new.cells).all())
+
+
+def nr_withheld(kernel: Kernel, nid: int, zone_type: ZoneType) -> int:
+    """Pages of a zone that the allocator never had since they went online."""
+    x = kernel.extents()
+    withheld = x.is_online_ram & (x.page_flags & PageFlag.WITHHELD != 0)
+    return int(x.nr_pages[withheld & (x.nid == nid) & (x.zone == zone_type)].sum())
 
 
 def difference(old: Zone, new: Zone, after: Kernel) -> list[PfnRange]:

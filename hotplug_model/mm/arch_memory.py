@@ -100,7 +100,7 @@ def arch_memory(kernel: Kernel) -> ArchMemory:
         return replace(arch, removal_errno=refused, zone_device=rules.s390_has_zone_device)
     if kernel.geometry.arch == "powerpc" and not rules.powerpc_has_zone_device:
         return replace(arch, zone_device=False)
-    if kernel.geometry.arch == "arm64" and rules.arm64_memory_hotplug != "remove":
+    if not kernel.memory_hotremove:
         return replace(arch, zone_device=False, removal_errno=errno.EBUSY)
     return arch
 

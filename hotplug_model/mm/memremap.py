@@ -15,7 +15,6 @@ from hotplug_model.mm.page_alloc import (
     runs_constructor,
 )
 from hotplug_model.mm.zones import move_pfn_range_to_zone, remove_pfn_range_from_zone
-from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.dev_pagemap import DevPagemap, references_of
 from hotplug_model.state.faults import Allocation
@@ -82,18 +81,12 @@ def pad_to_sections(kernel: Kernel, pgmap: DevPagemap) -> None:
     """
     if kernel.rules.memremap_part_of_section != "pads":
         return
-    first = pgmap.ranges[0]
-    pgmap.ranges = tuple(whole_sections(kernel, pfns) for pfns in pgmap.ranges)
+    first, size = pgmap.ranges[0], kernel.geometry.pages_per_section
+    pgmap.ranges = tuple(pfns.widened(size) for pfns in pgmap.ranges)
     if pgmap.altmap is not None:
         start, end = pgmap.ranges[0].start_pfn, pgmap.ranges[0].end_pfn
         pgmap.altmap.reserve += first.start_pfn - start
         pgmap.altmap.base_pfn, pgmap.altmap.end_pfn = start, end
-
-
-def whole_sections(kernel: Kernel, pfns: PfnRange) -> PfnRange:
-    """*pfns* and what else is in their sections."""
-    size = kernel.geometry.pages_per_section
-    return PfnRange(pfns.start_pfn // size * size, -(-pfns.end_pfn // size) * size)
 
 
 def devmap_managed_enable_get(kernel: Kernel, pgmap: DevPagemap) -> None:
@@ -135,7 +128,8 @@ def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
         if x.dev_pagemap[x.row_at(pfn)] >= 0:
             raise KernelRefusal(errno.ENOMEM)
     shares = kernel.rules.memremap_part_of_section == "maps"
-    if kernel.iomem.system_ram(pfns if shares else whole_sections(kernel, pfns)):
+    around = pfns.widened(kernel.geometry.pages_per_section)
+    if kernel.iomem.system_ram(pfns if shares else around):
         raise KernelRefusal(errno.ENXIO)
 
     kernel.faults.allocate(Allocation.PGMAP_ARRAY)

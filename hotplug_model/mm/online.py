@@ -116,7 +116,7 @@ def offline_pages(
 
     Source: offline_pages(), mm/memory_hotplug.c and include/linux/memory_hotplug.h.
     """
-    if kernel.geometry.arch == "arm64" and kernel.rules.arm64_memory_hotplug != "remove":
+    if not kernel.memory_hotremove:
         raise KernelRefusal(errno.EINVAL)
     if unmovable or has_unmovable_pages(kernel, pfns, zone_type):
         raise KernelRefusal(errno.EBUSY)
