@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import lru_cache, wraps
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -78,14 +78,15 @@ class BootLayout:
             raise UserError("boot: a memory block has 1 to 64 sections")
 
 
-def zone_limits(geometry: Geometry) -> list[tuple[ZoneType, PfnRange]]:
+@lru_cache
+def zone_limits(geometry: Geometry) -> tuple[tuple[ZoneType, PfnRange], ...]:
     """Lowest to highest possible pfn of each zone that exists at boot."""
     dma, dma32 = geometry.max_dma_pfn, max(geometry.max_dma_pfn, geometry.max_dma32_pfn)
-    return [
+    return (
         (ZoneType.ZONE_DMA, PfnRange(0, dma)),
         (ZoneType.ZONE_DMA32, PfnRange(dma, dma32)),
         (ZoneType.ZONE_NORMAL, PfnRange(dma32, geometry.all_pfns.end_pfn)),
-    ]
+    )
 
 
 def boot_zones(

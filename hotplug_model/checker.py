@@ -159,8 +159,7 @@ class Checker:
         rows = self._rows(x, questions.kind) if ROWS in unsure else None
         found = [
             violation
-            for invariant in questions.asked
-            if invariant.reads in unsure
+            for invariant in questions.of(unsure)
             if invariant.law or invariant.by or x.asks <= invariant.sees
             for violation in self._judge(invariant, x, milestone)
         ]
@@ -325,9 +324,13 @@ class Questions:
         self.asked = tuple(each for each in asked if each.across is None)
         self.reads: dict[frozenset[str], tuple[bytes, list[str]]] = {}
         """With what tells the sets and those that ask apart."""
-        for reads in {each.reads for each in self.asked}:
-            askers = ",".join(each.name for each in self.asked if each.reads == reads)
-            self.reads[reads] = digest(askers.encode()), sorted(reads)
+        self._askers: dict[frozenset[str], list[int]] = {}
+        """Indices in :attr:`asked` of those that depend on each set."""
+        for number, each in enumerate(self.asked):
+            self._askers.setdefault(each.reads, []).append(number)
+        for reads, askers in self._askers.items():
+            names = ",".join(self.asked[number].name for number in askers)
+            self.reads[reads] = digest(names.encode()), sorted(reads)
         self._held: dict[str, bytes] = {}
         """What parts and facts held at the last look."""
         self._broken: set[frozenset[str]] = set()
@@ -340,6 +343,11 @@ class Questions:
         changed = {name for name, each in held.items() if self._held.get(name) != each}
         unsure = self._broken
         return [e for e in self.reads.items() if e[0] in unsure or not changed.isdisjoint(e[0])]
+
+    def of(self, unsure: Iterable[frozenset[str]]) -> list[Invariant]:
+        """Those asked that depend on one of the *unsure* sets of parts, in their order."""
+        numbers = sorted(number for reads in unsure for number in self._askers[reads])
+        return [self.asked[number] for number in numbers]
 
     def note(self, held: dict[str, bytes], broken: set[frozenset[str]]) -> None:
         """All that depends on what is *held* was judged; only *broken* are not sound."""

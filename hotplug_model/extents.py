@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
 from hotplug_model.arrays import Column, ExtentMask, Pfns
+from hotplug_model.cached import cached_property
 from hotplug_model.flags import (
+    BlockState,
     LinearMap,
     MemmapOrigin,
     PageContent,
@@ -23,19 +25,14 @@ from hotplug_model.pfn import PfnRange, merge_ranges
 if TYPE_CHECKING:
     from hotplug_model.kernel import Kernel
 
-# Looking up an enum member costs more than the array operation that uses it.
-IS_EARLY = int(SectionFlag.IS_EARLY)
-IS_ONLINE = int(SectionFlag.IS_ONLINE)
-TAINT_ZONE_DEVICE = int(SectionFlag.TAINT_ZONE_DEVICE)
-HAS_MEM_MAP = int(SectionFlag.HAS_MEM_MAP)
-MARKED_PRESENT = int(SectionFlag.MARKED_PRESENT)
-USAGE = int(SectionFlag.USAGE)
-INITIALISED = int(PageContent.INITIALISED)
-GARBAGE, UNUSED = int(PageContent.GARBAGE), int(PageContent.UNUSED)
-DEVICE = int(ZoneType.ZONE_DEVICE)
+# numpy takes a number for what it is, but has to look at an enum member.
+INITIALISED, GARBAGE = int(PageContent.INITIALISED), int(PageContent.GARBAGE)
+UNUSED, POISONED = int(PageContent.UNUSED), int(PageContent.POISONED)
+STALE, ZEROED = int(PageContent.STALE), int(PageContent.ZEROED)
+DEVICE, NR_ZONES = int(ZoneType.ZONE_DEVICE), len(ZoneType)
 UNMAPPED, TORN = int(LinearMap.NONE), int(LinearMap.TORN)
-HOLE, MANAGED = int(PageFlag.HOLE), int(PageFlag.MANAGED)
-NR_ZONES = len(ZoneType)
+NO_MEMMAP, NO_BLOCK = int(MemmapOrigin.NONE), int(BlockState.NONE)
+MEM_ONLINE = int(BlockState.MEM_ONLINE)
 
 
 class Sees(IntEnum):
@@ -55,24 +52,6 @@ class Sees(IntEnum):
 
 
 T = TypeVar("T")
-
-
-class cached_property(Generic[T]):
-    """As functools.cached_property, without the lock that 3.11 still takes."""
-
-    def __init__(self, compute: Callable[[Any], T]) -> None:
-        self.compute = compute
-        self.__doc__ = compute.__doc__
-
-    @overload
-    def __get__(self, view: None, owner: type) -> cached_property[T]: ...
-    @overload
-    def __get__(self, view: object, owner: type) -> T: ...
-    def __get__(self, view: object | None, owner: type) -> cached_property[T] | T:
-        if view is None:
-            return self
-        value = view.__dict__[self.compute.__name__] = self.compute(view)
-        return value
 
 
 class Extents:
@@ -209,7 +188,7 @@ class Extents:
     @cached_property
     def mapped(self) -> ExtentMask:
         """Whether the struct page can be read without a fault."""
-        rows: ExtentMask = self.memmap != MemmapOrigin.NONE
+        rows: ExtentMask = self.memmap != NO_MEMMAP
         return rows
 
     @cached_property
@@ -233,37 +212,67 @@ class Extents:
     @cached_property
     def section_has_online(self) -> ExtentMask:
         """Whether the row's section is online."""
-        return self.section_has(IS_ONLINE)
+        return self.section_has(SectionFlag.IS_ONLINE)
 
     @cached_property
     def has_mem_map(self) -> ExtentMask:
         """Whether the row's section is valid."""
-        return self.section_has(HAS_MEM_MAP)
+        return self.section_has(SectionFlag.HAS_MEM_MAP)
 
     @cached_property
     def is_early(self) -> ExtentMask:
         """Whether the row's section dates from boot."""
-        return self.section_has(IS_EARLY)
+        return self.section_has(SectionFlag.IS_EARLY)
 
     @cached_property
     def is_tainted(self) -> ExtentMask:
         """Whether device memory shares the row's section, or once did."""
-        return self.section_has(TAINT_ZONE_DEVICE)
+        return self.section_has(SectionFlag.TAINT_ZONE_DEVICE)
 
-    def section_has(self, flags: int) -> ExtentMask:
+    def section_has(self, flags: SectionFlag) -> ExtentMask:
         """Whether all of *flags* are set in the row's section."""
-        rows: ExtentMask = (self.section_flags & flags) == flags
+        bits = int(flags)
+        rows: ExtentMask = (self.section_flags & bits) == bits
+        return rows
+
+    def page_has(self, flags: PageFlag) -> ExtentMask:
+        """Whether some of *flags* are set in the struct page, whatever that is."""
+        rows: ExtentMask = (self.page_flags & int(flags)) != 0
+        return rows
+
+    @cached_property
+    def poisoned(self) -> ExtentMask:
+        """Whether the struct page is poison, which nobody may read."""
+        rows: ExtentMask = self.content == POISONED
+        return rows
+
+    @cached_property
+    def stale(self) -> ExtentMask:
+        """Whether the struct page is still that of an owner who is gone."""
+        rows: ExtentMask = self.content == STALE
+        return rows
+
+    @cached_property
+    def has_block(self) -> ExtentMask:
+        """Whether the row lies in a memory block, whatever its state."""
+        rows: ExtentMask = self.block != NO_BLOCK
+        return rows
+
+    @cached_property
+    def in_online_block(self) -> ExtentMask:
+        """Whether the row's memory block is MEM_ONLINE."""
+        rows: ExtentMask = self.block == MEM_ONLINE
         return rows
 
     @cached_property
     def pfn_in_present_section(self) -> ExtentMask:
         """``pfn_in_present_section()``: MARKED_PRESENT only (5.8 and later)."""
-        return self.section_has(MARKED_PRESENT)
+        return self.section_has(SectionFlag.MARKED_PRESENT)
 
     @cached_property
     def pfn_section_valid(self) -> ExtentMask:
         """``pfn_section_valid()``: the subsection bit, where there is a usage map."""
-        return self.subsection & self.section_has(USAGE)
+        return self.subsection & self.section_has(SectionFlag.USAGE)
 
     @cached_property
     def pfn_valid(self) -> ExtentMask:
@@ -277,7 +286,7 @@ class Extents:
         early = self.is_early
         valid = self.has_mem_map & (early | self.pfn_section_valid)
         if self.kernel.layout.holes_in_zone:
-            valid &= ~(early & (self.content == PageContent.ZEROED))
+            valid &= ~(early & (self.content == ZEROED))
         if self.kernel.rules.arm64_pfn_valid_asks_memblock and self.geometry.arch == "arm64":
             valid &= ~(self.is_boot_hole | self.is_zone_device | (self.pgmap_array >= 0))
         return valid
@@ -314,21 +323,19 @@ class Extents:
     @cached_property
     def in_balloon(self) -> ExtentMask:
         """Online RAM that is PageOffline and not the buddy allocator's: a driver keeps it."""
-        offline = (self.page_flags & PageFlag.PG_offline) != 0
-        rows: ExtentMask = self.is_online_ram & ~self.is_managed & (self.refcount > 0) & offline
+        unused = ~self.is_managed & self.page_has(PageFlag.PG_offline)
+        rows: ExtentMask = self.is_online_ram & (self.refcount > 0) & unused
         return rows
 
     @cached_property
     def is_managed(self) -> ExtentMask:
         """What the buddy allocator was given, in use or free."""
-        rows: ExtentMask = (self.page_flags & MANAGED) != 0
-        return rows
+        return self.page_has(PageFlag.MANAGED)
 
     @cached_property
     def is_boot_hole(self) -> ExtentMask:
         """Struct pages set up at boot for pfns that are no memory."""
-        rows: ExtentMask = self.initialised & ((self.page_flags & HOLE) != 0)
-        return rows
+        return self.initialised & self.page_has(PageFlag.HOLE)
 
     @cached_property
     def zone_index(self) -> Pfns:

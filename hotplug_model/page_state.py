@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.flags import MemoryType, PageContent, PageFlag
+from hotplug_model.flags import MemoryType, PageFlag
 from hotplug_model.pfn import merge_ranges
 from hotplug_model.state.resource import SYSTEM_RAM
 
@@ -192,7 +192,7 @@ def system_ram(x: Extents) -> ExtentMask:
 def left(x: Extents) -> list[tuple[ExtentMask, PageState]]:
     """Struct pages that stayed when the pfn's owner went, or that never had one."""
     there = x.mapped & x.has_mem_map & (x.is_early | x.subsection)
-    poisoned = x.content == PageContent.POISONED
+    poisoned = x.poisoned
     # A hole that offlining and onlining gave to the buddy allocator is still one.
     hole = x.initialised & ~x.is_zone_device & x.is_early
     return [
@@ -223,12 +223,12 @@ def offline_ram(x: Extents) -> list[tuple[ExtentMask, PageState]]:
     added = x.subsection & x.has_mem_map
     in_flight = x.kernel.locks.mem_hotplug
     # Offlining leaves no reference to a page, unless to one that is broken.
-    referenced = (x.refcount > 0) & ((x.page_flags & PageFlag.PG_hwpoison) == 0)
-    fresh = np.where(x.initialised, referenced, x.content != PageContent.STALE)
+    referenced = (x.refcount > 0) & ~x.page_has(PageFlag.PG_hwpoison)
+    fresh = np.where(x.initialised, referenced, ~x.stale)
     return [
         (added, PageState.WAS_ONLINE),
         (added & fresh, PageState.NEVER_ONLINED),
-        (added & (x.content == PageContent.POISONED), PageState.OFFLINE_POISONED),
+        (added & x.poisoned, PageState.OFFLINE_POISONED),
         (added & x.initialised & in_flight, PageState.ONLINING),
     ]
 
@@ -238,5 +238,5 @@ def online_ram(x: Extents) -> list[tuple[ExtentMask, PageState]]:
     online = x.subsection & x.initialised & x.section_has_online & ~x.is_zone_device
     kept = x.is_early & ~x.is_managed
     found = [(online, PageState.ONLINE), (online & kept, PageState.BOOT_RESERVED)]
-    found += [(online & ((x.page_flags & mark) != 0), state) for mark, state in MARKS]
+    found += [(online & x.page_has(mark), state) for mark, state in MARKS]
     return found

@@ -13,7 +13,6 @@ from hotplug_model.defects.defect import (
 )
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
-    BlockState,
     MemmapOrigin,
     RefState,
     SectionFlag,
@@ -74,7 +73,7 @@ def valid_before_it_is_mapped(x: Extents) -> ExtentMask:
     mm/sparse.c; pfn_valid() in include/linux/mmzone.h.
     """
     added = ~x.section_has(SectionFlag.IS_EARLY) & x.subsection
-    rows: ExtentMask = added & (x.memmap == MemmapOrigin.NONE) & x.kernel.locks.mem_hotplug
+    rows: ExtentMask = added & ~x.mapped & x.kernel.locks.mem_hotplug
     # What was mapped, and was freed while it was in use, is another matter.
     return rows & ~blamed_on(x, Law.FREED_IN_USE)
 
@@ -218,7 +217,7 @@ def orphans(x: Extents) -> ExtentMask:
     for pfns in x.kernel.iomem.merged(SYSTEM_RAM):
         around = pfns.widened(size)
         ram |= (x.start_pfn < around.end_pfn) & (x.end_pfn > around.start_pfn)
-    in_block = (x.block != BlockState.NONE) & ~x.section_has(SectionFlag.IS_EARLY)
+    in_block = x.has_block & ~x.section_has(SectionFlag.IS_EARLY)
     rows: ExtentMask = x.subsection & ~ram & ~in_block & ~in_a_map(x) & ~x.is_zone_device
     return rows
 

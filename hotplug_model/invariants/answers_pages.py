@@ -154,7 +154,7 @@ def why_not_balloon(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 def not_ballooned(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
     """Pages that the allocator may give away, or that do not say that they are offline."""
     x = kernel.extents()
-    marked = x.page_flags & PageFlag.PG_offline != 0
+    marked = x.page_has(PageFlag.PG_offline)
     yield from within(x, asked["pfns"], x.is_managed | ~marked | (x.refcount == 0))
 
 
@@ -175,7 +175,7 @@ def why_refuse_to_deflate(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 def not_deflated(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
     """Pages that the allocator does not have, or that still say that they are offline."""
     x = kernel.extents()
-    marked = x.page_flags & PageFlag.PG_offline != 0
+    marked = x.page_has(PageFlag.PG_offline)
     yield from within(x, asked["pfns"], ~x.is_managed | marked | (x.refcount > 0))
 
 

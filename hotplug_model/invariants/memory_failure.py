@@ -70,5 +70,5 @@ def offlining_waits_for_nobody_but_holders(
     if refusal is None or refusal.errno != errno.EINTR:
         return []
     x = after.extents()
-    held, broken = x.is_managed & (x.refcount > 0), x.page_flags & PageFlag.PG_hwpoison != 0
+    held, broken = x.is_managed & (x.refcount > 0), x.page_has(PageFlag.PG_hwpoison)
     return [] if (held & ~broken).any() else list(x.where(held & broken))

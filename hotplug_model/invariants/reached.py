@@ -10,7 +10,6 @@ from hotplug_model.flags import (
     MappingLevel,
     MemmapOrigin,
     MemoryClass,
-    PageContent,
     PageFlag,
     SectionFlag,
     ZoneType,
@@ -42,13 +41,13 @@ def a_tainted_section_has_no_device_memory(x: Extents) -> bool:
 @sometimes
 def a_page_is_poisoned(x: Extents) -> bool:
     """A struct page that can be read is poisoned."""
-    return bool((x.content == PageContent.POISONED).any())
+    return bool(x.poisoned.any())
 
 
 @sometimes
 def a_page_is_stale(x: Extents) -> bool:
     """A struct page that can be read still says what its last owner wrote."""
-    return bool((x.content == PageContent.STALE).any())
+    return bool(x.stale.any())
 
 
 @sometimes
@@ -96,7 +95,7 @@ def the_memmap_lives_in_an_altmap(x: Extents) -> bool:
 @sometimes
 def a_block_holds_its_own_memmap(x: Extents) -> bool:
     """memmap_on_memory pages are online."""
-    hosted = (x.page_flags & PageFlag.PG_vmemmap_self_hosted) != 0
+    hosted = x.page_has(PageFlag.PG_vmemmap_self_hosted)
     return bool((hosted & x.section_has(ONLINE)).any())
 
 
@@ -139,20 +138,20 @@ def a_device_page_is_pinned(x: Extents) -> bool:
 @sometimes
 def a_page_is_ballooned(x: Extents) -> bool:
     """A page of online memory is PageOffline, and the driver that took it holds it."""
-    offline = (x.page_flags & PageFlag.PG_offline) != 0
+    offline = x.page_has(PageFlag.PG_offline)
     return bool((x.is_online_ram & offline & (x.refcount > 0)).any())
 
 
 @sometimes
 def a_broken_page_is_online(x: Extents) -> bool:
     """Online memory holds a page that is marked as broken."""
-    return bool((x.is_online_ram & ((x.page_flags & PageFlag.PG_hwpoison) != 0)).any())
+    return bool((x.is_online_ram & x.page_has(PageFlag.PG_hwpoison)).any())
 
 
 @sometimes
 def a_device_page_is_broken(x: Extents) -> bool:
     """A page of a map that is in use is marked as broken."""
-    broken = (x.page_flags & PageFlag.PG_hwpoison) != 0
+    broken = x.page_has(PageFlag.PG_hwpoison)
     return bool((x.is_zone_device & (x.dev_pagemap >= 0) & broken).any())
 
 

@@ -59,7 +59,7 @@ def only_withheld(before: Kernel, after: Kernel, nid: int, zone_type: ZoneType) 
 def nr_withheld(kernel: Kernel, nid: int, zone_type: ZoneType) -> int:
     """Pages of a zone that the allocator never had since they went online."""
     x = kernel.extents()
-    withheld = x.is_online_ram & (x.page_flags & PageFlag.WITHHELD != 0)
+    withheld = x.is_online_ram & x.page_has(PageFlag.WITHHELD)
     return int(x.nr_pages[withheld & (x.nid == nid) & (x.zone == zone_type)].sum())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.flags import BlockState, PageContent, SectionFlag
+from hotplug_model.flags import SectionFlag
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.page_state import system_ram
 from hotplug_model.pfn import PfnRange
@@ -48,7 +48,7 @@ def memory_blocks_stand_for_sections(x: Extents) -> ExtentMask:
     Source: try_remove_memory(), mm/memory_hotplug.c; commit 4c4b7f9ba948
     ("mm/memory_hotplug: remove memory block devices before arch_remove_memory()") (in v5.3).
     """
-    rows: ExtentMask = (x.block != BlockState.NONE) & ~x.has_mem_map
+    rows: ExtentMask = x.has_block & ~x.has_mem_map
     return rows
 
 
@@ -58,8 +58,8 @@ def online_sections_are_online_blocks(x: Extents) -> ExtentMask:
 
     Source: memory_block_online(), drivers/base/memory.c; online_pages().
     """
-    online = x.block == BlockState.MEM_ONLINE
-    exists = x.block != BlockState.NONE
+    online = x.in_online_block
+    exists = x.has_block
     rows: ExtentMask = (online != x.section_has(SectionFlag.IS_ONLINE)) & (exists | x.subsection)
     return rows
 
@@ -70,7 +70,7 @@ def memory_blocks_hold_no_device_memory(x: Extents) -> ExtentMask:
 
     Source: section_activate(), mm/sparse.c: -EEXIST.
     """
-    hotplugged = (x.block != BlockState.NONE) & ~x.section_has(SectionFlag.IS_EARLY)
+    hotplugged = x.has_block & ~x.section_has(SectionFlag.IS_EARLY)
     rows: ExtentMask = hotplugged & ((x.pgmap_array >= 0) | x.is_zone_device)
     return rows
 
@@ -81,8 +81,8 @@ def online_pages_are_initialised(x: Extents) -> ExtentMask:
 
     Source: memmap_init_range(), mm/page_alloc.c.
     """
-    online = (x.block == BlockState.MEM_ONLINE) & x.subsection & x.pfn_valid
-    rows: ExtentMask = online & (x.content != PageContent.INITIALISED) & (x.dev_pagemap < 0)
+    online = x.in_online_block & x.subsection & x.pfn_valid
+    rows: ExtentMask = online & ~x.initialised & (x.dev_pagemap < 0)
     return rows
 
 

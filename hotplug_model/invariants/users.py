@@ -37,7 +37,7 @@ def pages_count_the_references_on_them(x: Extents) -> list[PfnRange]:
     virt/kvm/kvm_main.c; __init_zone_device_page() in mm/page_alloc.c (6.1).
     """
     kept = PageFlag.PG_hwpoison | PageFlag.PG_offline
-    ram = x.is_online_ram & x.is_managed & (x.page_flags & kept == 0)
+    ram = x.is_online_ram & x.is_managed & ~x.page_has(kept)
     wrong = x.where(ram & (x.refcount != x.nr_references))
     for pgmap_id, pgmap in x.kernel.pgmaps.items():
         mine = x.is_zone_device & (x.page_pgmap == pgmap_id)
@@ -52,7 +52,7 @@ def nobody_dirties_device_pages(x: Extents) -> ExtentMask:
 
     Source: gasket_release_page(), kvm_set_pfn_dirty(), put_pfn(); seed 000, patches 4 to 7.
     """
-    rows: ExtentMask = x.is_zone_device & ((x.page_flags & PageFlag.PG_dirty) != 0)
+    rows: ExtentMask = x.is_zone_device & x.page_has(PageFlag.PG_dirty)
     return rows
 
 

@@ -39,7 +39,7 @@ def offline_pages_are_not_in_the_buddy_allocator(x: Extents) -> ExtentMask:
     Source: virtio_mem_fake_offline(), generic_online_page(); __offline_isolated_pages(),
     which stops with a BUG_ON() at such a page.
     """
-    rows: ExtentMask = x.initialised & x.is_managed & (x.page_flags & PageFlag.PG_offline != 0)
+    rows: ExtentMask = x.initialised & x.is_managed & x.page_has(PageFlag.PG_offline)
     return rows
 
 

@@ -10,6 +10,7 @@ from hotplug_model.state.altmap import Altmap
 from hotplug_model.state.ledger import Law
 
 OUT_OF_PAGES = (MemmapOrigin.BOOT, MemmapOrigin.BUDDY)
+ALTMAP, UNUSED = int(MemmapOrigin.ALTMAP), int(PageContent.UNUSED)
 
 
 @law(Law.FREED_TWICE, reads="ledger")
@@ -113,7 +114,7 @@ def held_in(x: Extents, altmap: Altmap) -> int:
     table = x.kernel.vmemmap
     first = table.start_pfn + table.column("offset")
     last = table.end_pfn + table.column("offset")
-    own = table.column("origin") >= MemmapOrigin.ALTMAP
+    own = table.column("origin") >= ALTMAP
     end = altmap.base_pfn + altmap.offset
     shared = last.clip(max=end) - first.clip(min=altmap.base_pfn)
     return int(shared[own].clip(min=0).sum())
@@ -137,7 +138,7 @@ def unused_vmemmap_is_freed(x: Extents) -> list[PfnRange]:
     }
     wrong: list[PfnRange] = []
     for level, pages in used.items():
-        mapped = table.column("level") == level
+        mapped = table.column("level") == int(level)
         for start, end in zip(
             table.start_pfn[mapped].tolist(), table.end_pfn[mapped].tolist(), strict=True
         ):
@@ -181,14 +182,14 @@ def markers_claim_no_page_in_use(x: Extents) -> list[PfnRange]:
     Source: vmemmap_pmd_is_unused(), __vmemmap_use_sub_pmd(), arch/x86/mm/init_64.c.
     """
     geometry, kernel = x.geometry, x.kernel
-    marked = (x.content == PageContent.UNUSED) & x.subsection
+    marked = (x.content == UNUSED) & x.subsection
     wrong = []
     for pfns in x.where(marked):
         for region in geometry.huge_regions(geometry.memmap_of(pfns)):
             described = geometry.described_by(region)
             huge = kernel.vmemmap.at(region.start_pfn, "level") == MappingLevel.PMD
             content = kernel.pfns.within(described, "content")
-            if huge and (content == PageContent.UNUSED).all():
+            if huge and (content == UNUSED).all():
                 wrong.append(described)
     return wrong
 
@@ -200,7 +201,7 @@ def self_hosted_memmap_is_nobodys_memory(x: Extents) -> list[PfnRange]:
     Source: mhp_init_memmap_on_memory(), mm/memory_hotplug.c.
     """
     table = x.kernel.vmemmap
-    own = table.column("origin") >= MemmapOrigin.ALTMAP
+    own = table.column("origin") >= ALTMAP
     if not own.any():
         return []
     given = x.where(x.is_managed & (x.refcount == 0))

@@ -61,7 +61,7 @@ def must_not_see(x: Extents) -> ExtentMask:
 
 def in_use(x: Extents) -> ExtentMask:
     """Rows of memory blocks that are online or about to go offline."""
-    rows: ExtentMask = (x.block == MEM_ONLINE) | (x.block == MEM_GOING_OFFLINE)
+    rows: ExtentMask = x.in_online_block | (x.block == MEM_GOING_OFFLINE)
     return rows
 
 
@@ -90,7 +90,7 @@ def walkers_read_no_poisoned_page(x: Extents) -> ExtentMask:
     Source: PF_POISONED_CHECK(), include/linux/page-flags.h; commit d33695b16a9f
     ("mm/memory_hotplug: poison memmap in remove_pfn_range_from_zone()") (in v5.6).
     """
-    rows: ExtentMask = read(x) & (x.content == PageContent.POISONED)
+    rows: ExtentMask = read(x) & x.poisoned
     return rows
 
 
@@ -101,7 +101,7 @@ def walkers_take_no_stale_page(x: Extents) -> ExtentMask:
     Source: pfn_to_online_page(), mm/memory_hotplug.c; commit 9f9b02e5b346 ("mm: teach
     pfn_to_online_page() to consider subsection validity") (in v5.12).
     """
-    rows: ExtentMask = taken(x) & (x.content == PageContent.STALE)
+    rows: ExtentMask = taken(x) & x.stale
     return rows
 
 
@@ -146,7 +146,7 @@ def walkers_miss_no_online_page(x: Extents) -> ExtentMask:
         for w in WALKERS
         if w.complete
     ]
-    settled = x.is_online_ram & (x.block == BlockState.MEM_ONLINE)
+    settled = x.is_online_ram & x.in_online_block
     rows: ExtentMask = settled & ~np.logical_and.reduce(complete)
     return rows
 

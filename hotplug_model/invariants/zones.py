@@ -53,7 +53,7 @@ def beyond_limits(x: Extents) -> NDArray[np.int64] | None:
     beyond = np.zeros(len(x.start_pfn), dtype=np.int64)
     for zone_type, limits in zone_limits(x.geometry)[:2]:
         if limits.end_pfn:
-            beyond |= (x.zone == zone_type) & (x.end_pfn > limits.end_pfn)
+            beyond |= (x.zone == int(zone_type)) & (x.end_pfn > limits.end_pfn)
     return beyond if beyond.any() else None
 
 
@@ -105,7 +105,7 @@ def zone_spans_shrink(x: Extents) -> list[PfnRange]:
     Source: commit feee6b298916 ("mm/memory_hotplug: shrink zones when offlining
     memory") (in v5.5); shrink_zone_span().
     """
-    online = x.block == ONLINE
+    online = x.in_online_block
     slack: list[PfnRange] = []
     for nid, zone_type, zone in each_zone(x.kernel):
         if zone_type == ZoneType.ZONE_DEVICE or not zone.spanned_pages:
@@ -154,7 +154,7 @@ def present_pages_add_up(x: Extents) -> list[PfnRange]:
 
     Source: adjust_present_page_count(), mm/memory_hotplug.c.
     """
-    rows = linked(x) & (x.block == ONLINE) & ~x.is_zone_device
+    rows = linked(x) & x.in_online_block & ~x.is_zone_device
     nr_zones = len(x.zone_numbers)
     counted = np.bincount(x.zone_index[rows], x.nr_pages[rows], nr_zones).astype(np.int64)
     return spans(x, counted != x.zone_numbers[:, PRESENT])

@@ -26,7 +26,7 @@ def ballooned_pages(kernel: Kernel) -> list[PfnRange]:
     never had; not what another driver keeps.
     """
     x = kernel.extents()
-    ours = kernel.layout.hypervisor == "xen" or (x.page_flags & PageFlag.WITHHELD) == 0
+    ours = kernel.layout.hypervisor == "xen" or ~x.page_has(PageFlag.WITHHELD)
     return outside(kernel, x.where(x.in_balloon & ours))
 
 

@@ -24,7 +24,7 @@ MAX_BROKEN = 2
 def sound_pages(kernel: Kernel) -> list[PfnRange]:
     """Ranges of online pages, then of pages of devices, that are alike and not broken."""
     x = kernel.extents()
-    sound = x.page_flags & PageFlag.PG_hwpoison == 0
+    sound = ~x.page_has(PageFlag.PG_hwpoison)
     found = [*np.flatnonzero(data_pages(x) & sound).tolist()]
     found += np.flatnonzero(x.is_online_ram & x.online_page & sound).tolist()
     return [PfnRange(int(x.start_pfn[row]), int(x.end_pfn[row])) for row in found]
@@ -39,7 +39,7 @@ def data_pages(x: Extents) -> ExtentMask:
 def nr_broken(kernel: Kernel) -> int:
     """Pages that broke in memory blocks and in devices."""
     x = kernel.extents()
-    of_devices = data_pages(x) & (x.page_flags & PageFlag.PG_hwpoison != 0)
+    of_devices = data_pages(x) & x.page_has(PageFlag.PG_hwpoison)
     in_blocks = sum(len(block.broken) for block in kernel.blocks.values())
     return in_blocks + int(np.count_nonzero(of_devices))
 

@@ -40,7 +40,7 @@ def used_pages(kernel: Kernel) -> list[tuple[str, PfnRange]]:
     return [
         (name, pfns)
         for name, of in PINNERS.items()
-        for pfns in x.where((x.users & (of.bit | of.pfn_bit)) != 0)
+        for pfns in x.where((x.users & int(of.bit | of.pfn_bit)) != 0)
     ]
 
 

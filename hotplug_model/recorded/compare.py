@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from hotplug_model.flags import (
-    MemmapOrigin,
     NotifierAction,
     PageContent,
     SectionFlag,
@@ -85,9 +84,9 @@ def compare_runs(
 def predictions(kernel: Kernel) -> dict[str, np.ndarray[Any, Any]]:
     """The recorded columns as the model has them, one value an extent."""
     x = kernel.extents()
-    poisoned = x.content == PageContent.POISONED
+    poisoned = x.poisoned
     maps = np.where(x.dev_pagemap == DRIVER_PGMAP, DRIVER_RECORDED, x.dev_pagemap)
-    mapped = x.memmap != MemmapOrigin.NONE
+    mapped = x.mapped
     return {
         "present": x.section_has(SectionFlag.MARKED_PRESENT).astype(int),
         "hasmap": x.section_has(SectionFlag.HAS_MEM_MAP).astype(int),

@@ -107,12 +107,12 @@ class RunTable:
         """OR *bits* into a column."""
         # Cut first, here and below: it may replace the array that is written.
         runs = self.cut(pfns)
-        self._cells[runs, self.INDEX[name]] |= bits
+        self._cells[runs, self.INDEX[name]] |= int(bits)
 
     def clear_bits(self, pfns: PfnRange, name: str, bits: int) -> None:
         """AND *bits* out of a column."""
         runs = self.cut(pfns)
-        self._cells[runs, self.INDEX[name]] &= ~bits
+        self._cells[runs, self.INDEX[name]] &= ~int(bits)
 
     def add(self, pfns: PfnRange, name: str, value: int) -> None:
         """Add *value* to a column."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents, Sees
-from hotplug_model.flags import BlockState
 from hotplug_model.walkers.walker import (
     Holds,
     every_nth_pfn,
@@ -146,5 +145,5 @@ def try_offline_memory_block(x: Extents) -> ExtentMask:
     Source: try_offline_memory_block().
     """
     first = every_nth_pfn(x, x.kernel.pages_per_block, "try_offline_memory_block")
-    rows: ExtentMask = first & (x.block != BlockState.NONE)
+    rows: ExtentMask = first & x.has_block
     return rows

@@ -13,7 +13,7 @@ import numpy as np
 
 from hotplug_model.arrays import ExtentMask, Pfns
 from hotplug_model.extents import Extents, Sees
-from hotplug_model.flags import BlockState, PageContent, PageFlag, SectionFlag
+from hotplug_model.flags import PageFlag, SectionFlag
 from hotplug_model.registry import Registry
 
 Scan: TypeAlias = Callable[[Extents], ExtentMask]
@@ -209,7 +209,7 @@ def zone_spans(x: Extents) -> ZoneSpans:
         if zone.present_pages
     ]
     nid, zone_type, start, end = np.array(zones, np.int64).reshape(-1, 4).T[:, :, np.newaxis]
-    named = (x.zone == zone_type) & (x.nid == nid) & (x.content != PageContent.POISONED)
+    named = (x.zone == zone_type) & (x.nid == nid) & ~x.poisoned
     low, high = np.maximum(x.start_pfn, start), np.minimum(x.end_pfn, end)
     return ZoneSpans(start, end, low, high, named | x.says_anything)
 
@@ -303,7 +303,7 @@ def page_is_held(x: Extents) -> ExtentMask:
     """``page_count() != 0``, and so get_page_unless_zero(). Poison counts as -1."""
 
     def compute() -> ExtentMask:
-        unknown = (x.content == PageContent.POISONED) | x.says_anything
+        unknown = x.poisoned | x.says_anything
         held: ExtentMask = (x.refcount > 0) | unknown
         return held
 
@@ -314,8 +314,8 @@ def page_reserved(x: Extents) -> ExtentMask:
     """``PageReserved()``; poison has every flag set."""
 
     def compute() -> ExtentMask:
-        flagged = (x.page_flags & PageFlag.PG_reserved) != 0
-        reserved: ExtentMask = flagged | (x.content == PageContent.POISONED)
+        flagged = x.page_has(PageFlag.PG_reserved)
+        reserved: ExtentMask = flagged | x.poisoned
         return reserved
 
     return x.remember("page_reserved", compute)
@@ -323,15 +323,15 @@ def page_reserved(x: Extents) -> ExtentMask:
 
 def page_offline(x: Extents) -> ExtentMask:
     """``PageOffline()``, a page type: poison has none."""
-    return x.remember("page_offline", lambda: (x.page_flags & PageFlag.PG_offline) != 0)
+    return x.remember("page_offline", lambda: x.page_has(PageFlag.PG_offline))
 
 
 def page_hwpoison(x: Extents) -> ExtentMask:
     """``PageHWPoison()``; poison has it set, too."""
 
     def compute() -> ExtentMask:
-        marked = (x.page_flags & PageFlag.PG_hwpoison) != 0
-        rows: ExtentMask = marked | (x.content == PageContent.POISONED)
+        marked = x.page_has(PageFlag.PG_hwpoison)
+        rows: ExtentMask = marked | x.poisoned
         return rows
 
     return x.remember("page_hwpoison", compute)
@@ -352,7 +352,7 @@ def in_hotplugged_block(x: Extents) -> ExtentMask:
 
     def compute() -> ExtentMask:
         early = x.section_has(SectionFlag.IS_EARLY)
-        rows: ExtentMask = (x.block != BlockState.NONE) & ~early
+        rows: ExtentMask = x.has_block & ~early
         return rows
 
     return x.remember("in_hotplugged_block", compute)
