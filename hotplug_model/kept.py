@@ -41,6 +41,18 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "nodes_count_what_their_zones_count": (
         "mm/zones.py", "left-out: kernel.nodes[nid].node_present_pages += nr_pages"
     ),
+    "memory_blocks_know_their_zone": ("mm/base_memory.py", "left-out: block.zone = zone_type"),
+    "virtio_mem_knows_its_blocks": (
+        "mm/online.py", "left-out: memory_notify(kernel, NotifierAction.MEM_ONLINE, pfns)"
+    ),
+    "online_pages_belong_to_somebody": ("mm/online.py", "left-out: online_page(kernel, part)"),
+    "base_pages_hang_on_a_page_table": (
+        "mm/sparse_vmemmap.py", "left-out: ensure_page_table(kernel, region)"
+    ),
+    "backed_memory_is_used": (
+        "mm/hv_balloon.py",
+        "bound: generic_online_page(kernel, PfnRange(start, start + nr_pages))",
+    ),
     "requests_are_refused_for_a_reason": (
         "mm/sparse.py", "flipped: if kernel.pfns.within(pfns, 'subsection').any()"
     ),

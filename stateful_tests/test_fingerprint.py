@@ -72,7 +72,7 @@ def rich() -> Kernel:
     kernel.ledger.breach(Law.FREED_IN_USE, D)
     kernel.blocks[2].broken = (2,)
     kernel.lender = VirtioMem(
-        region=D, nid=0, block_pages=8, part_pages=2, states={3: 3}, plugged={3: 5}
+        region=D, nid=0, block_pages=8, part_pages=2, states={3: 3}, plugged={3: 5}, backed={3: 5},
     )
     return kernel
 
@@ -181,6 +181,7 @@ CHANGES: dict[str, Change] = {
     "lender": lambda k: setattr(k, "lender", None),
     "a block of the lender": lambda k: lender(k).states.update({2: 0}),
     "a bit of the lender": lambda k: lender(k).plugged.update({3: 4}),
+    "a bit that the hypervisor lends": lambda k: lender(k).backed.update({3: 4}),
     "iomem": lambda k: k.iomem.request(Resource("driver", D)),
     "nodes": add_one("node_cells", 0, 0),
     "pfns": write_other("refcount"),

@@ -31,11 +31,12 @@ from hotplug_model.invariants.refusals import refusals_leave_the_machine_alone
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.mm.zones import adjust_present_page_count, set_span
+from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.ledger import Law
 from hotplug_model.state.resource import Resource
 from hotplug_model.state.virtio_mem import VirtioMem
-from stateful_tests.kernels import HOLE, A, B, C, D, boot, busy, device, do, pages, walk
+from stateful_tests.kernels import HOLE, A, B, C, D, boot, busy, device, do, online, pages, walk
 
 every_invariant = pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda each: each.name)
 FIRST = pages(0, 2)
@@ -100,14 +101,29 @@ def hosts_in_ram(kernel: Kernel) -> None:
 def lends_all_but_the_last_part(kernel: Kernel) -> None:
     """D turns out to be lent by a hypervisor, but for its last sub-block."""
     kernel.lender = VirtioMem(
-        region=D, nid=0, block_pages=8, part_pages=2, states={3: 7}, plugged={3: 0b0111}
-    )
+        region=D, nid=0, block_pages=8, part_pages=2, states={3: 7}, plugged={3: 0b0111},
+        backed={3: 0b0111},
+    )  # fmt: skip
+
+
+def believes_that_all_is_plugged(kernel: Kernel) -> None:
+    """As before, and the driver does not know."""
+    lends_all_but_the_last_part(kernel)
+    assert isinstance(kernel.lender, VirtioMem)
+    kernel.lender.plugged[3] = 0b1111
 
 
 def takes_the_last_part_back(kernel: Kernel) -> None:
     """As before, and the buddy allocator knows, but nobody says so in the struct pages."""
     lends_all_but_the_last_part(kernel)
     kernel.pfns.clear_bits(pages(30, 32), "page_flags", PageFlag.MANAGED)
+
+
+def on_hyper_v() -> Kernel:
+    """The host has backed the first half of C, which is online."""
+    kernel = boot("hyper-v")
+    assert do(kernel, HotAddReq(pages(16, 20)), online(2)) is None
+    return kernel
 
 
 def two_devices() -> Kernel:
@@ -126,7 +142,8 @@ def lends_to_a_dump(kernel: Kernel) -> None:
 
 BREAKS: dict[str, Callable[[], Broken]] = {
     "unplugged_memory_is_not_dumped": lambda: corrupt(
-        lends_to_a_dump, pages(30, 32), echoes={"managed_pages_add_up"}
+        lends_to_a_dump, pages(30, 32),
+        echoes={"managed_pages_add_up", "online_pages_belong_to_somebody"},
     ),
     "pages_count_the_references_on_them": lambda: corrupt(
         write(FIRST, users=PageUser.VFIO), FIRST
@@ -144,8 +161,8 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     ),
     "zones_keep_below_their_limits": lambda: corrupt(
         write(HALF, zone=ZoneType.ZONE_DMA), HALF,
-        echoes={"managed_pages_add_up", "present_pages_add_up", "walkers_miss_no_online_page",
-                "zone_spans_cover_their_pages"},
+        echoes={"managed_pages_add_up", "memory_blocks_know_their_zone", "present_pages_add_up",
+                "walkers_miss_no_online_page", "zone_spans_cover_their_pages"},
     ),
     "num_poisoned_pages_add_up": lambda: corrupt(
         lambda k: setattr(k, "num_poisoned_pages", 1), NOWHERE
@@ -235,6 +252,12 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "altmaps_account_for_what_they_gave": lambda: corrupt(
         breach(Law.ALTMAP_IN_USE_AT_TEARDOWN), C
     ),
+    "memory_blocks_know_their_zone": lambda: corrupt(
+        lambda k: setattr(k.blocks[3], "zone", ZoneType.ZONE_NORMAL), D
+    ),
+    "base_pages_hang_on_a_page_table": lambda: corrupt(
+        lambda k: k.vmemmap.write(k.geometry.memmap_of(D), level=MappingLevel.PTE), D
+    ),
     "allocated_vmemmap_is_mapped": lambda: corrupt(
         lambda k: k.ledger.allocated(MemmapOrigin.BUDDY, 1), NOWHERE
     ),
@@ -266,11 +289,23 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "offline_pages_are_not_in_the_buddy_allocator": lambda: corrupt(
         write(pages(24, 26), page_flags=PageFlag.MANAGED | PageFlag.PG_offline), pages(24, 26)
     ),
+    "online_pages_belong_to_somebody": lambda: corrupt(
+        lambda k: k.pfns.clear_bits(pages(24, 26), "page_flags", PageFlag.MANAGED), pages(24, 26),
+        echoes={"managed_pages_add_up"},
+    ),
+    "backed_memory_is_used": lambda: corrupt(
+        lambda k: k.pfns.write(pages(18, 20), page_flags=PageFlag.WITHHELD), pages(18, 20),
+        echoes={"managed_pages_add_up"}, of=on_hyper_v,
+    ),
+    "virtio_mem_knows_its_blocks": lambda: corrupt(believes_that_all_is_plugged, D,
+        echoes={"unplugged_memory_is_not_in_use", "unplugged_memory_is_not_read"},
+    ),
     "unplugged_memory_is_not_in_use": lambda: corrupt(
         lends_all_but_the_last_part, pages(30, 32), echoes={"unplugged_memory_is_not_read"}
     ),
     "unplugged_memory_is_not_read": lambda: corrupt(
-        takes_the_last_part_back, pages(30, 32), echoes={"managed_pages_add_up"}
+        takes_the_last_part_back, pages(30, 32),
+        echoes={"managed_pages_add_up", "online_pages_belong_to_somebody"},
     ),
     "present_pages_add_up": lambda: corrupt(
         lambda k: adjust_present_page_count(k, 0, ZoneType.ZONE_NORMAL, 1), pages(2, 12),
@@ -278,7 +313,7 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     ),
     "managed_pages_add_up": lambda: corrupt(
         lambda k: k.pfns.clear_bits(FIRST, "page_flags", PageFlag.MANAGED), FIRST,
-        echoes={"users_decide_as_rightly_as_they_did"},
+        echoes={"online_pages_belong_to_somebody", "users_decide_as_rightly_as_they_did"},
     ),
     "nodes_count_what_their_zones_count": lambda: corrupt(
         lambda k: setattr(k.nodes[0], "node_present_pages", 21), pages(0, 32)

@@ -13,12 +13,14 @@ import pytest
 from hotplug_model.__main__ import main
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import QUIESCENT, carry_out
+from hotplug_model.commands import mutate
 from hotplug_model.errors import UserError
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import INVARIANTS
 from hotplug_model.mutants import campaign as campaigns
 from hotplug_model.mutants import trial as trials_of
 from hotplug_model.mutants.campaign import Campaign, Journal, verdicts
+from hotplug_model.mutants.harmless import HARMLESS, why_harmless
 from hotplug_model.mutants.kinds import KINDS
 from hotplug_model.mutants.place import places
 from hotplug_model.mutants.reach import PROBE, watched
@@ -305,11 +307,26 @@ def test_mutate_lists_survivors_and_counts_all(
     at_hand: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*WORDS, "--sample", "12"]) == 1
-    *survivors, last = capsys.readouterr().out.splitlines()
+    *lines, last = capsys.readouterr().out.splitlines()
+    survivors = [line for line in lines if not line.startswith("  harmless: ")]
     assert len(at_hand) == 12
     assert all(line.startswith("survived, behaves ") and len(line) < 200 for line in survivors)
     assert last.startswith("12 mutants: ")
     assert f"{len(survivors)} survived" in last
+
+
+def test_what_is_harmless_is_a_mutant_and_is_said_to_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    excused = [mutant for mutant in mutants() if why_harmless(mutant)]
+    found = {each for each in HARMLESS for m in excused if (m.file, m.said[: len(each[1])]) == each}
+    assert found == set(HARMLESS)
+    verdict = Verdict(mutant=excused[0].name, verdict="survived", steps=1, differs=True)
+    monkeypatch.setattr(mutate, "verdicts", lambda *_: iter([(excused[0], verdict)]))
+    assert main(WORDS) == 0
+    said = capsys.readouterr().out
+    assert f"  harmless: {why_harmless(excused[0])}" in said
+    assert "1 of the survivors behave otherwise, 1 of them harmless" in said
 
 
 def test_mutate_as_json_holds_every_verdict(
@@ -319,7 +336,7 @@ def test_mutate_as_json_holds_every_verdict(
     said = json.loads(capsys.readouterr().out)
     assert [one["mutant"] for one in said["mutants"]] == at_hand
     count = said["totals"]
-    assert count.pop("survived and differ") <= count["survived"]
+    assert count.pop("harmless of these") <= count.pop("survived and differ") <= count["survived"]
     assert sum(count.values()) == 12
     killed = [one for one in said["mutants"] if one["verdict"] == "killed"]
     assert set(said["kills"]) == {name for one in killed for name in one["by"]}

@@ -19,13 +19,15 @@ from hotplug_model.invariants.requests import (
 )
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op, drawn_ops
+from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
+from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock, VetoMemoryNotifier
 from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.pages import PinPages
 from hotplug_model.ops.resource import RequestMemRegion
-from hotplug_model.ops.virtio_mem import VirtioMemProbe
+from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
 from hotplug_model.pfn import PfnRange
 from hotplug_model.together import draw_next, swarm
@@ -35,11 +37,11 @@ from stateful_tests.kernels import A, B, C, D, boot, busy, do, layout, pages
 
 NOT_JUDGED = {
     "pin_pages", "unpin_pages", "pin_user_pages", "unpin_user_pages", "release_mem_region",
-    "veto_memory_notifier", "virtio_mem_probe", "virtio_mem_request", "virtio_mem_remove",
-    "dax_kmem_probe", "dax_kmem_remove", "hot_add_req",
+    "veto_memory_notifier",
 }  # fmt: skip
-"""What only keeps books of the model, and drivers that make other requests in turn."""
+"""What only keeps books of the model."""
 ASKED = [each for each in INVARIANTS if each.name.startswith("requests_")]
+PROBE = VirtioMemProbe(D, 0, 2, force_bbm=False)
 ONLINE_D = (AddMemory(0, D, 0), OnlineMemoryBlock(3, "online"))
 
 
@@ -72,6 +74,12 @@ CAN_BE: dict[str, tuple[Callable[[], Kernel], Op]] = {
         after(DecreaseReservation(pages(3, 4))), IncreaseReservation(pages(3, 4))
     ),
     "hard_offline_page": (boot, HardOfflinePage(3)),
+    "dax_kmem_probe": (boot, DaxKmemProbe((D,), 0)),
+    "dax_kmem_remove": (after(DaxKmemProbe((D,), 0)), DaxKmemRemove()),
+    "virtio_mem_probe": (boot, PROBE),
+    "virtio_mem_request": (after(PROBE), VirtioMemRequest(6)),
+    "virtio_mem_remove": (after(PROBE), VirtioMemRemove()),
+    "hot_add_req": (lambda: boot("hyper-v"), HotAddReq(pages(16, 20))),
 }  # fmt: skip
 """Operation -> a machine that can grant it, and how it is asked for."""
 CANNOT_BE: list[tuple[str, Callable[[], Kernel], Op, int]] = [
@@ -79,7 +87,7 @@ CANNOT_BE: list[tuple[str, Callable[[], Kernel], Op, int]] = [
     ("beyond all pfns", boot, AddMemory(0, PfnRange(1 << 20, (1 << 20) + 8), 0), errno.E2BIG),
     ("added twice", after(AddMemory(0, D, 0)), AddMemory(0, D, 0), errno.EEXIST),
     (
-        "partly a device's", after(VirtioMemProbe(D, 0, 2, force_bbm=False)),
+        "partly a device's", after(PROBE),
         AddMemory(0, pages(18, 26), 0), errno.EEXIST,
     ),
     ("half a block", boot, AddMemory(0, PfnRange(24, 28), 0), errno.EINVAL),
@@ -115,6 +123,14 @@ CANNOT_BE: list[tuple[str, Callable[[], Kernel], Op, int]] = [
      errno.EBUSY),
     ("no balloon", boot, IncreaseReservation(pages(3, 4)), errno.EINVAL),
     ("broken already", after(HardOfflinePage(3)), HardOfflinePage(3), 133),
+    ("half a block of a dax device", boot, DaxKmemProbe((pages(24, 28),), 0), errno.EINVAL),
+    ("a second dax device", after(DaxKmemProbe((D,), 0)), DaxKmemProbe((C,), 0), errno.EBUSY),
+    ("no dax device to unbind", boot, DaxKmemRemove(), errno.ENODEV),
+    ("a device of virtio-mem in RAM", boot, VirtioMemProbe(A, 0, 2, False), errno.EBUSY),
+    ("a second device of virtio-mem", after(PROBE), VirtioMemProbe(C, 0, 2, False), errno.EINVAL),
+    ("no device to resize", boot, VirtioMemRequest(6), errno.ENODEV),
+    ("no device to remove", boot, VirtioMemRemove(), errno.ENODEV),
+    ("no host that adds memory", boot, HotAddReq(pages(16, 20)), errno.ENODEV),
     ("no page to break", boot, HardOfflinePage(24), errno.ENXIO),
 ]  # fmt: skip
 """What is asked of a machine that must not grant it, and the errno."""

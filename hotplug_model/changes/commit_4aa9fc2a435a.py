@@ -12,7 +12,7 @@ from hotplug_model.rules import KernelRules
     "4aa9fc2a435a",
     'Revert "mm, memory_hotplug: initialize struct pages for the full memory section"',
     since=(5, 0),
-    breaks=("present_pages_add_up", "zone_spans_cover_their_pages"),
+    breaks=("memory_blocks_know_their_zone", "present_pages_add_up", "zone_spans_cover_their_pages"),
     boots=("shared-section",),
 )
 def initialise_whole_sections(rules: KernelRules) -> KernelRules:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hotplug_model.mutants.campaign import Campaign, Journal, verdicts
+from hotplug_model.mutants.harmless import why_harmless
 from hotplug_model.mutants.source import Mutant
 from hotplug_model.mutants.trial import Verdict
 
@@ -18,7 +19,8 @@ MAX_TEXT = 160
 
 
 def run(args: argparse.Namespace) -> int:
-    """Try the mutants, and print each that was reached and not killed; 1 if one survived."""
+    """Try the mutants, and print each that was reached and not killed; 1 if one survived
+    that nothing excuses."""
     campaign = Campaign(seed=args.seed, steps=args.steps, sample=args.sample)
     journal = Journal(Path(args.checkpoint) if args.checkpoint else None, campaign)
     done = []
@@ -27,31 +29,38 @@ def run(args: argparse.Namespace) -> int:
         if not args.json and verdict.verdict == "survived":
             print(survivor(mutant, verdict), flush=True)
     print(json.dumps(as_json(done), indent=2) if args.json else summary(done))
-    return 1 if any(verdict.verdict == "survived" for _, verdict in done) else 0
+    survived = [mutant for mutant, verdict in done if verdict.verdict == "survived"]
+    return 0 if all(map(why_harmless, survived)) else 1
 
 
 def survivor(mutant: Mutant, verdict: Verdict) -> str:
-    """One line about a mutant that nothing noticed."""
+    """One line about a mutant that nothing noticed, and one if that is no wonder."""
     how = "behaves otherwise" if verdict.differs else "behaves alike"
-    text = str(mutant)
+    text, why = str(mutant), why_harmless(mutant)
     shown = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
-    return f"survived, {how}: {shown}"
+    return f"survived, {how}: {shown}" + (f"\n  harmless: {why}" if why else "")
 
 
 def totals(done: list[tuple[Mutant, Verdict]]) -> dict[str, int]:
-    """How many of each verdict; of survivors also how many did anything else."""
+    """How many of each verdict; of survivors also how many did anything else, and how many of
+    those are harmless."""
     count = Counter(verdict.verdict for _, verdict in done)
     names = ("killed", "survived", "crashed", "not reached")
-    differing = sum(verdict.differs for _, verdict in done)
-    return {**{name: count[name] for name in names}, "survived and differ": differing}
+    differing = [mutant for mutant, verdict in done if verdict.differs]
+    return {
+        **{name: count[name] for name in names},
+        "survived and differ": len(differing),
+        "harmless of these": sum(bool(why_harmless(mutant)) for mutant in differing),
+    }
 
 
 def summary(done: list[tuple[Mutant, Verdict]]) -> str:
     """All in one line."""
     count = totals(done)
-    differing = count.pop("survived and differ")
+    differing, harmless = count.pop("survived and differ"), count.pop("harmless of these")
     said = ", ".join(f"{nr} {name}" for name, nr in count.items())
-    return f"{len(done)} mutants: {said}; {differing} of the survivors behave otherwise"
+    others = f"{differing} of the survivors behave otherwise, {harmless} of them harmless"
+    return f"{len(done)} mutants: {said}; {others}"
 
 
 def as_json(done: list[tuple[Mutant, Verdict]]) -> dict[str, Any]:

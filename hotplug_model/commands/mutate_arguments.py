@@ -12,8 +12,8 @@ def add_mutate(parser: argparse.ArgumentParser) -> None:
         "--sample", type=mutants, metavar="N", help="how many, chosen by the seed; default: all"
     )
     parser.add_argument(
-        "--steps", type=steps, default=400, metavar="N",
-        help="operations that each is given; default: 400",
+        "--steps", type=steps, default=1000, metavar="N",
+        help="operations that each is given; default: 1000",
     )  # fmt: skip
     parser.add_argument(
         "--checkpoint", metavar="FILE", help="keep verdicts here, and go on if they are there"

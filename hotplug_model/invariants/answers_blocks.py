@@ -7,16 +7,25 @@ from collections.abc import Iterator
 from typing import Any
 
 from hotplug_model.errors import EHWPOISON
-from hotplug_model.flags import BlockState, NotifierAction, PageFlag, SectionFlag, ZoneType
+from hotplug_model.flags import (
+    BlockState,
+    NotifierAction,
+    OnlineType,
+    PageFlag,
+    SectionFlag,
+    ZoneType,
+)
 from hotplug_model.invariants.answer import Answer, Arguments, within
 from hotplug_model.kernel import Kernel
-from hotplug_model.pfn import PfnRange
+from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.state.resource import SYSTEM_RAM, Resource
 
 BUSY = (errno.EBUSY, errno.EINTR)
 """What a page that is held may be answered with: whether the kernel tries again depends on
 where it finds that."""
 
+NOT_FREED = PageFlag.PG_reserved | PageFlag.PG_hwpoison | PageFlag.PG_vmemmap_self_hosted
+"""Marks of pages that onlining does not give to the buddy allocator."""
 
 # System RAM
 
@@ -25,7 +34,9 @@ def why_not_add(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """Nothing to add or too much; an odd size, an unknown node; or somebody is there."""
     pfns = asked["pfns"]
     if pfns.nr_pages <= 0 or not kernel.geometry.all_pfns.contains(pfns):
-        yield from (errno.E2BIG, errno.EEXIST)
+        yield errno.E2BIG
+        if not kernel.rules.mhp_range_allowed_first:
+            yield errno.EEXIST
         return
     taken = kernel.iomem.is_claimed(pfns) or straddles(kernel.iomem, pfns)
     if taken or kernel.pfns.within(pfns, "subsection").any():
@@ -53,13 +64,40 @@ def why_refuse_to_add(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 
 
 def not_added(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
-    """Pages without a memmap, blocks without a device, and what iomem does not list."""
+    """Pages without a memmap, blocks without a device, or not in the state that new memory
+    shall be in; what iomem does not list, or memblock, where it outlives boot."""
     pfns, x = asked["pfns"], kernel.extents()
     yield from within(x, pfns, ~(x.subsection & x.pfn_valid & x.mapped))
     blocks = kernel.block_ids(pfns)
     yield from (kernel.block_pfns(each) for each in blocks if each not in kernel.blocks)
-    if kernel.iomem.system_ram(pfns) != pfns.nr_pages:
+    yield from (kernel.block_pfns(each) for each in of_wrong_state(before, kernel, asked))
+    part, memblock = kernel.geometry.bytes_of(pfns), known_to_memblock(kernel)
+    known = not kernel.keeps_memblock or any(each.contains(part) for each in memblock)
+    if kernel.iomem.system_ram(pfns) != pfns.nr_pages or not known:
         yield pfns
+
+
+def known_to_memblock(kernel: Kernel) -> tuple[PfnRange, ...]:
+    """What memblock has for memory, in bytes."""
+    return merge_ranges(PfnRange(each.base, each.end) for each in kernel.memblock.known())
+
+
+def of_wrong_state(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """New blocks that went online though nobody wants that of new memory, or did not though
+    nothing was in the way, or not to the zone that was wanted."""
+    wanted = kernel.layout.memhp_default_state
+    excused = before.vetoes or asked.get("fail_at") or kernel.rules.zones_at_add
+    for block_id in kernel.blocks_in(asked["pfns"]):
+        block = kernel.blocks[block_id]
+        online = block.state == BlockState.MEM_ONLINE
+        movable = block.zone == ZoneType.ZONE_MOVABLE
+        if wanted == OnlineType.MMOP_OFFLINE:
+            wrong = online
+        else:
+            meant = movable == (wanted == OnlineType.MMOP_ONLINE_MOVABLE)
+            wrong = not excused and not (online and (meant or wanted == OnlineType.MMOP_ONLINE))
+        if wrong:
+            yield block_id
 
 
 def whole_blocks(kernel: Kernel, pfns: PfnRange) -> bool:
@@ -102,14 +140,16 @@ def removal_is_odd(kernel: Kernel, pfns: PfnRange) -> Iterator[int]:
 
 
 def not_removed(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
-    """Blocks with a device; pages with a memmap, and what iomem still lists, but for what
-    has holes: its region is not cut up."""
+    """Blocks with a device; pages with a memmap, and what iomem or memblock still list, but
+    for what has holes: its region is not cut up."""
     pfns, x = asked["pfns"], kernel.extents()
     yield from (kernel.block_pfns(each) for each in kernel.blocks_in(pfns))
     if before.iomem.system_ram(pfns) not in (0, pfns.nr_pages):
         return
     yield from within(x, pfns, x.subsection)
-    if kernel.iomem.system_ram(pfns):
+    part = kernel.geometry.bytes_of(pfns)
+    known = kernel.keeps_memblock and any(each.overlaps(part) for each in known_to_memblock(kernel))
+    if kernel.iomem.system_ram(pfns) or known:
         yield pfns
 
 
@@ -156,11 +196,16 @@ def why_refuse_to_online(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 
 
 def not_online(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
-    """Memory that does not count as online, and a block in another state or zone."""
+    """Memory that does not count as online, or that no driver lends and the buddy allocator
+    does not have, and a block in another state or zone."""
     pfns, x = kernel.block_pfns(asked["block_id"]), kernel.extents()
+    lent = kernel.lender.lent if kernel.lender is not None else []
+    kept = kernel.layout.hypervisor or any(each.overlaps(pfns) for each in lent)
+    lost = ~x.is_managed & ~x.page_has(NOT_FREED)
     for ram in kernel.iomem.named(SYSTEM_RAM):
         if ram.overlaps(pfns):
             yield from within(x, ram.intersection(pfns), ~x.is_online_ram)
+            yield from [] if kept else within(x, ram.intersection(pfns), lost)
     block = kernel.blocks[asked["block_id"]]
     movable = asked["online_type"] == "online_movable"
     wrong_zone = movable != (block.zone == ZoneType.ZONE_MOVABLE)

@@ -18,12 +18,14 @@ WITHOUT_ZONE_DEVICE = ("ia64", "sh", "tile", "x86_32")
 
 
 def why_not_map(kernel: Kernel, asked: Arguments) -> Iterator[int]:
-    """The map exists, has no ranges, or an altmap for several; or it wants what is System
-    RAM, has a memmap, or is not made of subsections: of sections without SPARSEMEM_VMEMMAP.
-    Before v5.3 it is made of sections whatever it wants."""
+    """The map exists, has no ranges, or an altmap for several, or is of a type that the kernel
+    does not have; or it wants what is System RAM, has a memmap, or is not made of subsections:
+    of sections without SPARSEMEM_VMEMMAP. Before v5.3 it is made of sections whatever it
+    wants."""
     if asked["pgmap_id"] in kernel.pgmaps:
         yield errno.EBUSY
-    if not asked["ranges"] or (asked["altmap"] and len(asked["ranges"]) > 1):
+    odd = asked["altmap"] and len(asked["ranges"]) > 1
+    if not asked["ranges"] or odd or asked["type"] in types_unknown(kernel):
         yield errno.EINVAL
     for pfns in asked["ranges"]:
         got = pfns.widened(kernel.geometry.pages_per_section) if pads(kernel) else pfns
@@ -81,12 +83,17 @@ def lacks_zone_device(kernel: Kernel) -> bool:
     return arch in WITHOUT_ZONE_DEVICE or powerpc or s390 or not kernel.memory_hotremove
 
 
-def types_refused(kernel: Kernel) -> Iterator[str]:
-    """Types of memory that the kernel does not have, or cannot map as it has to."""
+def types_unknown(kernel: Kernel) -> Iterator[str]:
+    """Types of memory that the kernel does not have."""
     if not kernel.layout.device_private:
         yield "private"
     if not kernel.rules.device_public:
         yield "public"
+
+
+def types_refused(kernel: Kernel) -> Iterator[str]:
+    """The same, and those that it cannot map as it has to."""
+    yield from types_unknown(kernel)
     if not kernel.rules.takes_unaddressable_memory:
         yield "private"
     if kernel.geometry.arch == "s390":
@@ -180,27 +187,37 @@ def not_deflated(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[P
 
 
 def why_not_break(kernel: Kernel, asked: Arguments) -> Iterator[int]:
-    """A page of RAM that broke before; one that nobody has set up."""
+    """A page of RAM that broke before; one that nobody has set up; one of a device that no file
+    has."""
     x = kernel.extents()
     row = x.row_at(asked["pfn"])
     if x.is_online_ram[row] and x.page_flags[row] & PageFlag.PG_hwpoison:
         yield EHWPOISON
-    if not x.online_page[row] and x.dev_pagemap[row] < 0:
-        yield errno.ENXIO
+    if not x.online_page[row]:
+        if x.dev_pagemap[row] < 0:
+            yield errno.ENXIO
+        elif not asked["mapped"]:
+            yield errno.EBUSY
 
 
 def why_refuse_to_break(kernel: Kernel, asked: Arguments) -> Iterator[int]:
-    """The same, and of a device what no file has, or a driver would have to be asked for."""
+    """The same, and of a device what its driver would have to be asked for."""
     yield from why_not_break(kernel, asked)
     x = kernel.extents()
     if not x.online_page[x.row_at(asked["pfn"])]:
-        yield from (errno.EBUSY, errno.ENXIO)
+        yield errno.ENXIO
 
 
 def not_broken(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
-    """A page of RAM without PG_hwpoison, or that its memory block does not count."""
+    """A page without PG_hwpoison, of a compound page of a device the first; one of RAM that
+    its memory block does not count."""
     page, x = PfnRange(asked["pfn"], asked["pfn"] + 1), kernel.extents()
     row = x.row_at(page.start_pfn)
+    pgmap = kernel.pgmaps.get(int(x.dev_pagemap[row]))
+    if pgmap is not None:
+        head = x.row_at(page.start_pfn // pgmap.vmemmap_nr * pgmap.vmemmap_nr)
+        if not x.page_flags[head] & PageFlag.PG_hwpoison:
+            yield page
     if not x.is_online_ram[row]:
         return
     (block_id,) = kernel.block_ids(page)

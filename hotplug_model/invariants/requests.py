@@ -7,12 +7,13 @@ from typing import Protocol, cast
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.invariants.answer import Answer, Arguments
 from hotplug_model.invariants.answers_blocks import ANSWERS_OF_BLOCKS
+from hotplug_model.invariants.answers_drivers import ANSWERS_OF_DRIVERS
 from hotplug_model.invariants.answers_pages import ANSWERS_OF_PAGES
 from hotplug_model.invariants.invariant import across
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 
-ANSWERS = ANSWERS_OF_BLOCKS | ANSWERS_OF_PAGES
+ANSWERS = ANSWERS_OF_BLOCKS | ANSWERS_OF_PAGES | ANSWERS_OF_DRIVERS
 """Operation -> how it is answered. Of others nothing is demanded."""
 
 

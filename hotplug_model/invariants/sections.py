@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.flags import SectionFlag
+from hotplug_model.flags import PageFlag, SectionFlag
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.page_state import system_ram
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.resource import SYSTEM_RAM
 
 VALID = SectionFlag.MARKED_PRESENT | SectionFlag.HAS_MEM_MAP
+KEPT = (
+    PageFlag.PG_offline | PageFlag.WITHHELD | PageFlag.PG_vmemmap_self_hosted
+    | PageFlag.PG_hwpoison | PageFlag.PG_reserved
+)  # fmt: skip
+"""Marks of online pages that the buddy allocator is not to have."""
 
 
 @always()
@@ -109,3 +114,18 @@ def memory_blocks_lie_in_system_ram(x: Extents) -> list[PfnRange]:
     lost = [b for b in hotplugged if x.kernel.iomem.system_ram(b) != b.nr_pages]
     bare = [r for r in ram if not any(b.overlaps(r) for b in blocks)]
     return lost + bare
+
+
+@always(quiescent=True)
+def online_pages_belong_to_somebody(x: Extents) -> ExtentMask:
+    """A page went online, and neither the buddy allocator has it nor does a driver keep it.
+
+    What boot kept is reserved, and stays so; what is broken is nobody's. A driver holds what it
+    keeps: else offlining would skip it, and whoever asks for the page would get it.
+
+    Source: generic_online_page(), online_pages_range() in mm/memory_hotplug.c;
+    virtio_mem_online_page_cb(), hv_online_page(), xen_online_page().
+    """
+    let_go = x.page_has(PageFlag.PG_offline) & (x.refcount == 0)
+    rows: ExtentMask = x.is_online_ram & ~x.is_managed & (let_go | ~x.page_has(KEPT))
+    return rows

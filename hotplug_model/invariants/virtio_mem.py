@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.flags import PageFlag
+from hotplug_model.flags import BlockState, PageFlag, ZoneType
+from hotplug_model.invariants.answer import within
+from hotplug_model.invariants.answers_blocks import removal_is_odd
 from hotplug_model.invariants.invariant import always, law
+from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange, merge_ranges
-from hotplug_model.state.virtio_mem import VirtioMem
+from hotplug_model.state.hv_balloon import HvBalloon, without
+from hotplug_model.state.virtio_mem import BbmState, SbmState, VirtioMem
 from hotplug_model.walkers import WALKERS
 from hotplug_model.walkers.vmcore import read_from_oldmem
 
@@ -41,6 +45,67 @@ def offline_pages_are_not_in_the_buddy_allocator(x: Extents) -> ExtentMask:
     """
     rows: ExtentMask = x.initialised & x.is_managed & x.page_has(PageFlag.PG_offline)
     return rows
+
+
+@law(reads="blocks lender", quiescent=True)
+def virtio_mem_knows_its_blocks(x: Extents) -> list[PfnRange]:
+    """virtio-mem believes of a block what is not so: what is plugged, or where it went.
+
+    The driver expects that what is offline can be removed; where it cannot, as on tile, no
+    kernel has it.
+
+    Source: virtio_mem_sbm_notify_online(), virtio_mem_sbm_notify_offline(),
+    virtio_mem_cleanup_pending_mb(); the states in drivers/virtio/virtio_mem.c.
+    """
+    vm = x.kernel.lender
+    if not isinstance(vm, VirtioMem) or any(removal_is_odd(x.kernel, vm.region)):
+        return []
+    return [
+        vm.block_pfns(block)
+        for block, state in sorted(vm.states.items())
+        if vm.plugged.get(block, 0) != vm.backed.get(block, 0)
+        or state != (state_in_sbm if vm.in_sbm else state_in_bbm)(x.kernel, vm, block)
+    ]
+
+
+def state_in_sbm(kernel: Kernel, vm: VirtioMem, block: int) -> SbmState:
+    """The state of a memory block, told from its device and from what is plugged."""
+    device, bits = kernel.blocks.get(block), vm.backed.get(block, 0)
+    if device is None:
+        return SbmState.VIRTIO_MEM_SBM_MB_PLUGGED if bits else SbmState.VIRTIO_MEM_SBM_MB_UNUSED
+    state = SbmState.VIRTIO_MEM_SBM_MB_OFFLINE
+    if device.state == BlockState.MEM_ONLINE:
+        movable = device.zone == ZoneType.ZONE_MOVABLE
+        state = SbmState.VIRTIO_MEM_SBM_MB_MOVABLE if movable else SbmState.VIRTIO_MEM_SBM_MB_KERNEL
+    return SbmState(state + (bits != vm.whole))
+
+
+def state_in_bbm(kernel: Kernel, vm: VirtioMem, block: int) -> BbmState:
+    """The state of a big block, in the same way."""
+    if kernel.blocks_in(vm.block_pfns(block)):
+        return BbmState.VIRTIO_MEM_BBM_BB_ADDED
+    plugged = vm.backed.get(block, 0)
+    return BbmState.VIRTIO_MEM_BBM_BB_PLUGGED if plugged else BbmState.VIRTIO_MEM_BBM_BB_UNUSED
+
+
+@law(reads="pfns lender", quiescent=True)
+def backed_memory_is_used(x: Extents) -> list[PfnRange]:
+    """A page went online that the host of Hyper-V is behind, and the driver keeps it.
+
+    Where regions overlap the oldest says what is backed.
+
+    Source: hv_online_page(), hv_bring_pgs_online(), drivers/hv/hv_balloon.c.
+    """
+    device = x.kernel.lender
+    if not isinstance(device, HvBalloon) or not device.regions:
+        return []
+    kept = x.is_online_ram & x.page_has(PageFlag.WITHHELD)
+    wrong: list[PfnRange] = []
+    for number, region in enumerate(device.regions):
+        older = merge_ranges(sorted(each.pfns for each in device.regions[:number]))
+        for part in without(region.pfns, older):
+            wrong += [page for backed in region.backed(part) for page in within(x, backed, kept)]
+    return list(merge_ranges(sorted(wrong)))
 
 
 @law(reads="pfns lender", by=unplugged)

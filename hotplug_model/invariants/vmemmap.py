@@ -11,6 +11,7 @@ from hotplug_model.state.ledger import Law
 
 OUT_OF_PAGES = (MemmapOrigin.BOOT, MemmapOrigin.BUDDY)
 ALTMAP, UNUSED = int(MemmapOrigin.ALTMAP), int(PageContent.UNUSED)
+PTE = int(MappingLevel.PTE)
 
 
 @law(Law.FREED_TWICE, reads="ledger")
@@ -173,6 +174,24 @@ def tables_without_entries(x: Extents) -> list[PfnRange]:
                       for r in range(s // size, -(-e // size))})  # fmt: skip
     every = [PfnRange(r * size, (r + 1) * size) for r in regions]
     return [region for region in every if not table.runs_of(region)]
+
+
+@law(reads="vmemmap")
+def base_pages_hang_on_a_page_table(x: Extents) -> list[PfnRange]:
+    """A base page of vmemmap is mapped where there is no page of PTEs.
+
+    Without SPARSEMEM_VMEMMAP the memmap is in the linear map, and no page table is its own.
+
+    Source: vmemmap_pte_populate(), mm/sparse-vmemmap.c; free_pte_table() in
+    arch/x86/mm/init_64.c.
+    """
+    table = x.kernel.vmemmap
+    if not x.kernel.layout.sparsemem_vmemmap:
+        return []
+    wrong = (table.column("level") == PTE) & (table.column("page_table") == 0)
+    start, end = table.start_pfn[wrong].tolist(), table.end_pfn[wrong].tolist()
+    pages = [PfnRange(s, e) for s, e in zip(start, end, strict=True)]
+    return [x.geometry.described_by(each) for each in pages]
 
 
 @law(reads="pfns vmemmap", quiescent=True)

@@ -80,6 +80,29 @@ def device_spans_cover_their_pages(x: Extents) -> ExtentMask:
     return linked(x) & x.beyond_zone_span & x.is_zone_device
 
 
+@law(reads="pfns blocks", quiescent=True)
+def memory_blocks_know_their_zone(x: Extents) -> list[PfnRange]:
+    """A memory block believes that it is in another zone than its pages, or in one while offline.
+
+    Before 5.5 zones kept what went offline.
+
+    Source: memory_block_online(), memory_block_offline(); commit 395f6081bad4
+    ("drivers/base/memory: determine and store zone for single-zone memory blocks") (in v5.18).
+    """
+    kernel, wrong = x.kernel, []
+    lets_go = kernel.rules.remove_pfn_range_from_zone_at_offline
+    for block_id, block in kernel.blocks.items():
+        if block.state == ONLINE:
+            rows = x.touched([kernel.block_pfns(block_id)]) & x.subsection & ~x.is_zone_device
+            zones = {*zip(x.nid[rows].tolist(), x.zone[rows].tolist(), strict=True)}
+            alone = zones.pop()[1] if len(zones) == 1 else None
+            right = block.zone == alone or not x.initialised[rows].all()
+        else:
+            right = block.zone is None or not lets_go
+        wrong += [] if right else [kernel.block_pfns(block_id)]
+    return wrong
+
+
 @law(reads="nodes")
 def node_spans_cover_their_zones(x: Extents) -> list[PfnRange]:
     """A node's span does not cover one of its zones.

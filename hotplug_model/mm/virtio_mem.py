@@ -30,13 +30,14 @@ def device_of(kernel: Kernel) -> VirtioMem:
     return kernel.lender
 
 
-def send_request(kernel: Kernel) -> None:
-    """Ask the hypervisor to plug or to unplug; it always agrees. Refuses with -ENOMEM if
-    there is no room in the virtqueue.
+def send_request(kernel: Kernel, block: int, backed: int) -> None:
+    """Ask the hypervisor for those parts of a block and no others; it always agrees.
+    Refuses with -ENOMEM if there is no room in the virtqueue.
 
     Source: virtio_mem_send_request().
     """
     kernel.faults.allocate(Allocation.VIRTQUEUE)
+    device_of(kernel).backed[block] = backed
 
 
 def plug(kernel: Kernel, block: int, part: int, count: int) -> None:
@@ -44,9 +45,9 @@ def plug(kernel: Kernel, block: int, part: int, count: int) -> None:
 
     Source: virtio_mem_sbm_plug_sb(), virtio_mem_bbm_plug_bb().
     """
-    vm = device_of(kernel)
-    send_request(kernel)
-    vm.plugged[block] = vm.plugged.get(block, 0) | ((1 << count) - 1) << part
+    vm, bits = device_of(kernel), ((1 << count) - 1) << part
+    send_request(kernel, block, vm.backed.get(block, 0) | bits)
+    vm.plugged[block] = vm.plugged.get(block, 0) | bits
 
 
 def unplug(kernel: Kernel, block: int, part: int, count: int) -> None:
@@ -54,9 +55,9 @@ def unplug(kernel: Kernel, block: int, part: int, count: int) -> None:
 
     Source: virtio_mem_sbm_unplug_sb(), virtio_mem_bbm_unplug_bb().
     """
-    vm = device_of(kernel)
-    send_request(kernel)
-    vm.plugged[block] &= ~(((1 << count) - 1) << part)
+    vm, bits = device_of(kernel), ((1 << count) - 1) << part
+    send_request(kernel, block, vm.backed[block] & ~bits)
+    vm.plugged[block] &= ~bits
 
 
 # Fake offline

@@ -25,7 +25,7 @@ class Campaign:
     """Which mutants to try, and how hard; the verdicts depend on nothing else."""
 
     seed: int = 0
-    steps: int = 400
+    steps: int = 1000
     sample: int | None = None
     """How many, chosen by the seed; None for all."""
 

@@ -1,7 +1,7 @@
 """The kinds of mutants: small mistakes of a programmer, each made wherever it can be made.
 
 What only serves the search is left alone: milestones, where nobody but an invariant
-looks, and the failing of allocations.
+looks, the failing of allocations, and what is written down for invariants to judge.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
 RANGES = ("PfnRange", "range")
 """Calls whose last argument, if they have two, is where a range ends."""
 MOVABLE = (ast.Expr, ast.Assign, ast.AugAssign)
+NOTES = "note_"
+"""How the names of functions begin that do nothing but write down."""
 
 
 def order(place: Place) -> Iterator[Edit]:
@@ -128,6 +130,8 @@ KINDS: dict[str, Kind] = {
 
 def edits(place: Place) -> Iterator[tuple[str, Edit]]:
     """Every mistake that can be made in a statement, with its kind."""
+    if accuses(place.statement):
+        return
     for name, kind in KINDS.items():
         for edit in kind(place):
             yield name, edit
@@ -150,8 +154,18 @@ def is_local(statement: ast.stmt) -> bool:
 
 def fails(statement: ast.stmt) -> bool:
     """Whether it is an allocation that may be told to fail."""
+    return ".faults." in call_of(statement)
+
+
+def accuses(statement: ast.stmt) -> bool:
+    """Whether it notes that a law of the kernel is broken, or what a breach is blamed on."""
+    return ".ledger.breach" in call_of(statement) or call_of(statement).startswith(NOTES)
+
+
+def call_of(statement: ast.stmt) -> str:
+    """What it calls, if it does nothing else."""
     value = statement.value if isinstance(statement, ast.Expr) else None
-    return isinstance(value, ast.Call) and ".faults." in ast.unparse(value.func)
+    return ast.unparse(value.func) if isinstance(value, ast.Call) else ""
 
 
 def is_bare(statement: ast.stmt) -> bool:

@@ -13,11 +13,15 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
 import hotplug_model
-from hotplug_model.mutants.kinds import edits
+from hotplug_model.mutants.kinds import NOTES, edits
 from hotplug_model.mutants.place import Edit, first_line, places
 
 PACKAGES = ("mm", "state")
 """Where the rules of the kernel are, and what they are carried out on."""
+OF_THE_SEARCH = ("state/faults.py", "state/ledger.py")
+"""But for what makes allocations fail and writes down what went wrong,"""
+COPIES = ("copy", "numbers", "fingerprint")
+"""and for functions that save a state, or tell it from others."""
 ROOT = Path(hotplug_model.__file__).parent
 
 
@@ -41,17 +45,23 @@ class Mutant:
         """``mm/sparse.py#12``."""
         return f"{self.file}#{self.number}"
 
+    @property
+    def said(self) -> str:
+        """What it alters, wherever that is."""
+        return f"{self.kind}: {self.before} -> {self.after}"
+
     def __str__(self) -> str:
-        return f"{self.file}:{self.line} {self.kind}: {self.before} -> {self.after}"
+        return f"{self.file}:{self.line} {self.said}"
 
 
 def sources() -> list[str]:
     """Files that are mutated, in order."""
-    return [
+    files = [
         f"{package}/{module.name}.py"
         for package in PACKAGES
         for module in sorted(pkgutil.iter_modules([str(ROOT / package)]), key=lambda m: m.name)
     ]
+    return [file for file in files if file not in OF_THE_SEARCH]
 
 
 def module_of(file: str) -> ModuleType:
@@ -74,6 +84,8 @@ def mutants_of(file: str) -> tuple[tuple[Mutant, Edit], ...]:
     """The mutants of one file, with the edits of :func:`shared_tree` that make them."""
     found: list[tuple[Mutant, Edit]] = []
     for function, definition in definitions(shared_tree(file)):
+        if definition.name in COPIES or definition.name.startswith(NOTES):
+            continue
         for place in places(definition):
             for kind, edit in edits(place):
                 statement, before = place.statement, place.text

@@ -55,7 +55,7 @@ class Trials:
     """Mainline's own walk, and trials of mutants on the parts of it that reach them."""
 
     seed: int = 0
-    steps: int = 400
+    steps: int = 1000
     """Operations that a mutant is given, and that mainline walks on each geometry."""
     _reaching: dict[Line, list[Example]] = field(default_factory=dict)
     _mainline: dict[Example, Coverage] = field(default_factory=dict)

@@ -50,7 +50,9 @@ class VirtioMem:
     """State of each block that was ever prepared, by its id; :class:`SbmState` or
     :class:`BbmState`."""
     plugged: dict[int, int] = field(default_factory=dict)
-    """Plugged parts of each of them, a bit a part."""
+    """Plugged parts of each of them, a bit a part: what the driver believes."""
+    backed: dict[int, int] = field(default_factory=dict)
+    """What the hypervisor has plugged, in the same way: the truth."""
     hotplug_active: bool = False
     """Whether a notifier call is to be followed by another."""
     broken: bool = False
@@ -106,13 +108,18 @@ class VirtioMem:
         return [self.region]
 
     def unplugged(self) -> list[PfnRange]:
-        """Parts of its blocks that are not plugged."""
-        return [part for block in sorted(self.states) for part in self.unplugged_parts(block)]
+        """Parts of its blocks that nothing is behind."""
+        blocks = sorted(self.states)
+        return [part for each in blocks for part in self.parts_without(each, self.backed)]
 
     def unplugged_parts(self, block: int) -> list[PfnRange]:
-        """The parts of a block that are not plugged."""
-        bits = self.plugged.get(block, 0)
-        return [self.part_pfns(block, i) for i in range(self.parts) if not bits >> i & 1]
+        """The parts of a block that the driver believes are not plugged."""
+        return self.parts_without(block, self.plugged)
+
+    def parts_without(self, block: int, bits: dict[int, int]) -> list[PfnRange]:
+        """The parts of a block whose bit is not set."""
+        its = bits.get(block, 0)
+        return [self.part_pfns(block, i) for i in range(self.parts) if not its >> i & 1]
 
     def in_state(self, state: int) -> list[int]:
         """Blocks in *state*, lowest first."""
@@ -120,7 +127,8 @@ class VirtioMem:
 
     def copy(self) -> Self:
         """An independent copy."""
-        return replace(self, states=dict(self.states), plugged=dict(self.plugged))
+        states, plugged, backed = dict(self.states), dict(self.plugged), dict(self.backed)
+        return replace(self, states=states, plugged=plugged, backed=backed)
 
     def numbers(self) -> list[int]:
         """Every field, for a fingerprint."""
@@ -128,6 +136,7 @@ class VirtioMem:
         numbers += [self.part_pages, self.requested, self.hotplug_active, self.broken]
         numbers += [len(self.states)]
         for block in sorted(self.states):
-            bits = self.plugged.get(block, 0)
-            numbers += [block, self.states[block], *bits.to_bytes(self.parts, "little")]
+            bits = self.plugged.get(block, 0), self.backed.get(block, 0)
+            numbers += [block, self.states[block]]
+            numbers += [byte for each in bits for byte in each.to_bytes(self.parts, "little")]
         return numbers
