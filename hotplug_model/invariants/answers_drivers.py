@@ -174,9 +174,8 @@ def not_resized(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[Pf
     excused = may_not_shrink(before, old) if shrinks else may_not_grow(before, old, wanted)
     if abs(got - wanted) >= vm.part_pages and not excused:
         yield vm.region
-    for block in vm.states:
-        if not vm.plugged.get(block) and not must_stay(kernel, vm.block_pfns(block)):
-            yield from not_removed(before, kernel, {"pfns": vm.block_pfns(block)})
+    empty = (vm.block_pfns(block) for block in vm.states if not vm.plugged.get(block))
+    yield from (pfns for pfns in empty if kernel.blocks_in(pfns) and not must_stay(kernel, pfns))
 
 
 def may_not_grow(kernel: Kernel, vm: VirtioMem, wanted: int) -> bool:
@@ -194,7 +193,7 @@ def may_not_shrink(kernel: Kernel, vm: VirtioMem) -> bool:
     """Whether not all that is plugged and online is free to be taken, or a big block may not go
     offline."""
     x = kernel.extents()
-    held = (x.refcount > 0) & ~x.page_has(PageFlag.PG_offline)
+    held = (x.refcount != 0) & ~x.page_has(PageFlag.PG_offline)
     odd = (x.page_flags & ~SPARE) != 0
     online = x.touched([vm.region]) & x.is_online_ram
     return bool((online & (held | odd)).any()) or (not vm.in_sbm and must_stay(kernel, vm.region))
