@@ -14,6 +14,7 @@ from hotplug_model.__main__ import main
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import QUIESCENT, carry_out
 from hotplug_model.commands import mutate
+from hotplug_model.coverage import Coverage
 from hotplug_model.errors import UserError
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import INVARIANTS
@@ -214,6 +215,16 @@ def test_a_look_calls_nothing_but_what_is_looked_through() -> None:
                 called |= {file for file, _ in reached}
     assert "mm/pfn_to_online_page.py" in called
     assert all(file.startswith(LOOKED_THROUGH) for file in called)
+
+
+def test_where_mainline_is_at_fault_no_mutant_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = ("managed_pages_add_up",)
+    monkeypatch.setattr(Trials, "examples", lambda self: iter([(0, "tiny")]))
+    monkeypatch.setattr(Trials, "_walk", lambda self, example, sound: (broken, Coverage()))
+    trials = Trials(seed=SEED, steps=40)
+    trials.prepare()
+    with pytest.raises(UserError, match="mainline itself breaks managed_pages_add_up"):
+        trials.judge(mutants()[0])
 
 
 def test_what_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

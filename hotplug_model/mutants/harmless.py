@@ -34,6 +34,9 @@ HARMLESS: dict[tuple[str, str], str] = {
         "A big block that is added has the number of a memory block that is offline, and no other"
         " can go online."
     ),
+    ("state/dev_pagemap.py", "flipped: if self.type == MemoryType.MEMORY_DEVICE_FS_DAX:"): (
+        "It says what counts are judged by, too."
+    ),
     ("mm/xen_balloon.py", "flipped: ours = kernel.layout.hypervisor == 'xen' or "): (
         "It says what an operation may ask for; a kernel that is asked for less is not wrong."
     ),

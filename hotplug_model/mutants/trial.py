@@ -13,6 +13,7 @@ from typing import TypeAlias
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.coverage import Coverage
+from hotplug_model.errors import UserError
 from hotplug_model.fates import EVERYWHERE
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import SOMETIMES
@@ -61,6 +62,8 @@ class Trials:
     _mainline: dict[Example, Coverage] = field(default_factory=dict)
     _sound: dict[str, set[bytes]] = field(default_factory=dict)
     _requests: dict[str, WalkRequest] = field(default_factory=dict)
+    _unsound: set[str] = field(default_factory=set)
+    """What mainline itself breaks: then every mutant would be killed by that."""
 
     def prepare(self) -> None:
         """Walk on mainline, and see which examples reach what."""
@@ -75,7 +78,8 @@ class Trials:
         with watched() as reached:
             for example in self.examples():
                 reached.clear()
-                _, self._mainline[example] = self._walk(example, self._sound[example[1]])
+                broken, self._mainline[example] = self._walk(example, self._sound[example[1]])
+                self._unsound.update(broken)
                 for line in reached:
                     self._reaching.setdefault(line, []).append(example)
 
@@ -85,7 +89,11 @@ class Trials:
         return ((number, SCENES[number % len(SCENES)]) for number in range(nr_examples))
 
     def judge(self, mutant: Mutant) -> Verdict:
-        """Walk with the mistake until an invariant notices it."""
+        """Walk with the mistake until an invariant notices it. :class:`UserError` if mainline
+        is at fault without any."""
+        if self._unsound:
+            names = ", ".join(sorted(self._unsound))
+            raise UserError(f"mutate: mainline itself breaks {names}; mend that first")
         examples = self._reaching.get((mutant.file, mutant.line), [])
         code = mutated(mutant)
         if not is_possible(mutant, code):
