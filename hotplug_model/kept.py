@@ -41,6 +41,9 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "nodes_count_what_their_zones_count": (
         "mm/zones.py", "left-out: kernel.nodes[nid].node_present_pages += nr_pages"
     ),
+    "offline_memory_is_in_no_zone": (
+        "mm/page_alloc.py", "left-out: kernel.pfns.assign(pfns, 'content', content)"
+    ),
     "memory_blocks_know_their_zone": ("mm/base_memory.py", "left-out: block.zone = zone_type"),
     "virtio_mem_knows_its_blocks": (
         "mm/online.py", "left-out: memory_notify(kernel, NotifierAction.MEM_ONLINE, pfns)"

@@ -36,7 +36,21 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.state.ledger import Law
 from hotplug_model.state.resource import Resource
 from hotplug_model.state.virtio_mem import VirtioMem
-from stateful_tests.kernels import HOLE, A, B, C, D, boot, busy, device, do, online, pages, walk
+from stateful_tests.kernels import (
+    HOLE,
+    A,
+    B,
+    C,
+    D,
+    add,
+    boot,
+    busy,
+    device,
+    do,
+    online,
+    pages,
+    walk,
+)
 
 every_invariant = pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda each: each.name)
 FIRST = pages(0, 2)
@@ -123,6 +137,13 @@ def on_hyper_v() -> Kernel:
     """The host has backed the first half of C, which is online."""
     kernel = boot("hyper-v")
     assert do(kernel, HotAddReq(pages(16, 20)), online(2)) is None
+    return kernel
+
+
+def with_d_added() -> Kernel:
+    """Memory that nobody has put online."""
+    kernel = boot()
+    assert do(kernel, add(D)) is None
     return kernel
 
 
@@ -251,6 +272,9 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "lookups_stay_in_bounds": lambda: corrupt(breach(Law.READ_OUT_OF_BOUNDS), C),
     "altmaps_account_for_what_they_gave": lambda: corrupt(
         breach(Law.ALTMAP_IN_USE_AT_TEARDOWN), C
+    ),
+    "offline_memory_is_in_no_zone": lambda: corrupt(
+        lambda k: k.pfns.write(D, content=PageContent.INITIALISED), D, of=with_d_added,
     ),
     "memory_blocks_know_their_zone": lambda: corrupt(
         lambda k: setattr(k.blocks[3], "zone", ZoneType.ZONE_NORMAL), D

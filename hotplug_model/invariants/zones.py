@@ -16,7 +16,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.zone import MANAGED, PRESENT, SPANNED, START, Zone
 
-ONLINE = int(BlockState.MEM_ONLINE)
+ONLINE, OFFLINE = int(BlockState.MEM_ONLINE), int(BlockState.MEM_OFFLINE)
 
 
 def each_zone(kernel: Kernel) -> Iterator[tuple[int, ZoneType, Zone]]:
@@ -68,6 +68,20 @@ def zones_keep_below_their_limits(x: Extents) -> ExtentMask:
     if beyond is None:
         return np.zeros(len(x.start_pfn), dtype=np.bool_)
     rows: ExtentMask = (beyond != 0) & x.is_online_ram
+    return rows
+
+
+@always(quiescent=True)
+def offline_memory_is_in_no_zone(x: Extents) -> ExtentMask:
+    """A page of a memory block that is offline still links to a zone.
+
+    Before 5.5 zones kept what went offline.
+
+    Source: remove_pfn_range_from_zone(), mhp_deinit_memmap_on_memory(); commit feee6b298916
+    ("mm/memory_hotplug: shrink zones when offlining memory") (in v5.5).
+    """
+    lets_go = x.kernel.rules.remove_pfn_range_from_zone_at_offline
+    rows: ExtentMask = linked(x) & ~x.is_zone_device & (x.block == OFFLINE) & lets_go
     return rows
 
 
