@@ -41,11 +41,6 @@ def region_is_taken(kernel: Kernel, pfns: PfnRange) -> bool:
     return any(each.pfns.overlaps(pfns) for each in kernel.iomem.children)
 
 
-def never(kernel: Kernel, asked: Arguments) -> Iterator[int]:
-    """No reason at all."""
-    yield from ()
-
-
 # dax/kmem
 
 
