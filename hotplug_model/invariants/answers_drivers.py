@@ -155,7 +155,8 @@ def not_resized(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[Pf
     if any(removal_is_odd(before, old.region)):
         return
     wanted, got = asked["requested_pages"], vm.plugged_size
-    pending = any(old.states[block] == SbmState.VIRTIO_MEM_SBM_MB_PLUGGED for block in old.states)
+    # Plugged but not added has the same number in both modes, and is unplugged first.
+    pending = bool(old.in_state(SbmState.VIRTIO_MEM_SBM_MB_PLUGGED))
     low, high = sorted((old.plugged_size, wanted))
     # Want of memory does not break the driver, nor does a page that is in use; the -EFAULT of
     # powerpc's linear map does.

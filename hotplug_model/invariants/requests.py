@@ -73,7 +73,9 @@ def requests_that_are_granted_are_carried_out(
     """The kernel says that it did what it was asked for, and did not.
 
     Source: add_memory_resource(), try_remove_memory(), online_pages() and offline_pages()
-    in mm/memory_hotplug.c; pagemap_range() and pageunmap_range() in mm/memremap.c.
+    in mm/memory_hotplug.c; pagemap_range() and pageunmap_range() in mm/memremap.c;
+    dev_dax_kmem_probe() in drivers/dax/kmem.c; virtio_mem_run_wq() in
+    drivers/virtio/virtio_mem.c; handle_pg_range() in drivers/hv/hv_balloon.c.
     """
     if refusal is not None:
         return []

@@ -16,40 +16,40 @@ FALLS_BACK = (
     "Where no huge page can be had either base pages do or the add is refused; each architecture"
     " decides for itself, and nothing is lost."
 )
-HARMLESS: dict[tuple[str, str], str] = {
-    ("mm/arm64_mmu.py", "flipped: if altmap is not None: -> if altmap is None:"): FALLS_BACK,
-    ("mm/x86_init_64.py", "flipped: if altmap is not None: -> if altmap is None:"): FALLS_BACK,
-    ("mm/x86_init_64.py", "flipped: if pages.nr_pages < kernel.geometry.memmap_of("): (
+HARMLESS: dict[tuple[str, str, str], str] = {
+    ("mm/arm64_mmu.py", "vmemmap_populate", "-> if altmap is None:"): FALLS_BACK,
+    ("mm/x86_init_64.py", "vmemmap_populate_hugepages", "-> if altmap is None:"): FALLS_BACK,
+    ("mm/x86_init_64.py", "vmemmap_populate", "-> if pages.nr_pages >= "): (
         "Base pages or huge ones are a matter of cost: what is mapped is accounted for alike."
     ),
-    ("mm/page_alloc.py", "flipped: if kernel.layout.page_poisoning:"): POISON,
-    ("mm/sparse.py", "left-out: page_init_poison(kernel, pfns)"): POISON,
-    ("mm/zones.py", "flipped: if kernel.rules.page_init_poison_at_removal:"): POISON,
-    ("mm/zones.py", "left-out: page_init_poison(kernel, pfns)"): POISON,
-    ("mm/sparse_vmemmap.py", "column: kernel.pfns.write(pfns, memmap=origin, "): NOTHING_YET,
-    ("mm/virtio_mem_sbm.py", "left-out: wanted -= (yield from unplug_sb_online(kernel, block, 0"): (
+    ("mm/page_alloc.py", "page_init_poison", "-> if not kernel.layout.page_poisoning:"): POISON,
+    ("mm/sparse.py", "sparse_add_section", "left-out: page_init_poison("): POISON,
+    ("mm/zones.py", "remove_pfn_range_from_zone", "-> if not kernel.rules.page_init_poi"): POISON,
+    ("mm/zones.py", "remove_pfn_range_from_zone", "left-out: page_init_poison("): POISON,
+    ("mm/sparse_vmemmap.py", "write_struct_pages", "zone=0, nid=0, refcount=0"): NOTHING_YET,
+    ("mm/virtio_mem_sbm.py", "unplug_any_sb_online", "block, 0, vm.parts)) -> left out"): (
         "Sub-blocks that are not unplugged at once are unplugged one by one."
     ),
-    ("mm/virtio_mem.py", "flipped: if vm.in_sbm and vm.states.get(block) not in MAY_GO_ONLINE"): (
+    ("mm/virtio_mem.py", "memory_notifier_cb", "-> if vm.in_sbm or vm.states.get(block) not"): (
         "A big block that is added has the number of a memory block that is offline, and no other"
         " can go online."
     ),
-    ("state/dev_pagemap.py", "flipped: if self.type == MemoryType.MEMORY_DEVICE_FS_DAX:"): (
-        "It says what counts are judged by, too."
-    ),
-    ("mm/xen_balloon.py", "flipped: ours = kernel.layout.hypervisor == 'xen' or "): (
+    ("mm/xen_balloon.py", "ballooned_pages", "-> ours = kernel.layout.hypervisor == 'xen' and"): (
         "It says what an operation may ask for; a kernel that is asked for less is not wrong."
     ),
-    ("mm/xen_balloon.py", "left-out: kernel.pfns.set_bits(pfns, 'page_flags', PageFlag.PG_off"): (
+    ("mm/xen_balloon.py", "xen_online_page", "left-out: kernel.pfns.set_bits("): (
         "What hotplug adds is marked PageOffline already; the other mark is the model's own note."
     ),
+    ("state/dev_pagemap.py", "DevPagemap.idle_ref", "-> if self.type != MemoryType."): (
+        "It says what counts are judged by, too."
+    ),
 }
-"""A file, and how the kind and the text of a mutant begin; and the reason."""
+"""A file, a function, and what the text of one of its mutants holds and of no other; the reason."""
 
 
 def why_harmless(mutant: Mutant) -> str:
     """Why *mutant* may survive; empty if nothing is known to excuse it."""
-    for (file, text), reason in HARMLESS.items():
-        if mutant.file == file and mutant.said.startswith(text):
+    for (file, function, text), reason in HARMLESS.items():
+        if (mutant.file, mutant.function) == (file, function) and text in mutant.said:
             return reason
     return ""
