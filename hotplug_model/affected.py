@@ -34,6 +34,11 @@ INTRODUCED: dict[str, Release] = {
     "bbd6ec605c0f": (5, 0),
     "eeb0753ba27b": (5, 7),
     "cf387d9644d8": (5, 3),
+    "01c8d337d195": (5, 12),
+    "1f503443e7df": (5, 3),
+    "6659d0279980": (5, 13),
+    "af288a426c3e": (5, 0),
+    "memmap-by-pfn-to-page": (5, 3),
 }
 """The first release with the bug, where its fix says so: 5.3 has commit ba72b4c8cf60
 ("mm/sparsemem: support sub-section hotplug"), 4.13 commit f1dd2cd13c4b ("mm,
@@ -44,7 +49,9 @@ memory_hotplug: do not associate hotadded memory to zones until online"), 4.20 c
 commit 1a8c64e11043 ("mm/memory_hotplug: embed vmem_altmap details in memory block"),
 5.0 commit 4ab215061554 ("arm64: Add memory hotplug support"). ZONE_DEVICE came to arm64 in 5.7,
 with commit bbd6ec605c0f ("arm64/mm: Enable memory hot remove"). cf387d9644d8 names commit
-7cc7867fb061 ("mm/devm_memremap_pages: enable sub-section remap") (in v5.3).
+7cc7867fb061 ("mm/devm_memremap_pages: enable sub-section remap") (in v5.3), 01c8d337d195 commit
+1f90a3477df3 (in v5.12), 6659d0279980 commit 8d400913c231 (in v5.13), af288a426c3e commit
+b15c87263a69 (in v5.0).
 Of the others only is known which release does not have them any more."""
 
 BEFORE_5_13 = tuple(name for name in ASKED if RELEASES[name] < (5, 13))
@@ -65,6 +72,8 @@ DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "c1a6c536fb08": (BEFORE_5_19, DEDUP),
     "cd681403a870": (BEFORE_5_19, DEDUP),
     "c5e79ef561b0": (("4.9", "4.14", "4.20"), INTO_THE_HOLE),
+    "395f6081bad4": (("4.9", "4.14", "4.20"), INTO_THE_HOLE),
+    "compound-pageblocks": (("4.9", "4.14", "4.20"), PARTS),
     "71389703839e": (("4.9",), INTO_THE_HOLE),
     "ca2c36cae9d4": (("4.9", "4.14", "4.20"), PARTS),
     "d4234d131b0a": (

@@ -47,6 +47,8 @@ class BootLayout:
     """First pfn of the memory that boot took for the memmap; None: of no interest."""
     page_poisoning: bool = True
     """CONFIG_DEBUG_VM with vm_debug=p: memmaps are poisoned, else left stale."""
+    bbm_safe_unplug: bool = True
+    """virtio_mem.bbm_safe_unplug: before v6.5 the driver could be told not to be careful."""
     hypervisor: str = ""
     """``xen`` or ``hyper-v``, whose balloon then decides which pages go online; else none."""
 
@@ -260,6 +262,20 @@ def xen(geometry: Geometry) -> BootLayout:
 def hyper_v(geometry: Geometry) -> BootLayout:
     """A guest of Hyper-V, which adds whole blocks and backs some of their pages."""
     return replace(collision(geometry), hypervisor="hyper-v")
+
+
+@layout_on_request
+def node_two(geometry: Geometry) -> BootLayout:
+    """A full section on node 0 and one on node 2; if it is asked for."""
+    sections = search_sections(geometry)
+    ram = ((sections[0], 0), (sections[1], 2))
+    return BootLayout(ram=ram, window=tuple(sections), nodes=3)
+
+
+@layout_on_request
+def unsafe_unplug(geometry: Geometry) -> BootLayout:
+    """virtio_mem.bbm_safe_unplug=0, and memory goes online movable; if it is asked for."""
+    return replace(auto_online(geometry), bbm_safe_unplug=False)
 
 
 @layout_on_request

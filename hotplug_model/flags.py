@@ -35,7 +35,8 @@ ZONES_IN_ORDER = (
 class SectionFlag(IntFlag):
     """Low bits of ``mem_section.section_mem_map`` (include/linux/mmzone.h).
 
-    ``USAGE`` is ours: whether ``mem_section.usage`` is set.
+    ``USAGE`` is ours: whether ``mem_section.usage`` is set; so are ``MEMMAP`` and ``ASTRAY``,
+    of the bits above the low ones, and ``MET_DEVICE``.
     """
 
     MARKED_PRESENT = 1
@@ -46,13 +47,51 @@ class SectionFlag(IntFlag):
     USAGE = 32
     BOOT_USAGE = 64
     """``usage`` was allocated at boot and is therefore never freed."""
+    MEMMAP = 128
+    """The upper bits are not all 0: they encode an address."""
+    ASTRAY = 256
+    """That is not where the memmap is."""
+    MET_DEVICE = 512
+    """Device memory that does not fill it was mapped into it: what the taint should say."""
+
+
+TAINTED = SectionFlag.TAINT_ZONE_DEVICE | SectionFlag.MET_DEVICE
+SECTION_MEM_MAP = (
+    SectionFlag.MARKED_PRESENT
+    | SectionFlag.HAS_MEM_MAP
+    | SectionFlag.IS_ONLINE
+    | SectionFlag.IS_EARLY
+    | SectionFlag.MEMMAP
+    | SectionFlag.ASTRAY
+    | TAINTED
+)
+"""All that ``section_mem_map`` holds, and what is known of it."""
+BOOT_SECTION = (
+    SectionFlag.MARKED_PRESENT
+    | SectionFlag.HAS_MEM_MAP
+    | SectionFlag.IS_ONLINE
+    | SectionFlag.IS_EARLY
+    | SectionFlag.MEMMAP
+    | SectionFlag.USAGE
+    | SectionFlag.BOOT_USAGE
+)
+"""What memory_present() and sparse_init() leave."""
+
+
+def early_nid_left(nid: int, shift: int) -> int:
+    """The flags that a section has for the node of its memory, which ``section_mem_map`` held
+    until it held the memmap: the upper bits are overwritten then, the lower ones are not.
+
+    Source: sparse_encode_early_nid(), sparse_init_one_section(), mm/sparse.c.
+    """
+    return nid << shift & (SectionFlag.USAGE - 1)
 
 
 class PageFlag(IntFlag):
     """Bits of ``page->flags`` and page types that hotplug cares about.
 
-    ``MANAGED``, ``HOLE`` and ``WITHHELD`` are ours: what is true of the page, whatever its
-    flags say.
+    ``MANAGED``, ``HOLE``, ``WITHHELD`` and ``UNTYPED`` are ours: what is true of the page,
+    whatever its flags say.
     """
 
     PG_reserved = 1
@@ -68,6 +107,8 @@ class PageFlag(IntFlag):
     """Boot set it up for a pfn behind which no memory is."""
     WITHHELD = 128
     """It went online, and the balloon's driver kept it: the buddy allocator never had it."""
+    UNTYPED = 256
+    """Nobody has given its pageblock a migratetype."""
 
 
 class PageUser(IntFlag):

@@ -33,6 +33,8 @@ class Geometry:
     struct_page_bytes: int = 64
     pmd_shift: int = 21
     """Bytes that one huge mapping of vmemmap covers."""
+    pgdir_shift: int = 39
+    """Bytes of vmemmap below one entry of the top-level page table, of which each mm has one."""
     maps_vmemmap_huge: bool = True
     """Whether vmemmap may be mapped huge at all; arm64 with 64K pages does not."""
     sparsemem_vmemmap: bool = True
@@ -103,6 +105,11 @@ class Geometry:
         """Pages of vmemmap that one huge mapping covers."""
         return max(1, 1 << (self.pmd_shift - self.page_shift))
 
+    def pgds_of(self, pages: PfnRange) -> range:
+        """Numbers of the top-level entries that map *pages* of vmemmap; ``pgd_index()``."""
+        size = max(1, 1 << (self.pgdir_shift - self.page_shift))
+        return range(pages.start_pfn // size, -(-pages.end_pfn // size))
+
     @property
     def vmemmap_pages(self) -> PfnRange:
         """Every page of vmemmap, by number, to the end of the last huge mapping."""
@@ -161,6 +168,10 @@ class Geometry:
         start = section_nr * self.pages_per_section
         return PfnRange(start, start + self.pages_per_section)
 
+    def section_root(self, pfn: int) -> int:
+        """``SECTION_NR_TO_ROOT()`` of the section of *pfn*: a page holds 16 bytes for each."""
+        return self.section_nr(pfn) // max(1, self.page_bytes // 16)
+
     def sections_of(self, pfns: PfnRange) -> range:
         """Numbers of the sections that *pfns* touch."""
         if pfns.nr_pages <= 0:
@@ -197,10 +208,11 @@ GEOMETRIES.add(
     "tiny_56",
     Geometry(
         page_shift=7, section_size_bits=13, subsection_shift=11, pageblock_order=4, max_order=4,
-        struct_page_bytes=56, max_physmem_bits=15, pmd_shift=12, max_dma_pfn=16,
+        struct_page_bytes=56, max_physmem_bits=15, pmd_shift=12, pgdir_shift=13, max_dma_pfn=16,
     ),
 )  # fmt: skip
-"""As x86-64 with 56-byte struct pages: 7 of 8 parts of a huge mapping a section."""
+"""As x86-64 with 56-byte struct pages: 7 of 8 parts of a huge mapping a section. What is
+added lies below another top-level entry than what boot maps."""
 GEOMETRIES.add("tiny_arm64", replace(TINY, arch="arm64"))
 GEOMETRIES.add(
     "tiny_arm64_64k",

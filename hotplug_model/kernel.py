@@ -9,6 +9,7 @@ from typing import Self
 from hotplug_model.boot import BootLayout, boot_zones, zone_limits
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
+    BOOT_SECTION,
     BlockState,
     LinearMap,
     MappingLevel,
@@ -17,8 +18,8 @@ from hotplug_model.flags import (
     NotifierAction,
     PageContent,
     PageFlag,
-    SectionFlag,
     ZoneType,
+    early_nid_left,
 )
 from hotplug_model.geometry import Geometry
 from hotplug_model.mm.memblock import memblock_add_node
@@ -30,7 +31,7 @@ from hotplug_model.state.faults import Faults
 from hotplug_model.state.hv_balloon import HvBalloon
 from hotplug_model.state.ledger import Ledger
 from hotplug_model.state.locks import Locks
-from hotplug_model.state.memblock import Memblock
+from hotplug_model.state.memblock import ARCH_KEEP_MEMBLOCK, Memblock
 from hotplug_model.state.memory_block import MemoryBlock
 from hotplug_model.state.pfn_table import PfnTable
 from hotplug_model.state.rcu import Rcu
@@ -38,17 +39,6 @@ from hotplug_model.state.resource import SYSTEM_RAM, Resource
 from hotplug_model.state.virtio_mem import VirtioMem
 from hotplug_model.state.vmemmap import Vmemmap
 from hotplug_model.state.zone import Nodes, Zone
-
-ARCH_KEEP_MEMBLOCK = frozenset({"arm64", "powerpc", "s390"})
-"""Architectures that still have ``memblock.memory`` after boot."""
-BOOT_SECTION = (
-    SectionFlag.MARKED_PRESENT
-    | SectionFlag.HAS_MEM_MAP
-    | SectionFlag.IS_ONLINE
-    | SectionFlag.IS_EARLY
-    | SectionFlag.USAGE
-    | SectionFlag.BOOT_USAGE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +92,8 @@ class Kernel:
     """``devmap_managed_key``: how many maps want to hear of their pages' last reference."""
     num_poisoned_pages: int = 0
     """``HardwareCorrupted`` of /proc/meminfo, in pages."""
+    section_roots: frozenset[int] = frozenset()
+    """Entries of ``mem_section`` that are allocated; none ever goes."""
 
     @classmethod
     def boot(cls, geometry: Geometry, rules: KernelRules, layout: BootLayout) -> Self:
@@ -155,6 +147,7 @@ class Kernel:
             self.memblock.copy(),
             self.devmap_managed_key,
             self.num_poisoned_pages,
+            self.section_roots,
         )
 
     def fingerprint(self) -> bytes:
@@ -218,16 +211,19 @@ class Kernel:
 
         Only the RAM itself is in the linear map.
         """
-        for ram, _ in self.layout.ram:
+        for ram, nid in self.layout.ram:
             self.pfns.write(
                 ram.widened(self.geometry.pages_per_section),
-                section_flags=BOOT_SECTION,
+                section_flags=BOOT_SECTION | early_nid_left(nid, self.rules.section_nid_shift),
                 memmap=MemmapOrigin.BOOT,
                 content=PageContent.INITIALISED,
             )
         for ram, _ in self.layout.ram:
             self.pfns.write(ram.widened(self.geometry.pages_per_subsection), subsection=1)
             self.pfns.write(ram, memory=MemoryClass.SYSTEM_RAM, linear_map=LinearMap.MAPPED)
+
+        self.section_roots = frozenset(map(self.geometry.section_root, self.pfns.start_pfn[
+            self.pfns.column("section_flags") != 0].tolist()))
 
     def _boot_zones(self) -> None:
         """Spans and counts of zones and nodes."""
@@ -242,6 +238,8 @@ class Kernel:
             if found:
                 node.node_start_pfn = found[0][1].start_pfn
                 node.node_spanned_pages = found[-1][1].end_pfn - node.node_start_pfn
+                node.n_memory = 1
+        self.nodes.build_all_zonelists()
 
     def _boot_reserved(self, nid: int, pfns: PfnRange) -> int:
         """Pages of a node in *pfns* that memblock keeps from the buddy allocator."""
@@ -342,6 +340,7 @@ class Kernel:
             offset = 0 if frame is None else frame - pages.start_pfn
             # A huge page may have been mapped for the section before already.
             table.write(mapped, level=level, origin=MemmapOrigin.BOOT, offset=offset)
+            table.pgds |= set(geometry.pgds_of(mapped))
             frame = None if frame is None else frame + pages.nr_pages
             tables = not huge and self.layout.sparsemem_vmemmap
             for region in regions if tables else []:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PARTS = (
     "pfns", "vmemmap", "nodes", "iomem", "blocks", "pgmaps", "ledger", "lender", "locks", "vetoes",
-    "memblock",
+    "memblock", "roots",
 )  # fmt: skip
 """All that a kernel consists of, but for what cannot change or nobody depends on."""
 
@@ -47,6 +47,8 @@ def parts_of(kernel: Kernel) -> dict[str, bytes]:
         "locks": bytes((kernel.locks.mem_hotplug,)),
         "vetoes": packed(sorted(kernel.vetoes)),
         "memblock": packed(kernel.memblock.numbers(stale=stale)) if marks else b"",
+        "roots": b"" if kernel.rules.existing_root_is_success else packed(
+            sorted(kernel.section_roots)),
     }
 
 

@@ -36,6 +36,17 @@ class KernelRules:
     """Whether it asks pfn_valid() where an architecture knows holes in a zone."""
     arm64_pfn_valid_asks_memblock: bool
     """Whether arm64's own pfn_valid() grants only what memblock has: RAM, no device."""
+    section_nid_shift: int
+    """``SECTION_NID_SHIFT``: from which bit on a section keeps its node until boot has a
+    memmap for it."""
+    existing_root_is_success: bool
+    """Whether a section that is added below an entry of ``mem_section`` that is there already
+    stays, though looking for the entry said -EEXIST."""
+    section_mem_map_reset_to_0: bool
+    """Whether ``section_mem_map`` of a section that is empty is 0, not what encodes NULL."""
+    memmap_found_by_pfn_to_page: bool
+    """Whether adding a part of a section encodes where its memmap is, not where the memory
+    is that begins the section."""
     asks_pfn_valid: frozenset[str]
     """Kernel functions that ask pfn_valid() where mainline asks pfn_to_online_page()."""
     section_taint_zone_device: bool
@@ -60,10 +71,14 @@ class KernelRules:
     """Whether offline_pages() refuses ranges that are not wholly System RAM."""
     onlining_walks_system_ram: bool
     """Whether online_pages() hands over, and counts, what is System RAM of a range alone."""
+    memoryless_before_zonelists: bool
+    """Whether a node that goes memoryless has lost N_MEMORY before zonelists are built anew."""
     offlining_walks_system_ram: bool
     """Whether offline_pages() takes back, and counts, what is System RAM of a range alone."""
     zones_at_add: bool
     """Whether arch_add_memory() puts memory into a zone (before 4.13), not going online."""
+    offline_locks_what_it_unmaps: bool
+    """Whether offlining takes the lock of a broken page that it unmaps."""
     offline_skips_broken_pages: bool
     """Whether offlining does not wait for a broken page to be migrated."""
     online_rejects_broken_pages: bool
@@ -77,6 +92,8 @@ class KernelRules:
     looking that up took."""
     block_zone: Callable[[Kernel, int], ZoneType | None]
     """The single zone of an online memory block, or None."""
+    block_zone_is_cached: bool
+    """Whether that needs no struct page."""
     add_memory_takes_device_hotplug_lock: bool
     """Whether add_memory() excludes writes to ``memoryN/state``."""
     mhp_range_allowed_first: bool
@@ -101,6 +118,9 @@ class KernelRules:
     """Whether an unsupported memmap_on_memory request gets an ordinary memmap."""
     hotplugged_ram_flag: PageFlag
     """How memmap_init_range() marks System RAM until it is online."""
+    device_pageblocks_all_typed: bool
+    """Whether every pageblock of device memory gets a migratetype, not only the first of each
+    compound page."""
     zone_device_flag: PageFlag
     """How pages of ZONE_DEVICE are marked."""
     reserves_withheld_pages: frozenset[str]
@@ -117,6 +137,8 @@ class KernelRules:
     """``reserved``, ``online`` (seed 000) or ``online_uncached`` (seed 000, corrected)."""
     hwpoison_user_mappings: str
     """``reserved``, or ``offline`` (6.6): asks PageOffline(), too."""
+    dax_kmem_copies_its_name: bool
+    """Whether the region of a dax device has a name of its own, not the device's."""
     dax_kmem_releases_what_failed: bool
     """Whether dev_dax_kmem_probe() releases a region whose memory could not be added."""
     saveable_page_asks_page_offline: bool
@@ -142,6 +164,9 @@ class KernelRules:
     keeps such pages adds them beforehand."""
     answers_vmcore: frozenset[str]
     """Drivers that /proc/vmcore asks which memory there is: ``virtio_mem``, ``xen``."""
+    virtio_mem_may_unplug_unsafely: bool
+    """Whether its driver can be told to offline big blocks of which it has not taken every page
+    first (before 6.5)."""
     virtio_mem_sub_block_is_max_order: bool
     """Whether virtio-mem's sub-blocks are the allocator's largest chunks, not pageblocks."""
     idle_device_private_ref: int
@@ -163,6 +188,10 @@ class KernelRules:
     """Whether pfn_section_valid() copes with a usage map that is gone."""
     page_ext_freed_by_rcu: bool
     """Whether page_ext is freed after a grace period, and its users are readers of RCU."""
+    altmap_is_passed: bool
+    """Whether removing memory is told its altmap, not left to look it up by the page to free."""
+    pgmap_array_deleted_last: bool
+    """Whether a map can be looked up until its memory is removed."""
     memunmap_waits_for_references: bool
     """Whether memunmap_pages() unplugs nothing before the last reference is dropped."""
     device_public: bool
@@ -184,6 +213,8 @@ class KernelRules:
     vmemmap_marks_unpopulated: str
     """Whether x86 marks the parts of a huge page of vmemmap that were never populated:
     ``always``, ``never``, or ``misplaced``, in the part that is used."""
+    pgd_populate_syncs: bool
+    """Whether all page tables have a new top-level entry of vmemmap as soon as one has it."""
     altmap_gives_huge_pages_only: bool
     """Whether x86 knows, when it frees, that base pages never came from an altmap."""
     arm64_frees_vmemmap: bool

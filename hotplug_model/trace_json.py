@@ -117,12 +117,14 @@ def boot_to_json(boot: BootLayout) -> dict[str, Any]:
     plain = {f.name: getattr(boot, f.name) for f in dataclasses.fields(BootLayout)}
     plain["ram"] = [[*_pair(pfns), nid] for pfns, nid in boot.ram]
     plain["window"] = [_pair(pfns) for pfns in boot.window]
-    # A later field: left out where it is empty, so that older traces stay as they are.
+    # Later fields: left out where they are as ever, so that older traces stay as they are.
     del plain["reserved"]
     if boot.reserved:
         plain["reserved"] = [_pair(pfns) for pfns in boot.reserved]
     if not boot.hypervisor:
         del plain["hypervisor"]
+    if boot.bbm_safe_unplug:
+        del plain["bbm_safe_unplug"]
     plain["firmware"] = [[name, *_pair(pfns)] for name, pfns in boot.firmware]
     plain["memhp_default_state"] = boot.memhp_default_state.label
     return plain

@@ -9,19 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PARTS: dict[str, str] = {
-    "encoded memmap": "the value of section_mem_map: encoded pointer, early node number, flags",
-    "section roots": "mem_section roots, and sparse_index_init() failing or finding one",
-    "upper tables": "page tables above PTEs, and one set of them for each mm",
+    "page-table levels": "page tables as memory: which level an address is looked up in",
     "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
-    "hwpoison": "how a broken page is unmapped, step by step",
-    "device pageblocks": "migrate types of ZONE_DEVICE pageblocks, for which nobody looks: none of "
-    "their pages is the allocator's or isolated, and onlining writes each anew",
-    "modules": "modules that are unloaded, and strings that lie in them",
-    "endless offlining": "offlining that tries again and again, where the model gives up at once",
-    "block zone": "somebody who relies on the zone that a memory block says it is in",
-    "node states": "nodes going offline, N_MEMORY and zonelists",
     "pcplists": "lists of free pages in front of the buddy allocator",
-    "altmap look-up": "looking an altmap up by page, in the map that is being torn down",
     "sanitizers": "sanitizers and their shadows, which a model of pfns rightly leaves out",
 }  # fmt: skip
 """What the model lacks, by the word that rows know it by."""
@@ -51,16 +41,16 @@ def lacking(number: int, part: str, bug: str) -> Row:
 
 
 SPARSE = (
-    lacking(1, "encoded memmap", "An emptied section keeps a section_mem_map that is not 0."),
+    shown(1, "An emptied section keeps a section_mem_map that is not 0.", "1f503443e7df"),
     shown(2, "A boot usage map is freed as if allocated.", "usage-of-readded-section"),
     shown(3, "Without vmemmap a section is reset before its memmap is found.", "d41e2f3bd546"),
     shown(5, "Part of an early section takes its boot memmap with it.", "ef69bc9f689d"),
     shown(7, "The usage map is freed under a lockless pfn_valid().", "5ec8e8ea8b77"),
     shown(8, "pfn_valid() follows a usage pointer that became NULL.", "82f0b6f041fa"),
     lacking(9, "sanitizers", "pfn_valid() of a sanitizer enters itself again."),
-    lacking(10, "encoded memmap", "The early node number overlaps section flags."),
-    lacking(11, "encoded memmap", "Adding amid a section encodes the wrong memmap."),
-    lacking(12, "section roots", "An existing root reads as a failure to add."),
+    shown(10, "The early node number overlaps section flags.", "01c8d337d195"),
+    shown(11, "Adding amid a section encodes the wrong memmap.", "memmap-by-pfn-to-page"),
+    shown(12, "An existing root reads as a failure to add.", "existing-root-fails"),
     lacking(13, "hugetlb", "Pages of a higher-order block are freed unsplit."),
 )
 WALKING = (
@@ -85,10 +75,10 @@ ZONES = (
     shown(32, "A zone shrinks when its memory is removed, not offlined.", "feee6b298916"),
     shown(35, "Boot initialises to the section's end, others' pages too.", "4aa9fc2a435a"),
     shown(36, "Blocks with holes go offline, and their holes online.", "c5e79ef561b0"),
-    lacking(38, "block zone", "A block's zone is read from uninitialised struct pages."),
+    shown(38, "A block's zone is read from uninitialised struct pages.", "395f6081bad4"),
     shown(39, "A node goes offline by what uninitialised struct pages say.", "2c91f8fc6c99"),
     lacking(41, "pcplists", "Isolated pages hide on pcplists."),
-    lacking(42, "node states", "Zonelists are rebuilt while the empty node counts."),
+    shown(42, "Zonelists are rebuilt while the empty node counts.", "b7812c86c740"),
     shown(43, "A pfn is truncated to 32 bits.", "7cf209ba8a86"),
     shown(45, "Blocks outlive the sections that they stand for.", "4c4b7f9ba948"),
     shown(46, "Onlining does not take mem_hotplug_lock.", "381eab4a6ee8"),
@@ -96,16 +86,16 @@ ZONES = (
 )
 VMEMMAP = (
     shown(48, "Unpopulated parts of a huge page are not marked.", "8d400913c231"),
-    lacking(50, "upper tables", "vmemmap is written before all page tables have it."),
+    shown(50, "vmemmap is written before all page tables have it.", "6659d0279980"),
     shown(51, "arm64 frees a block that other subsections use.", "d4234d131b0a"),
     shown(52, "arm64 frees no vmemmap.", "bbd6ec605c0f"),
-    lacking(53, "upper tables", "Tables are walked from the wrong level."),
+    lacking(53, "page-table levels", "Tables are walked from the wrong level."),
     shown(54, "Base pages are given to an altmap that never lent them.", "altmap-for-base-pages"),
     shown(55, "An altmap backs struct pages of another device.", "cf387d9644d8"),
     shown(56, "A failed add is rolled back without its altmap.", "f42ce5f087eb"),
     shown(58, "A block has its altmap before it is registered.", "a2b8d7827f48"),
     shown(60, "Counting a broken page leaks a reference on its block.", "03a2cc1756a0"),
-    lacking(61, "altmap look-up", "The altmap is looked up in what is being torn down."),
+    shown(61, "The altmap is looked up in what is being torn down.", "eb7d78c9e7f6"),
     shown(
         62, "Marks in memblock are searched unbounded and unchecked.",
         "seed004-runs-past-cnt", "seed004-gaps-count-as-unused", "seed004-search-unchecked",
@@ -122,15 +112,15 @@ DEVICES = (
         73, "Compound pages are deduplicated where there is nothing to share.",
         "87a7ae75d738", "c1a6c536fb08",
     ),
-    lacking(75, "device pageblocks", "A compound page types its first pageblock only."),
+    shown(75, "A compound page types its first pageblock only.", "compound-pageblocks"),
     shown(77, "A probe that failed keeps its resource.", "31e4ca92a7dd"),
-    lacking(78, "modules", "A resource's name lies in a module that is gone."),
+    shown(78, "A resource's name lies in a module that is gone.", "60858c00e5f0"),
 )  # fmt: skip
 OTHERS = (
     shown(80, "A broken page keeps offlining from ever ending.", "b15c87263a69"),
-    lacking(81, "hwpoison", "A broken folio is unmapped unlocked."),
+    shown(81, "A broken folio is unmapped unlocked.", "af288a426c3e"),
     shown(83, "Broken pages are counted in a poisoned memmap.", "poison-counted-in-memmap"),
-    lacking(84, "endless offlining", "virtio-mem offlines what it has not taken first."),
+    shown(84, "virtio-mem offlines what it has not taken first.", "f504e15b94eb"),
     lacking(88, "hugetlb", "A folio without struct pages no longer says so."),
     lacking(89, "hugetlb", "A failed remap restores the wrong range."),
     shown(90, "hv_balloon onlines pages that are online.", "503b158fc30f"),

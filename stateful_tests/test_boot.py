@@ -19,9 +19,16 @@ from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker
 from hotplug_model.commands.search import layouts
 from hotplug_model.errors import UserError
-from hotplug_model.flags import BlockState, MemmapOrigin, PageContent, PageFlag, ZoneType
+from hotplug_model.flags import (
+    BOOT_SECTION,
+    BlockState,
+    MemmapOrigin,
+    PageContent,
+    PageFlag,
+    ZoneType,
+)
 from hotplug_model.geometry import GEOMETRIES, TINY
-from hotplug_model.kernel import BOOT_SECTION, Kernel
+from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from stateful_tests.kernels import HOLE, A, B, C, D, boot, do, layout, offline, pages
 

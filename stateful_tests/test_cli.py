@@ -137,7 +137,7 @@ MISTAKES = {
     "chekc": "did you mean check?",
     "check --profile cii": "did you mean ci?",
     "check --release 5.1l": "no release '5.1l'",
-    "check --change 1f90a3477df": "did you mean 1f90a3477df3?",
+    "check --change 1f90a3477df": "did you mean 1f90a3477df3",
     "check --change no_such_module:f": "No module named",
     "check --change own:nothing": "has no attribute",
     "check --change own:fails": "two lines",

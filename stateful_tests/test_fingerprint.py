@@ -51,6 +51,7 @@ NOT_PART = {
     "callbacks": "follow from the lender",
     "rcu": "empty between operations; schedules compare it apart",
     "memblock": "no operation of mainline reads more of it than iomem says, too",
+    "section_roots": "no operation of mainline minds whether one was there",
 }
 NOT_PART_OF_THE_LEDGER = {
     "operation": "who broke a law is no state",
@@ -173,6 +174,7 @@ CHANGES: dict[str, Change] = {
     **dict(entry_changes()),
     "vmemmap": write_vmemmap("level"),
     **{f"vmemmap.{name}": write_vmemmap(name) for name in vmemmap.COLUMNS},
+    "vmemmap.pgds": lambda k: setattr(k.vmemmap, "pgds", frozenset({7})),
     "vmemmap.unused_pmd_start": lambda k: setattr(k.vmemmap, "unused_pmd_start", 12),
     "blocks": lambda k: k.blocks.pop(2),
     "blocks' ids": lambda k: k.blocks.update({9: k.blocks.pop(2)}),
@@ -186,7 +188,7 @@ CHANGES: dict[str, Change] = {
     "nodes": add_one("node_cells", 0, 0),
     "pfns": write_other("refcount"),
     **{f"pfns.{name}": write_other(name) for name in COLUMNS},
-    **{f"node {i}": add_one("node_cells", 0, i) for i in range(3)},
+    **{f"node {i}": add_one("node_cells", 0, i) for i in range(5)},
     **{f"zone {z} {i}": add_one("zone_cells", 0, z, i) for z in range(5) for i in range(4)},
     **dict(field_changes()),
 }

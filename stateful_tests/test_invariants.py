@@ -14,6 +14,7 @@ from hotplug_model.checker import QUIESCENT, Checker
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
+    TAINTED,
     BlockState,
     LinearMap,
     MappingLevel,
@@ -34,7 +35,7 @@ from hotplug_model.mm.zones import adjust_present_page_count, set_span
 from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.ledger import Law
-from hotplug_model.state.resource import Resource
+from hotplug_model.state.resource import NAMELESS, Resource
 from hotplug_model.state.virtio_mem import VirtioMem
 from stateful_tests.kernels import (
     HOLE,
@@ -161,7 +162,33 @@ def lends_to_a_dump(kernel: Kernel) -> None:
     kernel.rules = replace(kernel.rules, answers_vmcore=frozenset())
 
 
+def reads_zones_from_pages() -> Kernel:
+    """As before 5.18: no memory block knows its zone."""
+    return boot(rules=replace(MAINLINE, block_zone_is_cached=False))
+
+
 BREAKS: dict[str, Callable[[], Broken]] = {
+    "section_mem_map_leads_to_the_memmap": lambda: corrupt(
+        lambda k: k.pfns.set_bits(C, "section_flags", SectionFlag.ASTRAY), C
+    ),
+    "tainted_sections_met_a_device": lambda: corrupt(
+        lambda k: k.pfns.set_bits(C, "section_flags", SectionFlag.TAINT_ZONE_DEVICE), C
+    ),
+    "zones_of_blocks_are_not_read_blind": lambda: corrupt(
+        write(HOLE, content=PageContent.ZEROED), HOLE, of=reads_zones_from_pages
+    ),
+    "fallback_lists_name_nodes_with_memory": lambda: corrupt(
+        lambda k: setattr(k.nodes[0], "listed", 0), NOWHERE
+    ),
+    "regions_keep_their_names": lambda: corrupt(
+        lambda k: k.iomem.request(Resource(NAMELESS, D, busy=False)), D, of=boot
+    ),
+    "pageblocks_have_a_migratetype": lambda: corrupt(
+        lambda k: k.pfns.set_bits(HOLE, "page_flags", PageFlag.UNTYPED), HOLE
+    ),
+    "workers_wait_for_no_signal": lambda: corrupt(breach(Law.WORKER_WAITS_FOR_A_SIGNAL), C),
+    "vmemmap_is_written_when_all_have_it": lambda: corrupt(breach(Law.WRITTEN_BEFORE_SYNC), C),
+    "broken_pages_are_unmapped_locked": lambda: corrupt(breach(Law.UNMAPPED_UNLOCKED), C),
     "unplugged_memory_is_not_dumped": lambda: corrupt(
         lends_to_a_dump, pages(30, 32),
         echoes={"managed_pages_add_up", "online_pages_belong_to_somebody"},
@@ -267,7 +294,7 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     ),
     "memory_blocks_stand_for_sections": lambda: corrupt(
         lambda k: k.pfns.clear_bits(C, "section_flags", SectionFlag.HAS_MEM_MAP), C,
-        echoes={"populated_subsections_are_valid"},
+        echoes={"populated_subsections_are_valid", "section_mem_map_leads_to_the_memmap"},
     ),
     "lookups_stay_in_bounds": lambda: corrupt(breach(Law.READ_OUT_OF_BOUNDS), C),
     "altmaps_account_for_what_they_gave": lambda: corrupt(
@@ -480,7 +507,7 @@ def test_an_operation_that_succeeds_may_change(what: str) -> None:
 FREE_TO_CHANGE: dict[str, Callable[[Kernel], object]] = {
     "nothing": lambda k: None,
     "the contents of offline memory": write(C, content=PageContent.STALE),
-    "the taint": lambda k: k.pfns.set_bits(A, "section_flags", SectionFlag.TAINT_ZONE_DEVICE),
+    "the taint": lambda k: k.pfns.set_bits(A, "section_flags", TAINTED),
     "the span of ZONE_DEVICE": lambda k: setattr(
         k.zone(0, ZoneType.ZONE_DEVICE), "spanned_pages", 20
     ),

@@ -18,5 +18,8 @@ from hotplug_model.rules import KernelRules
     ),
 )
 def section_granularity(rules: KernelRules) -> KernelRules:
-    """A section that device memory shares is not tainted: all of it counts as online."""
-    return replace(rules, section_taint_zone_device=False)
+    """A section that device memory shares is not tainted: all of it counts as online.
+
+    Nor is there a flag that an early node's number could be taken for.
+    """
+    return replace(rules, section_taint_zone_device=False, section_nid_shift=6)

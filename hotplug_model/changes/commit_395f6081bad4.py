@@ -43,7 +43,8 @@ def test_pages_in_a_zone(kernel: Kernel, block_id: int) -> ZoneType | None:
     "395f6081bad4",
     "drivers/base/memory: determine and store zone for single-zone memory blocks",
     since=(5, 18),
+    breaks=("zones_of_blocks_are_not_read_blind",),
 )
 def ask_the_struct_pages(rules: KernelRules) -> KernelRules:
     """Which zone a memory block belongs to is read from its struct pages."""
-    return replace(rules, block_zone=test_pages_in_a_zone)
+    return replace(rules, block_zone=test_pages_in_a_zone, block_zone_is_cached=False)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hotplug_model.flags import (
+    TAINTED,
     BlockState,
     LinearMap,
     MemmapOrigin,
@@ -116,7 +117,7 @@ def of_pfns(kernel: Kernel, booted: Kernel) -> list[str]:
             found.append(EARLY_MEMMAP)
         elif name in ("page_flags", "refcount") and broke(now[row]) and not broke(then[row]):
             found.append(BROKEN)
-        elif name == "section_flags" and value == was | SectionFlag.TAINT_ZONE_DEVICE:
+        elif name == "section_flags" and value == was | TAINTED:
             found.append(TAINT)
         else:
             found += [f"{name} {word}".strip() for word in words(name, value, was)]

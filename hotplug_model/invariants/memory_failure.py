@@ -7,9 +7,10 @@ import errno
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.extents import Extents
 from hotplug_model.flags import PageContent, PageFlag
-from hotplug_model.invariants.invariant import across, law
+from hotplug_model.invariants.invariant import across, broken, law
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.ledger import Law
 
 
 @law(reads="pfns blocks")
@@ -23,8 +24,8 @@ def broken_pages_do_not_come_back(x: Extents) -> list[PfnRange]:
     """
     pfns = x.kernel.pfns
     found = []
-    broken = [(b, block) for b, block in sorted(x.kernel.blocks.items()) if block.broken]
-    for block_id, block in broken:
+    marked = [(b, block) for b, block in sorted(x.kernel.blocks.items()) if block.broken]
+    for block_id, block in marked:
         for pfn in (x.kernel.block_pfns(block_id).start_pfn + each for each in block.broken):
             flags = pfns.at(pfn, "page_flags") & (PageFlag.MANAGED | PageFlag.PG_hwpoison)
             in_use = pfns.at(pfn, "content") == PageContent.INITIALISED
@@ -40,8 +41,8 @@ def num_poisoned_pages_add_up(x: Extents) -> list[PfnRange]:
     Source: num_poisoned_pages_inc(), num_poisoned_pages_sub(), mm/memory-failure.c;
     remove_memory_block_devices(), drivers/base/memory.c.
     """
-    broken = sum(len(block.broken) for block in x.kernel.blocks.values())
-    return [] if x.kernel.num_poisoned_pages == broken else [x.geometry.all_pfns]
+    nr_broken = sum(len(block.broken) for block in x.kernel.blocks.values())
+    return [] if x.kernel.num_poisoned_pages == nr_broken else [x.geometry.all_pfns]
 
 
 @law(reads="blocks", quiescent=True)
@@ -58,6 +59,16 @@ def memory_block_devices_are_let_go(x: Extents) -> list[PfnRange]:
     return [x.kernel.block_pfns(block_id) for block_id, block in blocks if block.references]
 
 
+@law(Law.UNMAPPED_UNLOCKED, reads="ledger")
+def broken_pages_are_unmapped_locked(x: Extents) -> list[PfnRange]:
+    """Offlining unmaps a broken page whose lock it does not hold.
+
+    Source: try_to_unmap_one(), which stops with a BUG; commit af288a426c3e ("hwpoison,
+    memory_hotplug: lock folio before unmap hwpoisoned folio") (in v6.14).
+    """
+    return broken(x, Law.UNMAPPED_UNLOCKED)
+
+
 @across
 def offlining_waits_for_nobody_but_holders(
     before: Kernel, refusal: KernelRefusal | None, after: Kernel
@@ -70,5 +81,5 @@ def offlining_waits_for_nobody_but_holders(
     if refusal is None or refusal.errno != errno.EINTR:
         return []
     x = after.extents()
-    held, broken = x.is_managed & (x.refcount > 0), x.page_has(PageFlag.PG_hwpoison)
-    return [] if (held & ~broken).any() else list(x.where(held & broken))
+    held, is_broken = x.is_managed & (x.refcount > 0), x.page_has(PageFlag.PG_hwpoison)
+    return [] if (held & ~is_broken).any() else list(x.where(held & is_broken))

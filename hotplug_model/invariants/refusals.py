@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import PageFlag, SectionFlag, ZoneType
+from hotplug_model.flags import TAINTED, PageFlag, SectionFlag, ZoneType
 from hotplug_model.invariants.invariant import across
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
@@ -124,4 +124,4 @@ def lasting(kernel: Kernel, pfn: int) -> list[int]:
     flags, subsection, memmap, *rest = (kernel.pfns.at(pfn, name) for name in SHOWN)
     # Where nothing is, a neighbour's huge page of vmemmap may reach.
     present = subsection or flags & SectionFlag.IS_EARLY
-    return [flags & ~SectionFlag.TAINT_ZONE_DEVICE, subsection, memmap if present else 0, *rest]
+    return [flags & ~TAINTED, subsection, memmap if present else 0, *rest]

@@ -8,7 +8,7 @@ from hotplug_model.flags import PageFlag, SectionFlag
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.page_state import system_ram
 from hotplug_model.pfn import PfnRange
-from hotplug_model.state.resource import SYSTEM_RAM
+from hotplug_model.state.resource import NAMELESS, SYSTEM_RAM
 
 VALID = SectionFlag.MARKED_PRESENT | SectionFlag.HAS_MEM_MAP
 KEPT = (
@@ -35,6 +35,31 @@ def populated_subsections_are_valid(x: Extents) -> ExtentMask:
     """
     usable = x.section_has(VALID | SectionFlag.USAGE)
     return x.subsection & ~usable
+
+
+@always(quiescent=True)
+def section_mem_map_leads_to_the_memmap(x: Extents) -> ExtentMask:
+    """A section says that it has a memmap, and has none or has it elsewhere; or says nothing.
+
+    The kernel asks for the flags and, with SPARSEMEM_VMEMMAP, finds struct pages without this.
+    Who reads a crash dump has nothing else.
+
+    Source: sparse_encode_mem_map(), mm/sparse.c; commit 1f503443e7df ("mm/sparse.c: reset
+    section's mem_map when fully deactivated") (in v5.6).
+    """
+    encodes = x.section_has(SectionFlag.MEMMAP)
+    rows: ExtentMask = (encodes != x.has_mem_map) | x.section_has(SectionFlag.ASTRAY)
+    return rows
+
+
+@always()
+def tainted_sections_met_a_device(x: Extents) -> ExtentMask:
+    """A section is marked as shared with device memory that never was in it.
+
+    Source: section_taint_zone_device(), mm/memory_hotplug.c; SECTION_NID_SHIFT,
+    include/linux/mmzone.h.
+    """
+    return x.is_tainted & ~x.section_has(SectionFlag.MET_DEVICE)
 
 
 @always()
@@ -91,6 +116,15 @@ def online_pages_are_initialised(x: Extents) -> ExtentMask:
     return rows
 
 
+@always()
+def pageblocks_have_a_migratetype(x: Extents) -> ExtentMask:
+    """A pageblock of device memory has no migratetype, though its pages are initialised.
+
+    Source: memmap_init_zone_device(), mm/mm_init.c; pageblock_migratetype_init_range().
+    """
+    return x.is_zone_device & x.page_has(PageFlag.UNTYPED)
+
+
 @law(reads="pfns iomem")
 def buddy_pages_are_system_ram(x: Extents) -> list[PfnRange]:
     """The buddy allocator has a page of which no memory is known.
@@ -114,6 +148,16 @@ def memory_blocks_lie_in_system_ram(x: Extents) -> list[PfnRange]:
     lost = [b for b in hotplugged if x.kernel.iomem.system_ram(b) != b.nr_pages]
     bare = [r for r in ram if not any(b.overlaps(r) for b in blocks)]
     return lost + bare
+
+
+@law(reads="iomem")
+def regions_keep_their_names(x: Extents) -> list[PfnRange]:
+    """The name of a region in /proc/iomem was freed: whoever reads that sees what lies there.
+
+    Source: dev_dax_kmem_probe(), drivers/dax/kmem.c; commit 60858c00e5f0 ("device-dax: don't
+    leak kernel memory to user space after unloading kmem") (in v5.7).
+    """
+    return x.kernel.iomem.named(NAMELESS)
 
 
 @always(quiescent=True)

@@ -12,10 +12,11 @@ from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState, PageFlag, ZoneType
 from hotplug_model.invariants.answer import within
 from hotplug_model.invariants.answers_blocks import removal_is_odd
-from hotplug_model.invariants.invariant import always, law
+from hotplug_model.invariants.invariant import always, broken, law
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.state.hv_balloon import HvBalloon, without
+from hotplug_model.state.ledger import Law
 from hotplug_model.state.virtio_mem import BbmState, SbmState, VirtioMem
 from hotplug_model.walkers import WALKERS
 from hotplug_model.walkers.vmcore import read_from_oldmem
@@ -86,6 +87,17 @@ def state_in_bbm(kernel: Kernel, vm: VirtioMem, block: int) -> BbmState:
         return BbmState.VIRTIO_MEM_BBM_BB_ADDED
     plugged = vm.backed.get(block, 0)
     return BbmState.VIRTIO_MEM_BBM_BB_PLUGGED if plugged else BbmState.VIRTIO_MEM_BBM_BB_UNUSED
+
+
+@law(Law.WORKER_WAITS_FOR_A_SIGNAL, reads="ledger")
+def workers_wait_for_no_signal(x: Extents) -> list[PfnRange]:
+    """A worker offlines memory of which somebody holds a page: it never gives up.
+
+    Source: virtio_mem_run_wq(), drivers/virtio/virtio_mem.c; signal_pending() in
+    offline_pages(); commit f504e15b94eb ("virtio-mem: remove unsafe unplug in Big Block Mode
+    (BBM)") (in v6.5).
+    """
+    return broken(x, Law.WORKER_WAITS_FOR_A_SIGNAL)
 
 
 @law(reads="pfns lender", quiescent=True)

@@ -228,3 +228,15 @@ def self_hosted_memmap_is_nobodys_memory(x: Extents) -> list[PfnRange]:
     last = (table.end_pfn + table.column("offset"))[own].tolist()
     held = [PfnRange(s, e) for s, e in zip(first, last, strict=True)]
     return [pfns for pfns in given if any(pfns.overlaps(each) for each in held)]
+
+
+@law(Law.WRITTEN_BEFORE_SYNC, reads="ledger")
+def vmemmap_is_written_when_all_have_it(x: Extents) -> list[PfnRange]:
+    """vmemmap is written that the page tables of other processes do not map yet.
+
+    Where one of them is in use, which is most likely, the kernel oopses.
+
+    Source: vmemmap_use_new_sub_pmd(), arch/x86/mm/init_64.c; commit 6659d0279980 ("x86/mm/64:
+    define ARCH_PAGE_TABLE_SYNC_MASK and arch_sync_kernel_mappings()") (in v6.17).
+    """
+    return broken(x, Law.WRITTEN_BEFORE_SYNC)

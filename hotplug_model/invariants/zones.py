@@ -14,7 +14,15 @@ from hotplug_model.flags import BlockState, ZoneType
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
-from hotplug_model.state.zone import MANAGED, PRESENT, SPANNED, START, Zone
+from hotplug_model.state.zone import (
+    LISTED,
+    MANAGED,
+    N_MEMORY,
+    PRESENT,
+    SPANNED,
+    START,
+    Zone,
+)
 
 ONLINE, OFFLINE = int(BlockState.MEM_ONLINE), int(BlockState.MEM_OFFLINE)
 
@@ -115,6 +123,38 @@ def memory_blocks_know_their_zone(x: Extents) -> list[PfnRange]:
             right = block.zone is None or not lets_go
         wrong += [] if right else [kernel.block_pfns(block_id)]
     return wrong
+
+
+def buddy_chunks(x: Extents) -> NDArray[np.int64]:
+    """1 for rows that hold the first pfn of a buddy chunk of the largest order."""
+    return x.holds_multiple_of(x.geometry.max_order_nr_pages).astype(np.int64)
+
+
+@always(by=buddy_chunks)
+def zones_of_blocks_are_not_read_blind(x: Extents) -> ExtentMask:
+    """The zone of an online memory block is read from a struct page that is not initialised.
+
+    Source: test_pages_in_a_zone(), mm/memory_hotplug.c, for valid_zones_show(); commit
+    395f6081bad4 ("drivers/base/memory: determine and store zone for single-zone memory
+    blocks") (in v5.18).
+    """
+    if x.kernel.rules.block_zone_is_cached:
+        return np.zeros(len(x.start_pfn), bool)
+    asked = x.holds_multiple_of(x.geometry.max_order_nr_pages) & x.pfn_valid
+    return x.in_online_block & asked & ~x.initialised
+
+
+@law(reads="nodes", quiescent=True)
+def fallback_lists_name_nodes_with_memory(x: Extents) -> list[PfnRange]:
+    """A node without memory is in the fallback lists of others, or one with memory is not.
+
+    Source: node_states_clear_node(), build_all_zonelists(), as offline_pages() calls them;
+    online_pages().
+    """
+    cells = x.kernel.nodes.node_cells
+    present = cells[:, PRESENT] > 0
+    right = (cells[:, LISTED] == present).all() and (cells[:, N_MEMORY] == present).all()
+    return [] if right else [x.geometry.all_pfns]
 
 
 @law(reads="nodes")

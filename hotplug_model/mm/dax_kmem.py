@@ -10,7 +10,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.mm.memory_hotplug import add_memory, remove_memory
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
-from hotplug_model.state.resource import KMEM, KMEM_LEFT, Resource
+from hotplug_model.state.resource import KMEM, KMEM_LEFT, NAMELESS, Resource
 
 
 def dax_kmem_range(kernel: Kernel, pfns: PfnRange) -> PfnRange:
@@ -71,12 +71,16 @@ def dev_dax_kmem_remove(kernel: Kernel) -> Steps:
     What is not wholly offline stays, and its region with it, until reboot: nobody else
     removes it.
 
-    Source: dev_dax_kmem_remove() (6.1).
+    # Simplified: the device goes with its driver.
+
+    Source: dev_dax_kmem_remove() (6.1); commit 60858c00e5f0 ("device-dax: don't leak kernel
+    memory to user space after unloading kmem") (in v5.7) for the region's name.
     """
+    left = KMEM_LEFT if kernel.rules.dax_kmem_copies_its_name else NAMELESS
     for pfns in kernel.iomem.named(KMEM):
         try:
             yield from remove_memory(kernel, pfns)
             kernel.iomem.release_resource(pfns)
         except KernelRefusal:
-            kernel.iomem.rename(pfns, KMEM, KMEM_LEFT)
+            kernel.iomem.rename(pfns, KMEM, left)
     yield "dev_dax_kmem_remove"

@@ -15,7 +15,9 @@ from hotplug_model.mm.page_alloc import (
     runs_constructor,
 )
 from hotplug_model.mm.zones import move_pfn_range_to_zone, remove_pfn_range_from_zone
+from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
+from hotplug_model.state.altmap import Altmap
 from hotplug_model.state.dev_pagemap import DevPagemap, references_of
 from hotplug_model.state.faults import Allocation
 from hotplug_model.state.ledger import Cause
@@ -211,10 +213,13 @@ def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
 
     Device-private memory is removed without its altmap, though added with it.
 
-    Source: pageunmap_range().
+    Source: pageunmap_range(); commit eb7d78c9e7f6 ("devm_memremap_pages: fix vmem_altmap
+    lifetime + alignment handling") for the order.
     """
     pgmap = kernel.pgmaps[pgmap_id]
     pfns = pgmap.ranges[range_id]
+    if not kernel.rules.pgmap_array_deleted_last:
+        kernel.pfns.write(pfns, pgmap_array=NO_PGMAP)
     yield from kernel.locks.take("mem_hotplug_lock")
     try:
         yield from remove_pfn_range_from_zone(kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE)
@@ -222,6 +227,8 @@ def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
         private = told == MemoryClass.UNADDRESSABLE
         kernel.ledger.cause = Cause.PRIVATE if private else Cause.NONE
         altmap = None if private else pgmap.altmap
+        if not kernel.rules.altmap_is_passed:
+            altmap = to_vmem_altmap(kernel, pfns)
         yield from arch_remove_memory(kernel, pfns, pgmap.memory_class, altmap)
     finally:
         kernel.ledger.cause = Cause.NONE
@@ -229,3 +236,13 @@ def pageunmap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
     kernel.pfns.write(pfns, pgmap_array=NO_PGMAP)
     yield "pgmap_array_delete"
 
+
+def to_vmem_altmap(kernel: Kernel, pfns: PfnRange) -> Altmap | None:
+    """The altmap that holds the memmap of *pfns*, if the map that has it can be looked up.
+
+    # Simplified: it is looked up once a range, not for each page that is freed.
+
+    Source: to_vmem_altmap(), kernel/memremap.c (4.15).
+    """
+    pgmap = kernel.pgmaps.get(kernel.pfns.at(pfns.start_pfn, "pgmap_array"))
+    return pgmap.altmap if pgmap is not None else None

@@ -25,6 +25,7 @@ from hotplug_model.mm.zones import (
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.faults import Allocation
+from hotplug_model.state.ledger import Law
 from hotplug_model.state.rcu import page_ext_of
 
 BUILT_IN = {"": generic_online_page, "xen": xen_online_page, "hyper-v": hv_online_page}
@@ -91,7 +92,11 @@ def online_pages(kernel: Kernel, pfns: PfnRange, nid: int, zone_type: ZoneType) 
     yield "generic_online_page"
     online_mem_sections(kernel, pfns)
     yield "online_mem_sections"
+    rebuilds = not kernel.zone(nid, zone_type).present_pages
     adjust_present_page_count(kernel, nid, zone_type, sum(part.nr_pages for part in ram))
+    kernel.nodes[nid].n_memory = 1
+    if rebuilds:
+        kernel.nodes.build_all_zonelists()
     yield "adjust_present_page_count"
     memory_notify(kernel, NotifierAction.MEM_ONLINE, pfns)
 
@@ -137,11 +142,26 @@ def offline_pages(
     managed = sum(offline_isolated_pages(kernel, part) for part in ram)
     adjust_managed_page_count(kernel, pfns.start_pfn, -managed)
     adjust_present_page_count(kernel, nid, zone_type, -sum(part.nr_pages for part in ram))
+    leave_zonelists(kernel, nid, zone_type)
     yield "adjust_present_page_count"
     memory_notify(kernel, NotifierAction.MEM_OFFLINE, pfns)
     yield from offline_page_ext(kernel, pfns)
     if kernel.rules.remove_pfn_range_from_zone_at_offline:
         yield from remove_pfn_range_from_zone(kernel, pfns, nid, zone_type)
+
+
+def leave_zonelists(kernel: Kernel, nid: int, zone_type: ZoneType) -> None:
+    """A node that has no memory any more says so; that a zone has none, all nodes are told.
+
+    Source: node_states_clear_node(), build_all_zonelists() in offline_pages().
+    """
+    first, node = kernel.rules.memoryless_before_zonelists, kernel.nodes[nid]
+    if first and not node.node_present_pages:
+        node.n_memory = 0
+    if not kernel.zone(nid, zone_type).present_pages:
+        kernel.nodes.build_all_zonelists()
+    if not node.node_present_pages:
+        node.n_memory = 0
 
 
 def has_unmovable_pages(kernel: Kernel, pfns: PfnRange, zone_type: ZoneType) -> bool:
@@ -160,14 +180,21 @@ def has_unmovable_pages(kernel: Kernel, pfns: PfnRange, zone_type: ZoneType) -> 
 def scan_movable_pages(kernel: Kernel, pfns: PfnRange) -> None:
     """What offlining would wait for. Refuses with -EBUSY at a PageOffline page that its
     owner has not let go of, with -EINTR where the kernel tries until a signal comes: at a
-    page that is held. What comes first counts. A broken page is skipped, whoever holds it.
+    page that is held. What comes first counts. A broken page is unmapped and skipped, whoever
+    holds it.
+
+    # Simplified: memory_failure() has failed to unmap what somebody uses.
 
     Source: scan_movable_pages(), do_migrate_range(); commit b15c87263a69 (in v5.0) for
-    broken pages.
+    broken pages; commit af288a426c3e (in v6.14) for the lock.
     """
     flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
     broken = flags & (PageFlag.PG_offline | PageFlag.PG_hwpoison) == PageFlag.PG_hwpoison
     skipped = broken & kernel.rules.offline_skips_broken_pages
+    if skipped.any() and not kernel.rules.offline_locks_what_it_unmaps:
+        x = kernel.extents()
+        for pages in x.where(x.touched([pfns]) & x.page_has(PageFlag.PG_hwpoison) & (x.users != 0)):
+            kernel.ledger.breach(Law.UNMAPPED_UNLOCKED, pages)
     held = np.flatnonzero((refs > 0) & ~skipped)
     if len(held):
         offline = flags[held[0]] & PageFlag.PG_offline

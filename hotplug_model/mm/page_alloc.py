@@ -111,6 +111,23 @@ def init_device_pages(kernel: Kernel, pgmap_id: int, range_id: int) -> None:
             refcount=pgmap.idle_ref(kernel.rules),
             page_pgmap=pgmap_id,
         )
+        if not kernel.rules.device_pageblocks_all_typed:
+            leave_untyped(kernel, pfns, pgmap)
+
+
+def leave_untyped(kernel: Kernel, pfns: PfnRange, pgmap: DevPagemap) -> None:
+    """Of each compound page among *pfns* only the first pageblock got a migratetype.
+
+    # Simplified: a hole of a boot section has kept none of boot's.
+
+    Source: memmap_init_zone_device(), which visited heads only; "mm/mm_init: fix pageblock
+    migratetype for ZONE_DEVICE compound pages".
+    """
+    typed = kernel.geometry.pageblock_nr_pages
+    for head in range(pfns.start_pfn, pfns.end_pfn, max(pgmap.vmemmap_nr, typed)):
+        rest = PfnRange(head + typed, min(head + pgmap.vmemmap_nr, pfns.end_pfn))
+        if rest.nr_pages > 0:
+            kernel.pfns.set_bits(rest, "page_flags", PageFlag.UNTYPED)
 
 
 def pages_to_initialise(

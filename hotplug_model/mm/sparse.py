@@ -5,7 +5,14 @@ from __future__ import annotations
 import errno
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import MappingLevel, MemmapOrigin, MemoryClass, SectionFlag
+from hotplug_model.flags import (
+    SECTION_MEM_MAP,
+    TAINTED,
+    MappingLevel,
+    MemmapOrigin,
+    MemoryClass,
+    SectionFlag,
+)
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import (
     arm64_mmu,
@@ -85,10 +92,52 @@ def sparse_add_section(
 
     page_init_poison(kernel, pfns)
     yield "page_init_poison"
-    # An early section stays early; sparse_init_one_section() masks nothing out.
-    ready = SectionFlag.MARKED_PRESENT | SectionFlag.HAS_MEM_MAP
-    kernel.pfns.set_bits(section, "section_flags", ready)
+    sparse_init_one_section(kernel, section, pfns.start_pfn)
     yield "sparse_init_one_section"
+    is_new = sparse_index_init(kernel, section)
+    if not (is_new or kernel.rules.existing_root_is_success) and pfns == section:
+        depopulate_section_memmap(kernel, pfns, altmap)
+        raise KernelRefusal(errno.EEXIST)
+
+
+def sparse_index_init(kernel: Kernel, section: PfnRange) -> bool:
+    """An entry of ``mem_section`` for *section*; False if there is one, which is no failure.
+
+    # Simplified: here it comes last, as nothing depends on it, and is always to be had.
+
+    Source: sparse_index_init(), which then returned -EEXIST.
+    """
+    root = kernel.geometry.section_root(section.start_pfn)
+    is_new = root not in kernel.section_roots
+    kernel.section_roots |= {root}
+    return is_new
+
+
+def sparse_init_one_section(kernel: Kernel, section: PfnRange, pfn: int) -> None:
+    """A section of which *pfn* is the first to be added now is valid, and encodes where its
+    memmap is: of which that of *pfn* may be a part.
+
+    Source: sparse_init_one_section(), sparse_encode_mem_map(); sparse_add_section().
+    """
+    # An early section stays early: none of its flags is masked out.
+    ready = SectionFlag.MARKED_PRESENT | SectionFlag.HAS_MEM_MAP | SectionFlag.MEMMAP
+    kernel.pfns.clear_bits(section, "section_flags", SectionFlag.ASTRAY)
+    if pfn != section.start_pfn and not kernel.rules.memmap_found_by_pfn_to_page:
+        ready |= SectionFlag.ASTRAY
+    kernel.pfns.set_bits(section, "section_flags", ready)
+
+
+def reset_section(kernel: Kernel, section: PfnRange) -> None:
+    """A section is not valid any more, nor present: ``section_mem_map`` is 0, or else encodes
+    that there is no memmap, which is 0 for section 0 alone.
+
+    Source: section_deactivate(); commit 1f503443e7df ("mm/sparse.c: reset section's mem_map
+    when fully deactivated") (in v5.6).
+    """
+    kernel.pfns.clear_bits(section, "section_flags", SECTION_MEM_MAP)
+    if not kernel.rules.section_mem_map_reset_to_0 and section.start_pfn:
+        left = SectionFlag.MEMMAP | SectionFlag.ASTRAY
+        kernel.pfns.set_bits(section, "section_flags", left)
 
 
 def populate_section_memmap(
@@ -185,9 +234,8 @@ def section_deactivate(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) ->
         yield "section_mem_map_invalid"
         if kernel.rules.usage_freed_by_rcu:
             free_usage(kernel, section)
-    usage = SectionFlag.USAGE | SectionFlag.BOOT_USAGE
     if empty and not kernel.rules.memmap_freed_before_reset:
-        table.clear_bits(section, "section_flags", ~usage & 0xFF)
+        reset_section(kernel, section)
     if was_early:
         retire_pages(kernel, pfns)
     if not was_early or not (kernel.rules.early_memmap_kept or empty):
@@ -199,7 +247,7 @@ def section_deactivate(kernel: Kernel, pfns: PfnRange, altmap: Altmap | None) ->
         free_map_bootmem(kernel, section)
     yield "depopulate_section_memmap"
     if empty:
-        table.clear_bits(section, "section_flags", ~usage & 0xFF)
+        reset_section(kernel, section)
         yield "section_deactivate"
 
 
@@ -278,4 +326,4 @@ def section_taint_zone_device(kernel: Kernel, pfn: int) -> None:
     section collisions") (in v5.12).
     """
     section = kernel.geometry.section_pfns(kernel.geometry.section_nr(pfn))
-    kernel.pfns.set_bits(section, "section_flags", SectionFlag.TAINT_ZONE_DEVICE)
+    kernel.pfns.set_bits(section, "section_flags", TAINTED)

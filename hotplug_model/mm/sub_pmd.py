@@ -13,6 +13,7 @@ from hotplug_model.flags import PageContent
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.page_alloc import NO_PGMAP
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.ledger import Law
 from hotplug_model.state.vmemmap import NOWHERE
 
 
@@ -25,6 +26,8 @@ def vmemmap_use_new_sub_pmd(kernel: Kernel, region: PfnRange, part: PfnRange) ->
     v5.18): until then the marker was written where the used part starts. # Simplified: if
     it runs behind the huge page, into what is not mapped, the kernel oopses.
     """
+    if not kernel.rules.pgd_populate_syncs:
+        note_missing_pgds(kernel, part)
     vmemmap_flush_unused_pmd(kernel)
     clear_first_marker(kernel, part)
     in_front = PfnRange(region.start_pfn, part.start_pfn)
@@ -33,6 +36,19 @@ def vmemmap_use_new_sub_pmd(kernel: Kernel, region: PfnRange, part: PfnRange) ->
     mark_unused(kernel, in_front)
     if part.end_pfn != region.end_pfn:
         kernel.vmemmap.unused_pmd_start = part.end_pfn
+
+
+def note_missing_pgds(kernel: Kernel, part: PfnRange) -> None:
+    """Who writes to *part* now does so through whatever page table is in use.
+
+    Source: commit 6659d0279980 ("x86/mm/64: define ARCH_PAGE_TABLE_SYNC_MASK and
+    arch_sync_kernel_mappings()") (in v6.17).
+    """
+    late = kernel.geometry.arch == "x86" and not kernel.vmemmap.pgds.issuperset(
+        kernel.geometry.pgds_of(part)
+    )
+    if late:
+        kernel.ledger.breach(Law.WRITTEN_BEFORE_SYNC, kernel.geometry.described_by(part))
 
 
 def vmemmap_use_sub_pmd(kernel: Kernel, region: PfnRange, part: PfnRange) -> None:

@@ -13,6 +13,7 @@ from hotplug_model.mm.memory_hotplug import add_memory, offline_and_remove_memor
 from hotplug_model.mm.virtio_mem import device_of, fake_offline, fake_online, plug, unplug
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import PartSteps, Steps
+from hotplug_model.state.ledger import Law
 from hotplug_model.state.virtio_mem import BbmState
 
 UNUSED, PLUGGED = BbmState.VIRTIO_MEM_BBM_BB_UNUSED, BbmState.VIRTIO_MEM_BBM_BB_PLUGGED
@@ -116,7 +117,10 @@ def offline_remove_and_unplug_bb(kernel: Kernel, block: int) -> PartSteps:
     unplug it; 1, or 0 if it is busy and everything was given back.
 
     Before v6.5 the driver could be told to unplug unsafely: without taking the pages
-    first.
+    first. Then offlining tries again and again to move what is held, until a signal comes; to
+    a worker none does.
+
+    # Simplified: here it gives up all the same.
 
     Source: virtio_mem_bbm_offline_remove_and_unplug_bb(); commit f504e15b94eb
     ("virtio-mem: remove unsafe unplug in Big Block Mode (BBM)") (in v6.5).
@@ -124,13 +128,16 @@ def offline_remove_and_unplug_bb(kernel: Kernel, block: int) -> PartSteps:
     vm = device_of(kernel)
     pfns = vm.block_pfns(block)
     taken: list[PfnRange] = []
-    vm.states[block] = FAKE_OFFLINE
     try:
-        for section in online_sections(kernel, pfns):
-            yield from fake_offline(kernel, section)
-            taken.append(section)
+        if kernel.layout.bbm_safe_unplug or not kernel.rules.virtio_mem_may_unplug_unsafely:
+            vm.states[block] = FAKE_OFFLINE
+            for section in online_sections(kernel, pfns):
+                yield from fake_offline(kernel, section)
+                taken.append(section)
         yield from offline_and_remove_memory(kernel, pfns, unmovable=False)
-    except KernelRefusal:
+    except KernelRefusal as refusal:
+        if refusal.errno == errno.EINTR:
+            kernel.ledger.breach(Law.WORKER_WAITS_FOR_A_SIGNAL, pfns)
         for section in [s for s in online_sections(kernel, pfns) if s in taken]:
             yield from fake_online(kernel, section)
         vm.states[block] = ADDED

@@ -28,15 +28,18 @@ from hotplug_model.state.altmap import Altmap
 def vmemmap_populate(kernel: Kernel, pages: PfnRange, altmap: Altmap | None) -> None:
     """Map *pages* of vmemmap: huge for a whole section, else base pages from RAM.
 
-    A part of a section never takes anything from *altmap*. Refuses with -ENOMEM.
+    A part of a section never takes anything from *altmap*. Refuses with -ENOMEM. Before v6.17
+    other page tables than init_mm's had a new top-level entry only when all was mapped.
 
-    Source: vmemmap_populate(); commit ba72b4c8cf60 ("mm/sparsemem: support sub-section
-    hotplug") (in v5.3) for the parts.
+    Source: vmemmap_populate(), sync_global_pgds(); commit ba72b4c8cf60 ("mm/sparsemem: support
+    sub-section hotplug") (in v5.3) for the parts.
     """
     if pages.nr_pages < kernel.geometry.memmap_of(kernel.geometry.section_pfns(0)).nr_pages:
         vmemmap_populate_basepages(kernel, pages, None)
     else:
         vmemmap_populate_hugepages(kernel, pages, altmap)
+    if not kernel.rules.pgd_populate_syncs:
+        kernel.vmemmap.pgds |= set(kernel.geometry.pgds_of(pages))
 
 
 def vmemmap_populate_hugepages(kernel: Kernel, pages: PfnRange, altmap: Altmap | None) -> None:

@@ -9,7 +9,7 @@ from hotplug_model.flags import BlockState
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops.op import Chooser
 from hotplug_model.pfn import PfnRange, merge_ranges
-from hotplug_model.state.resource import KMEM, KMEM_LEFT
+from hotplug_model.state.resource import KMEM, KMEM_LEFT, NAMELESS
 
 T = TypeVar("T")
 
@@ -51,7 +51,8 @@ def lent_regions(kernel: Kernel) -> list[PfnRange]:
     """Memory of a hypervisor or of a dax device: no DIMM lies there, and nobody but its driver
     maps, adds or removes it."""
     iomem = kernel.iomem
-    return [*lent_by_hypervisor(kernel), *iomem.named(KMEM), *iomem.named(KMEM_LEFT)]
+    of_devices = (pfns for name in (KMEM, KMEM_LEFT, NAMELESS) for pfns in iomem.named(name))
+    return [*lent_by_hypervisor(kernel), *of_devices]
 
 
 def blocks_outside(kernel: Kernel, regions: list[PfnRange]) -> list[int]:

@@ -198,7 +198,8 @@ def state(story: Story, room: int) -> list[Text]:
         return []
     last = len(story.events) - 1
     before = story.after[last - 1] if last >= 0 else None
-    header, legend = state_table.header(), line(f"  {state_table.LEGEND}", "dim")
+    header, at = state_table.header(), story.at or story.after[last]
+    legend = line(f"  {state_table.legend(at, marked)}", "dim")
     for most in range(MAX_ROWS, 0, -1):
         drawn = views(story, marked, most)
         if len(drawn) + 2 <= room:

@@ -25,6 +25,7 @@ LEGEND = (
     "sect: P present, M memmap, O online, E early, T taint; sub: subsection bit; "
     "last: pfn_to_online_page"
 )
+ASTRAY, ASTRAY_LEGEND = "a", "a says that it has a memmap, but not where"
 HEADER = ("pfns", "sect", "sub", "struct page", "zone", "refs", "pgmap", "block", "online page?")
 MIN_WIDTHS = (20, 5, 3, 13, 9, 4, 5, 13, 0)
 
@@ -32,6 +33,13 @@ MIN_WIDTHS = (20, 5, 3, 13, 9, 4, 5, 13, 0)
 def header() -> Text:
     """The column titles."""
     return line("    " + _spread(HEADER), "bold")
+
+
+def legend(kernel: Kernel, marked: tuple[PfnRange, ...]) -> str:
+    """What the letters mean; that of an encoded memmap only where one leads astray."""
+    x = kernel.extents()
+    astray = (x.touched(marked) & x.section_has(SectionFlag.ASTRAY)).any()
+    return LEGEND.replace(", O", f", {ASTRAY_LEGEND}, O") if astray else LEGEND
 
 
 def table(kernel: Kernel, marked: tuple[PfnRange, ...], most: int) -> list[Text]:
@@ -97,8 +105,9 @@ def describe(x: Extents, row: int) -> tuple[str, ...]:
     unmapped = x.memmap[row] == MemmapOrigin.NONE
     pgmap = int(x.pgmap_array[row])
     block = BlockState(int(x.block[row]))
+    letters = "".join(letter if flags & bit else "-" for letter, bit in LETTERS.items())
     return (
-        "".join(letter if flags & bit else "-" for letter, bit in LETTERS.items()),
+        letters[0] + ASTRAY + letters[2:] if flags & SectionFlag.ASTRAY else letters,
         "y" if x.subsection[row] else "n",
         "not mapped" if unmapped else content.name.lower(),
         node,

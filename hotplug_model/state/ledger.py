@@ -49,6 +49,12 @@ class Law(IntEnum):
     """A page left its zone though somebody had a reference on it."""
     MISCOUNTED = 17
     """A user dropped no reference that it had, or one that it had not."""
+    WORKER_WAITS_FOR_A_SIGNAL = 18
+    """A worker of the kernel tried what only a signal ends, which it never gets."""
+    WRITTEN_BEFORE_SYNC = 19
+    """vmemmap was written below a top-level entry that only init_mm had."""
+    UNMAPPED_UNLOCKED = 20
+    """Offlining unmapped a page without its lock."""
 
 
 class Cause(IntEnum):

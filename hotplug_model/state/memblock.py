@@ -48,6 +48,9 @@ def _column(index: int, doc: str) -> property:
 
     return property(get, doc=doc)
 
+ARCH_KEEP_MEMBLOCK = frozenset({"arm64", "powerpc", "s390"})
+"""Architectures that still have ``memblock.memory`` after boot."""
+
 
 @dataclass(slots=True, eq=False)
 class Memblock:

@@ -14,6 +14,8 @@ KMEM = "dax_kmem"
 KMEM_LEFT = "dax_kmem, left"
 """The same, of a device whose driver went while it was online. The kernel calls both by the
 device."""
+NAMELESS = "freed name"
+"""What a region is called whose name was freed: anything."""
 
 
 @dataclass(slots=True)

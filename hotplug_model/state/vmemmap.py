@@ -44,7 +44,7 @@ class Vmemmap(RunTable):
     one page of them can back one page of vmemmap only, so nothing is lost.
     """
 
-    __slots__ = ("_live", "_print", "unused_pmd_start")
+    __slots__ = ("_live", "_print", "pgds", "unused_pmd_start")
 
     INDEX = {name: index for index, name in enumerate(COLUMNS)}
     ABSENT = np.array([0, 0, 0, NOWHERE, 0, 0, 0, 0], np.int64)
@@ -57,12 +57,15 @@ class Vmemmap(RunTable):
         self.unused_pmd_start = NOWHERE
         """``unused_pmd_start``: from here to the end of its huge page vmemmap is unused,
         though not marked yet; -1 if nothing is."""
+        self.pgds: frozenset[int] = frozenset()
+        """Top-level entries that every mm has: of boot's memmap. Others come to be known only
+        where a kernel is late to tell."""
 
     def copy(self) -> Vmemmap:
         """An independent copy."""
         twin = super().copy()
         twin._live, twin._print = self._live, self._print
-        twin.unused_pmd_start = self.unused_pmd_start
+        twin.unused_pmd_start, twin.pgds = self.unused_pmd_start, self.pgds
         return twin
 
     def cut(self, pages: PfnRange) -> slice:
@@ -79,7 +82,8 @@ class Vmemmap(RunTable):
         """The same for equal tables, in any process."""
         if self._print is None:
             self._print = super().fingerprint()
-        return self._print + self.unused_pmd_start.to_bytes(8, "little", signed=True)
+        numbers = (self.unused_pmd_start, *sorted(self.pgds))
+        return self._print + np.array(numbers, np.int64).tobytes()
 
     def runs_of(self, pages: PfnRange) -> list[tuple[PfnRange, dict[str, int]]]:
         """The mapped part of *pages*, run by run, with the columns of each."""

@@ -15,6 +15,8 @@ from hotplug_model.flags import ZoneType
 from hotplug_model.pfn import PfnRange
 
 START, SPANNED, PRESENT, MANAGED = range(4)
+N_MEMORY, LISTED = range(PRESENT + 1, PRESENT + 3)
+"""What a node has where a zone has ``managed_pages``, and behind that."""
 
 
 def _field(index: int, doc: str) -> property:
@@ -64,6 +66,8 @@ class Node:
     node_start_pfn = _field(START, "First pfn of the span; 0 if it is empty.")
     node_spanned_pages = _field(SPANNED, "Length of the span.")
     node_present_pages = _field(PRESENT, "Pages that are online.")
+    n_memory = _field(N_MEMORY, "1 if ``node_state(nid, N_MEMORY)``.")
+    listed = _field(LISTED, "1 if the fallback lists of all nodes name it.")
 
     @property
     def span(self) -> PfnRange:
@@ -77,7 +81,7 @@ class Nodes(dict[int, Node]):
 
     def __init__(self, nodes: NDArray[np.int64], zones: NDArray[np.int64]) -> None:
         self.node_cells = nodes
-        """(nr_nodes, 3): start, spanned, present."""
+        """(nr_nodes, 5): start, spanned, present, whether it has N_MEMORY and is listed."""
         self.zone_cells = zones
         """(nr_nodes, nr_zones, 4): start, spanned, present, managed."""
         super().__init__(
@@ -88,7 +92,14 @@ class Nodes(dict[int, Node]):
     def empty(cls, nr_nodes: int) -> Self:
         """Nodes without memory."""
         zones = np.zeros((nr_nodes, len(ZoneType), MANAGED + 1), np.int64)
-        return cls(np.zeros((nr_nodes, MANAGED), np.int64), zones)
+        return cls(np.zeros((nr_nodes, LISTED + 1), np.int64), zones)
+
+    def build_all_zonelists(self) -> None:
+        """Fallback lists name the nodes that have N_MEMORY now.
+
+        Source: build_zonelists(), find_next_best_node(), mm/page_alloc.c.
+        """
+        self.node_cells[:, LISTED] = self.node_cells[:, N_MEMORY]
 
     def copy(self) -> Self:
         """An independent copy."""
