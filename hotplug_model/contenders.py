@@ -10,6 +10,7 @@ from typing import TypeAlias
 from hotplug_model.checker import Checker, Outcome, Violation, carry_out
 from hotplug_model.errors import UserError
 from hotplug_model.extents import Extents
+from hotplug_model.flags import OnlineType
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import OPS, Op, drawn_ops
 from hotplug_model.ops.every import draws
@@ -22,6 +23,9 @@ BUSY = (
     "memremap_pages", "add_memory", "add_memory", "online_memory_block", "pin_pages",
 )  # fmt: skip
 """What happens, each as simple as it can be, before the last of the starts."""
+HELD = ("add_memory", "pin_pages")
+"""What happens before another start where added memory goes online movable: the last page there
+is then held, which keeps its block from going offline no longer than that."""
 REQUESTS, REQUESTS_IN_A_MATRIX = 3, 2
 """How many requests of a kind are tried: the last, one amid the others, and the first, which
 is the simplest; where every pair is raced not that."""
@@ -97,21 +101,24 @@ def ways_to_walk() -> list[str]:
 def every_start(booted: Kernel, sound: set[bytes], most: int = REQUESTS) -> Iterator[Start]:
     """Right after boot; one operation of each kind later; and on a busy machine."""
     seen: set[bytes] = set()
-    for names in ((), *((name,) for name in drawn_ops()), BUSY):
+    movable = booted.layout.memhp_default_state == OnlineType.MMOP_ONLINE_MOVABLE
+    held = (HELD,) if movable else ()
+    for names in ((), *((name,) for name in drawn_ops()), BUSY, *held):
         kernel = booted.snapshot()
-        events = tuple(carried_out(kernel, names))
+        events = tuple(carried_out(kernel, names, last=names == HELD))
         state = kernel.fingerprint()
         if len(events) == len(names) and state not in seen:
             seen.add(state)
             yield Start(kernel=kernel, events=events, sound=sound, most=most)
 
 
-def carried_out(kernel: Kernel, names: Iterable[str]) -> Iterator[Op]:
-    """Carry out the simplest operation of each kind, for as long as they succeed."""
+def carried_out(kernel: Kernel, names: Iterable[str], last: bool = False) -> Iterator[Op]:
+    """Carry out the simplest operation of each kind, or the *last*, while they succeed."""
     for name in names:
         if not OPS[name].enabled(kernel):
             return
-        op = next(draws(kernel, OPS[name], 0))
+        usual = list(draws(kernel, OPS[name], 0))
+        op = usual[-1 if last else 0]
         refusal, _ = carry_out(kernel, op)
         if refusal is not None:
             return

@@ -90,8 +90,8 @@ def early_nid_left(nid: int, shift: int) -> int:
 class PageFlag(IntFlag):
     """Bits of ``page->flags`` and page types that hotplug cares about.
 
-    ``MANAGED``, ``HOLE``, ``WITHHELD`` and ``UNTYPED`` are ours: what is true of the page,
-    whatever its flags say.
+    ``MANAGED``, ``HOLE``, ``WITHHELD``, ``UNTYPED`` and ``PARKED`` are ours: what is true of the
+    page, whatever its flags say.
     """
 
     PG_reserved = 1
@@ -109,6 +109,8 @@ class PageFlag(IntFlag):
     """It went online, and the balloon's driver kept it: the buddy allocator never had it."""
     UNTYPED = 256
     """Nobody has given its pageblock a migratetype."""
+    PARKED = 512
+    """It is free, on a list of a CPU that nobody empties any more."""
 
 
 class PageUser(IntFlag):

@@ -77,6 +77,8 @@ class KernelRules:
     """Whether offline_pages() takes back, and counts, what is System RAM of a range alone."""
     zones_at_add: bool
     """Whether arch_add_memory() puts memory into a zone (before 4.13), not going online."""
+    offlining_drains_again: bool
+    """Whether offlining finds what is freed, to some CPU's list, since it isolated the range."""
     offline_locks_what_it_unmaps: bool
     """Whether offlining takes the lock of a broken page that it unmaps."""
     offline_skips_broken_pages: bool
@@ -213,6 +215,8 @@ class KernelRules:
     vmemmap_marks_unpopulated: str
     """Whether x86 marks the parts of a huge page of vmemmap that were never populated:
     ``always``, ``never``, or ``misplaced``, in the part that is used."""
+    p4d_offset_in_remove_pagetable: bool
+    """Whether x86 finds the tables to free one level below the one that it comes from."""
     pgd_populate_syncs: bool
     """Whether all page tables have a new top-level entry of vmemmap as soon as one has it."""
     altmap_gives_huge_pages_only: bool

@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PARTS: dict[str, str] = {
-    "page-table levels": "page tables as memory: which level an address is looked up in",
     "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
-    "pcplists": "lists of free pages in front of the buddy allocator",
     "sanitizers": "sanitizers and their shadows, which a model of pfns rightly leaves out",
 }  # fmt: skip
 """What the model lacks, by the word that rows know it by."""
@@ -77,7 +75,7 @@ ZONES = (
     shown(36, "Blocks with holes go offline, and their holes online.", "c5e79ef561b0"),
     shown(38, "A block's zone is read from uninitialised struct pages.", "395f6081bad4"),
     shown(39, "A node goes offline by what uninitialised struct pages say.", "2c91f8fc6c99"),
-    lacking(41, "pcplists", "Isolated pages hide on pcplists."),
+    shown(41, "Isolated pages hide on pcplists.", "968318261221"),
     shown(42, "Zonelists are rebuilt while the empty node counts.", "b7812c86c740"),
     shown(43, "A pfn is truncated to 32 bits.", "7cf209ba8a86"),
     shown(45, "Blocks outlive the sections that they stand for.", "4c4b7f9ba948"),
@@ -89,7 +87,7 @@ VMEMMAP = (
     shown(50, "vmemmap is written before all page tables have it.", "6659d0279980"),
     shown(51, "arm64 frees a block that other subsections use.", "d4234d131b0a"),
     shown(52, "arm64 frees no vmemmap.", "bbd6ec605c0f"),
-    lacking(53, "page-table levels", "Tables are walked from the wrong level."),
+    shown(53, "Tables are walked from the wrong level.", "without-e6ab9c4d4377"),
     shown(54, "Base pages are given to an altmap that never lent them.", "altmap-for-base-pages"),
     shown(55, "An altmap backs struct pages of another device.", "cf387d9644d8"),
     shown(56, "A failed add is rolled back without its altmap.", "f42ce5f087eb"),

@@ -186,6 +186,7 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "pageblocks_have_a_migratetype": lambda: corrupt(
         lambda k: k.pfns.set_bits(HOLE, "page_flags", PageFlag.UNTYPED), HOLE
     ),
+    "offlining_finds_what_is_free": lambda: corrupt(breach(Law.PARKED), C),
     "workers_wait_for_no_signal": lambda: corrupt(breach(Law.WORKER_WAITS_FOR_A_SIGNAL), C),
     "vmemmap_is_written_when_all_have_it": lambda: corrupt(breach(Law.WRITTEN_BEFORE_SYNC), C),
     "broken_pages_are_unmapped_locked": lambda: corrupt(breach(Law.UNMAPPED_UNLOCKED), C),

@@ -151,7 +151,7 @@ def test_a_removed_boot_section_keeps_nothing_but_its_usage_map() -> None:
 
 def test_a_boot_section_that_was_added_again_is_not_early() -> None:
     kernel = machine(offline(1), remove(B), add(B, nid=1), of="two-nodes")
-    present = SectionFlag.MARKED_PRESENT | SectionFlag.HAS_MEM_MAP
+    present = SectionFlag.MARKED_PRESENT | SectionFlag.HAS_MEM_MAP | SectionFlag.MEMMAP
     assert kernel.pfns.at(8, "section_flags") == USAGE | present
     assert kernel.pfns.at(8, "memmap") == MemmapOrigin.BUDDY
 

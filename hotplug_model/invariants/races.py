@@ -74,3 +74,13 @@ def zones_change_under_mem_hotplug_lock(x: Extents) -> list[PfnRange]:
     ("mm/memory_hotplug: add missing mem_hotplug_lock") (in v6.7).
     """
     return broken(x, Law.ZONE_CHANGED_UNLOCKED)
+
+
+@law(Law.PARKED, reads="ledger")
+def offlining_finds_what_is_free(x: Extents) -> list[PfnRange]:
+    """Offlining waits for ever for a page that is free: it lies in a CPU's list.
+
+    Source: test_pages_isolated(), mm/page_isolation.c, for offline_pages(); commit 968318261221
+    ("mm/memory_hotplug: drain per-cpu pages again during memory offline") (in v5.9).
+    """
+    return broken(x, Law.PARKED)

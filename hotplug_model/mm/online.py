@@ -125,6 +125,8 @@ def offline_pages(
         raise KernelRefusal(errno.EINVAL)
     if unmovable or has_unmovable_pages(kernel, pfns, zone_type):
         raise KernelRefusal(errno.EBUSY)
+    # Which empties the lists of all CPUs first.
+    kernel.pfns.clear_bits(pfns, "page_flags", PageFlag.PARKED)
     yield "start_isolate_page_range"
     try:
         memory_notify(kernel, NotifierAction.MEM_GOING_OFFLINE, pfns)
@@ -180,7 +182,7 @@ def has_unmovable_pages(kernel: Kernel, pfns: PfnRange, zone_type: ZoneType) -> 
 def scan_movable_pages(kernel: Kernel, pfns: PfnRange) -> None:
     """What offlining would wait for. Refuses with -EBUSY at a PageOffline page that its
     owner has not let go of, with -EINTR where the kernel tries until a signal comes: at a
-    page that is held. What comes first counts. A broken page is unmapped and skipped, whoever
+    page that is held, or that is free where it is not found. What comes first counts. A broken page is unmapped and skipped, whoever
     holds it.
 
     # Simplified: memory_failure() has failed to unmap what somebody uses.
@@ -195,6 +197,9 @@ def scan_movable_pages(kernel: Kernel, pfns: PfnRange) -> None:
         x = kernel.extents()
         for pages in x.where(x.touched([pfns]) & x.page_has(PageFlag.PG_hwpoison) & (x.users != 0)):
             kernel.ledger.breach(Law.UNMAPPED_UNLOCKED, pages)
+    if (flags & PageFlag.PARKED).any():
+        kernel.ledger.breach(Law.PARKED, pfns)
+        raise KernelRefusal(errno.EINTR)
     held = np.flatnonzero((refs > 0) & ~skipped)
     if len(held):
         offline = flags[held[0]] & PageFlag.PG_offline

@@ -6,7 +6,14 @@ import errno
 from collections.abc import Iterator
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import PageContent, PageFlag, PageUser, SectionFlag, ZoneType
+from hotplug_model.flags import (
+    BlockState,
+    PageContent,
+    PageFlag,
+    PageUser,
+    SectionFlag,
+    ZoneType,
+)
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.vmemmap_can_optimize import vmemmap_can_optimize
 from hotplug_model.pfn import PfnRange
@@ -17,6 +24,8 @@ from hotplug_model.state.ledger import Cause, Law
 from hotplug_model.state.vmemmap import VMEMMAP_RESERVE_NR
 
 NO_PGMAP = -1
+PCPLIST = "a list of free pages"
+"""What somebody has decided for who frees a page that is not isolated."""
 
 
 def page_init_poison(kernel: Kernel, pfns: PfnRange) -> None:
@@ -173,6 +182,29 @@ def free(kernel: Kernel, pfns: PfnRange) -> None:
     """
     kernel.pfns.clear_bits(pfns, "page_flags", ~int(PageFlag.PG_hwpoison | PageFlag.HOLE))
     kernel.pfns.set_bits(pfns, "page_flags", PageFlag.MANAGED)
+
+
+def is_isolated(kernel: Kernel, pfns: PfnRange) -> bool:
+    """Whether the pageblocks of *pfns* are MIGRATE_ISOLATE: their memory block goes offline.
+
+    # Simplified: isolated is what alloc_contig_range() takes as well, but in no time.
+    """
+    states = kernel.pfns.within(pfns, "block")
+    return bool((states == BlockState.MEM_GOING_OFFLINE).any())
+
+
+def free_unref_page(kernel: Kernel, pfns: PfnRange) -> None:
+    """Free *pfns*, which were not isolated when that was asked, to a list of this CPU: no place
+    for what is isolated by now.
+
+    # Simplified: whatever else lies there gets to the buddy allocator before anybody minds.
+
+    Source: free_unref_page(), mm/page_alloc.c; commit 968318261221 ("mm/memory_hotplug: drain
+    per-cpu pages again during memory offline") (in v5.9). Since v5.11 there are no such lists
+    while memory goes offline.
+    """
+    if is_isolated(kernel, pfns) and not kernel.rules.offlining_drains_again:
+        kernel.pfns.set_bits(pfns, "page_flags", PageFlag.PARKED)
 
 
 def init_page_count(kernel: Kernel, pfns: PfnRange) -> None:

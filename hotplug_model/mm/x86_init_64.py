@@ -23,6 +23,7 @@ from hotplug_model.mm.sub_pmd import (
 )
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.ledger import Law
 
 
 def vmemmap_populate(kernel: Kernel, pages: PfnRange, altmap: Altmap | None) -> None:
@@ -73,8 +74,12 @@ def vmemmap_free(kernel: Kernel, pages: PfnRange, altmap: Altmap | None) -> None
 
     Base pages and pages of PTEs never come from an altmap.
 
-    Source: remove_pmd_table(), remove_pte_table(), free_hugepage_table().
+    Source: remove_pmd_table(), remove_pte_table(), free_hugepage_table(); commit e6ab9c4d4377
+    ("x86/mm/64: Fix crash in remove_pagetable()") (in v4.12) for where tables are looked for.
     """
+    if not kernel.rules.p4d_offset_in_remove_pagetable:
+        skip_a_level(kernel, pages)
+        return
     scope = None if kernel.rules.altmap_gives_huge_pages_only else altmap
     for region in kernel.geometry.huge_regions(pages):
         part = region.intersection(pages)
@@ -82,6 +87,18 @@ def vmemmap_free(kernel: Kernel, pages: PfnRange, altmap: Altmap | None) -> None
             free_base_pages(kernel, part, scope)
         elif part == region or unused_as_a_whole(kernel, region, part):
             free_pages(kernel, region, altmap)
+
+
+def skip_a_level(kernel: Kernel, pages: PfnRange) -> None:
+    """With four levels what a top-level entry leads to is taken for one level less than it is, so
+    whatever holds struct pages of *pages* for tables of PMDs or PTEs.
+
+    # Simplified: nothing is freed that way, and the kernel goes on.
+
+    Source: remove_pagetable(), which cast pgd_page_vaddr() to p4d_t.
+    """
+    for part, _ in kernel.vmemmap.runs_of(pages):
+        kernel.ledger.breach(Law.MAPPED_BELOW_A_HUGE_PAGE, kernel.geometry.described_by(part))
 
 
 def unused_as_a_whole(kernel: Kernel, region: PfnRange, part: PfnRange) -> bool:

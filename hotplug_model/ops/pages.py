@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import PageFlag, PageUser
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.page_alloc import PCPLIST, free_unref_page, is_isolated
 from hotplug_model.ops.draw import pick
 from hotplug_model.ops.op import Chooser, Op
 from hotplug_model.pfn import PfnRange
@@ -78,9 +79,19 @@ class UnpinPages(Op):
         return cls(pick(choose, held_pages(kernel)))
 
     def steps(self, kernel: Kernel) -> Steps:
-        """Refuses with -EINVAL unless every page is held."""
+        """Refuses with -EINVAL unless every page is held.
+
+        Source: put_page(), free_unref_page() in mm/page_alloc.c.
+        """
         if not any(pfns.contains(self.pfns) for pfns in held_pages(kernel)):
             raise KernelRefusal(errno.EINVAL)
+        on_a_cpu = not is_isolated(kernel, self.pfns)
+        if on_a_cpu:
+            kernel.rcu.load(PCPLIST, kernel.locks.context)
+        yield "get_pfnblock_migratetype"
         kernel.pfns.add(self.pfns, "refcount", -1)
         kernel.pfns.clear_bits(self.pfns, "users", PageUser.LONGTERM)
+        if on_a_cpu:
+            kernel.rcu.read(PCPLIST, kernel.locks.context)
+            free_unref_page(kernel, self.pfns)
         yield "put_page"

@@ -55,6 +55,8 @@ class Law(IntEnum):
     """vmemmap was written below a top-level entry that only init_mm had."""
     UNMAPPED_UNLOCKED = 20
     """Offlining unmapped a page without its lock."""
+    PARKED = 22
+    """Offlining waited for a page that was free, where nobody looked for it."""
 
 
 class Cause(IntEnum):
