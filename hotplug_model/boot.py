@@ -47,6 +47,8 @@ class BootLayout:
     """First pfn of the memory that boot took for the memmap; None: of no interest."""
     page_poisoning: bool = True
     """CONFIG_DEBUG_VM with vm_debug=p: memmaps are poisoned, else left stale."""
+    hugetlb_free_vmemmap: bool = False
+    """hugetlb_free_vmemmap=on: HugeTLB pages give back most of their vmemmap."""
     bbm_safe_unplug: bool = True
     """virtio_mem.bbm_safe_unplug: before v6.5 the driver could be told not to be careful."""
     hypervisor: str = ""
@@ -270,6 +272,15 @@ def node_two(geometry: Geometry) -> BootLayout:
     sections = search_sections(geometry)
     ram = ((sections[0], 0), (sections[1], 2))
     return BootLayout(ram=ram, window=tuple(sections), nodes=3)
+
+
+@layout_on_request
+def hugetlb(geometry: Geometry) -> BootLayout:
+    """hugetlb_free_vmemmap=on; two full sections, and memory goes online movable; if it is
+    asked for."""
+    return replace(
+        auto_online(geometry), ram=boot_reserved(geometry).ram, hugetlb_free_vmemmap=True
+    )
 
 
 @layout_on_request

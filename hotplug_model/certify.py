@@ -10,7 +10,7 @@ from hotplug_model.bug import bug_of
 from hotplug_model.explore.shorter import Shorter
 from hotplug_model.minimise import minimise
 from hotplug_model.normal_form import normal_form
-from hotplug_model.ops import drawn_ops
+from hotplug_model.ops import drawn_ops, ops_on_request
 from hotplug_model.ops.every import kinds_named
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.suspicion import Suspicion
@@ -40,7 +40,8 @@ def certify(trace: Trace, boots: Iterable[BootLayout] = (), budget: int = BUDGET
         trace = normal_form(suspicion, trace, before(trace.boot, boots), budget)
         search = Shorter(suspicion, trace, kinds_named(()))
         # What takes only the kinds that are there is found sooner, at depths beyond.
-        own = {event.op_name() for event in trace.events} & drawn_ops().keys()
+        drawn = drawn_ops().keys() | ops_on_request().keys()
+        own = {event.op_name() for event in trace.events} & drawn
         few = Shorter(suspicion, trace, kinds_named(sorted(own)))
         found = search.first(budget) or (few.first(budget // 2) if own else None)
         if found is None:

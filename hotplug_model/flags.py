@@ -111,6 +111,8 @@ class PageFlag(IntFlag):
     """Nobody has given its pageblock a migratetype."""
     PARKED = 512
     """It is free, on a list of a CPU that nobody empties any more."""
+    HUGETLB = 1024
+    """``folio_test_hugetlb()``: it is part of a huge page of the pool."""
 
 
 class PageUser(IntFlag):

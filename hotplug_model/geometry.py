@@ -30,6 +30,9 @@ class Geometry:
     pageblock_order: int = 9
     max_order: int = 10
     """Order of the largest buddy chunk."""
+    hugetlb_order: int = 9
+    gigantic_order: int = 18
+    """Orders of the two sizes of HugeTLB pages."""
     struct_page_bytes: int = 64
     pmd_shift: int = 21
     """Bytes that one huge mapping of vmemmap covers."""
@@ -89,6 +92,11 @@ class Geometry:
     def max_order_nr_pages(self) -> int:
         """Pages in the largest buddy chunk."""
         return 1 << self.max_order
+
+    @property
+    def hugetlb_sizes(self) -> tuple[int, int]:
+        """Pages in a HugeTLB page of either size."""
+        return 1 << self.hugetlb_order, 1 << self.gigantic_order
 
     @property
     def all_pfns(self) -> PfnRange:
@@ -200,7 +208,8 @@ TINY = GEOMETRIES.add(
     "tiny",
     Geometry(
         page_shift=7, section_size_bits=10, subsection_shift=8, pageblock_order=1, max_order=1,
-        max_physmem_bits=12, pmd_shift=9, max_dma_pfn=2, unsigned_bits=4,
+        max_physmem_bits=12, pmd_shift=9, max_dma_pfn=2, unsigned_bits=4, hugetlb_order=2,
+        gigantic_order=4,
     ),
 )  # fmt: skip
 """4 sections of 4 subsections of 2 pages; every boundary condition survives."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
 from hotplug_model.boot import BootLayout, boot_zones, zone_limits
+from hotplug_model.callbacks import Callbacks
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
     BOOT_SECTION,
@@ -39,15 +39,6 @@ from hotplug_model.state.resource import SYSTEM_RAM, Resource
 from hotplug_model.state.virtio_mem import VirtioMem
 from hotplug_model.state.vmemmap import Vmemmap
 from hotplug_model.state.zone import Nodes, Zone
-
-
-@dataclass(frozen=True, slots=True)
-class Callbacks:
-    """What the core calls of the driver that lends memory; functions of mm/."""
-
-    online_page: Callable[[Kernel, PfnRange], None] | None = None
-    """``online_page_callback``; None for generic_online_page()."""
-    memory_notifier: Callable[[Kernel, NotifierAction, PfnRange], None] | None = None
 
 
 @dataclass(slots=True)
@@ -94,6 +85,8 @@ class Kernel:
     """``HardwareCorrupted`` of /proc/meminfo, in pages."""
     section_roots: frozenset[int] = frozenset()
     """Entries of ``mem_section`` that are allocated; none ever goes."""
+    hugetlb: tuple[PfnRange, ...] = ()
+    """Huge pages of the pool, in order."""
 
     @classmethod
     def boot(cls, geometry: Geometry, rules: KernelRules, layout: BootLayout) -> Self:
@@ -148,6 +141,7 @@ class Kernel:
             self.devmap_managed_key,
             self.num_poisoned_pages,
             self.section_roots,
+            self.hugetlb,
         )
 
     def fingerprint(self) -> bytes:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PARTS = (
     "pfns", "vmemmap", "nodes", "iomem", "blocks", "pgmaps", "ledger", "lender", "locks", "vetoes",
-    "memblock", "roots",
+    "memblock", "roots", "hugetlb",
 )  # fmt: skip
 """All that a kernel consists of, but for what cannot change or nobody depends on."""
 
@@ -49,6 +49,7 @@ def parts_of(kernel: Kernel) -> dict[str, bytes]:
         "memblock": packed(kernel.memblock.numbers(stale=stale)) if marks else b"",
         "roots": b"" if kernel.rules.existing_root_is_success else packed(
             sorted(kernel.section_roots)),
+        "hugetlb": packed(pfn for pfns in kernel.hugetlb for pfn in (pfns.start_pfn, pfns.end_pfn)),
     }
 
 

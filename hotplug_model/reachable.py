@@ -43,8 +43,8 @@ MILESTONES = (
     "arch_create_linear_mapping", "arch_remove_linear_mapping", "clear_subsection_map",
     "create_memory_block_devices", "decrease_reservation", "depopulate_section_memmap",
     "dev_dax_kmem_probe", "dev_dax_kmem_remove", "device_add", "fill_subsection_map",
-    "generic_online_page", "get_page", "hot_add_req", "hv_bring_pgs_online",
-    "increase_reservation", "mem_hotplug_begin",
+    "generic_online_page", "get_page", "get_pfnblock_migratetype", "hot_add_req",
+    "hv_bring_pgs_online", "increase_reservation", "mem_hotplug_begin",
     "mem_hotplug_done", "memmap_init_range", "memmap_init_zone_device",
     "memmap_init_zone_device_done", "memory_block_offline", "memory_block_online", "memory_failure",
     "mhp_deinit_memmap_on_memory", "mhp_init_memmap_on_memory", "offline_mem_sections",
@@ -61,5 +61,10 @@ MILESTONES = (
 )  # fmt: skip
 """Milestones that ``mm/`` and ``ops/`` name; the tiny geometry passes them all."""
 
-MILESTONES_OF_CHANGES = ("constructor",)
-"""The others, which mainline never passes: a change brings them."""
+MILESTONES_OF_CHANGES = ("__clear_hugetlb_destructor", "constructor")
+"""Those that mainline never passes: a change brings them."""
+MILESTONES_ON_REQUEST = (
+    "hugetlb_vmemmap_restore_folio", "init_new_hugetlb_folio", "update_and_free_hugetlb_folio",
+    "vmemmap_remap_free",
+)  # fmt: skip
+"""Those that it passes only on a boot layout that has to be asked for."""

@@ -77,6 +77,12 @@ class KernelRules:
     """Whether offline_pages() takes back, and counts, what is System RAM of a range alone."""
     zones_at_add: bool
     """Whether arch_add_memory() puts memory into a zone (before 4.13), not going online."""
+    vmemmap_split_splits_the_page: bool
+    """Whether a huge page of vmemmap that is mapped by base pages from now on is split as well."""
+    hugetlb_dtor_outlives_vmemmap: bool
+    """Whether a huge page without a vmemmap of its own says so until it has one again."""
+    hugetlb_rollback_spares_the_head: bool
+    """Whether giving vmemmap back, if it fails, restores what it had taken, and no more."""
     offlining_drains_again: bool
     """Whether offlining finds what is freed, to some CPU's list, since it isolated the range."""
     offline_locks_what_it_unmaps: bool

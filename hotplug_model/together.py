@@ -9,7 +9,7 @@ from hotplug_model import steps
 from hotplug_model.boot import BootLayout
 from hotplug_model.errors import ModelError
 from hotplug_model.kernel import Kernel
-from hotplug_model.ops import Chooser, Op, drawn_ops
+from hotplug_model.ops import Chooser, Op, drawn_ops, ops_on_request
 from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
 from hotplug_model.ops.draw import rarely
 from hotplug_model.ops.faults import draw_with_fault
@@ -41,11 +41,13 @@ def swarm(choose: Chooser) -> list[type[Op]]:
 
     Where all kinds take part in all examples they undo one another: added memory is gone
     before it was online. Choice 0 leaves a kind out, and where none is left all are drawn,
-    so that an example shrinks to one of all kinds.
+    so that an example shrinks to one of all kinds. What a boot layout has to be asked for for is
+    never left out.
 
     Source: Groce et al., Swarm Testing (ISSTA 2012).
     """
-    return [kind for kind in drawn_ops().values() if choose.index(3)]
+    some = [kind for kind in drawn_ops().values() if choose.index(3)]
+    return some + list(ops_on_request().values())
 
 
 def drawn_layouts(layouts: Mapping[str, BootLayout]) -> list[str]:

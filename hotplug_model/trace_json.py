@@ -123,8 +123,9 @@ def boot_to_json(boot: BootLayout) -> dict[str, Any]:
         plain["reserved"] = [_pair(pfns) for pfns in boot.reserved]
     if not boot.hypervisor:
         del plain["hypervisor"]
-    if boot.bbm_safe_unplug:
-        del plain["bbm_safe_unplug"]
+    for name, usual in (("bbm_safe_unplug", True), ("hugetlb_free_vmemmap", False)):
+        if plain[name] == usual:
+            del plain[name]
     plain["firmware"] = [[name, *_pair(pfns)] for name, pfns in boot.firmware]
     plain["memhp_default_state"] = boot.memhp_default_state.label
     return plain

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PARTS: dict[str, str] = {
-    "hugetlb": "HugeTLB pages whose vmemmap is given back and restored",
     "sanitizers": "sanitizers and their shadows, which a model of pfns rightly leaves out",
 }  # fmt: skip
 """What the model lacks, by the word that rows know it by."""
@@ -49,7 +48,7 @@ SPARSE = (
     shown(10, "The early node number overlaps section flags.", "01c8d337d195"),
     shown(11, "Adding amid a section encodes the wrong memmap.", "memmap-by-pfn-to-page"),
     shown(12, "An existing root reads as a failure to add.", "existing-root-fails"),
-    lacking(13, "hugetlb", "Pages of a higher-order block are freed unsplit."),
+    shown(13, "Pages of a higher-order block are freed unsplit.", "39d35edee453"),
 )
 WALKING = (
     shown(14, "Walkers of zones trust pfn_valid() before memory is online.", "2d070eab2e82"),
@@ -119,8 +118,8 @@ OTHERS = (
     shown(81, "A broken folio is unmapped unlocked.", "af288a426c3e"),
     shown(83, "Broken pages are counted in a poisoned memmap.", "poison-counted-in-memmap"),
     shown(84, "virtio-mem offlines what it has not taken first.", "f504e15b94eb"),
-    lacking(88, "hugetlb", "A folio without struct pages no longer says so."),
-    lacking(89, "hugetlb", "A failed remap restores the wrong range."),
+    shown(88, "A folio without struct pages no longer says so.", "32c877191e02"),
+    shown(89, "A failed remap restores the wrong range.", "c7bde43f6daf"),
     shown(90, "hv_balloon onlines pages that are online.", "503b158fc30f"),
 )
 ROWS: tuple[Row, ...] = (*SPARSE, *WALKING, *ZONES, *VMEMMAP, *DEVICES, *OTHERS)

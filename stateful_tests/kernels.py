@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator
 
 from hotplug_model import steps
-from hotplug_model.boot import LAYOUTS, BootLayout
+from hotplug_model.boot import BootLayout, find_layout
 from hotplug_model.checker import Checker, Outcome
 from hotplug_model.flags import LinearMap
 from hotplug_model.geometry import GEOMETRIES
@@ -43,7 +43,7 @@ class Seeded:
 
 
 def layout(name: str = "collision", geometry: str = "tiny") -> BootLayout:
-    return LAYOUTS[name](GEOMETRIES[geometry])
+    return find_layout(name)(GEOMETRIES[geometry])
 
 
 def boot(
@@ -66,6 +66,11 @@ def do(kernel: Kernel, *ops: Op) -> int | None:
 def hold(kernel: Kernel, name: str) -> None:
     """Somebody holds a lock."""
     assert list(kernel.locks.take(name)) == []
+
+
+def column(kernel: Kernel, name: str, pfns: PfnRange) -> set[int]:
+    """All that the pages of a range hold."""
+    return set(kernel.pfns.within(pfns, name).tolist())
 
 
 def settle(kernel: Kernel) -> None:

@@ -30,15 +30,11 @@ from hotplug_model.flags import (
 from hotplug_model.geometry import GEOMETRIES, TINY
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
-from stateful_tests.kernels import HOLE, A, B, C, D, boot, do, layout, offline, pages
+from stateful_tests.kernels import HOLE, A, B, C, D, boot, column, do, layout, offline, pages
 
 DMA, DMA32, NORMAL = ZoneType.ZONE_DMA, ZoneType.ZONE_DMA32, ZoneType.ZONE_NORMAL
 each_layout = pytest.mark.parametrize("name", [name for name, _ in every_layout()])
 each_geometry = pytest.mark.parametrize("geometry", GEOMETRIES.names())
-
-
-def column(kernel: Kernel, name: str, pfns: PfnRange) -> set[int]:
-    return {kernel.pfns.at(pfn, name) for pfn in range(pfns.start_pfn, pfns.end_pfn)}
 
 
 INVALID: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from hotplug_model.boot import LAYOUTS, BootLayout
 from hotplug_model.errors import UserError
 from hotplug_model.explore import Expander, Exploration, Space, Visited, shortest
 from hotplug_model.geometry import GEOMETRIES
-from hotplug_model.ops import OPS, drawn_ops
+from hotplug_model.ops import OPS, drawn_ops, ops_on_request
 from hotplug_model.ops.draw import Rare
 from hotplug_model.ops.every import ScriptedChooser, draws, every_op, kinds_named
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifier
@@ -86,7 +86,7 @@ def test_with_faults_every_allocation_of_every_operation_fails_once() -> None:
 
 
 def test_an_unknown_kind_of_operation_is_the_users_mistake() -> None:
-    assert kinds_named(()) == tuple(drawn_ops().values())
+    assert kinds_named(()) == tuple((drawn_ops() | ops_on_request()).values())
     assert kinds_named(("add_memory",)) == (AddMemory,)
     with pytest.raises(UserError, match="add_memory"):
         kinds_named(("ad_memory",))

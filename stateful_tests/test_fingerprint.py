@@ -172,6 +172,7 @@ CHANGES: dict[str, Change] = {
     **{f"ledger.outstanding {o.name}": balance(o) for o in MemmapOrigin},
     "ledger.breaches": lambda k: k.ledger.breach(Law.FREED_TWICE, D),
     **dict(entry_changes()),
+    "hugetlb": lambda k: setattr(k, "hugetlb", (pages(16, 20),)),
     "vmemmap": write_vmemmap("level"),
     **{f"vmemmap.{name}": write_vmemmap(name) for name in vmemmap.COLUMNS},
     "vmemmap.pgds": lambda k: setattr(k.vmemmap, "pgds", frozenset({7})),

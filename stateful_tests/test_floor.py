@@ -21,6 +21,7 @@ from hotplug_model.reachable import (
     IMPOSSIBLE_PAIRS,
     MILESTONES,
     MILESTONES_OF_CHANGES,
+    MILESTONES_ON_REQUEST,
     REFUSALS,
 )
 from hotplug_model.settings import NO_FLOOR, PROFILES, Floor
@@ -44,7 +45,7 @@ def test_every_milestone_of_the_source_is_listed() -> None:
     sources = [path.read_text() for part in ("mm", "ops") for path in (PACKAGE / part).glob("*.py")]
     named = set(re.findall(r'yield "(\w+)"', "".join(sources)))
     assert sorted(MILESTONES) == list(MILESTONES)
-    assert named == {*MILESTONES, *MILESTONES_OF_CHANGES}
+    assert named == {*MILESTONES, *MILESTONES_OF_CHANGES, *MILESTONES_ON_REQUEST}
 
 
 def test_nothing_is_refused_that_is_not_listed(walked: Coverage) -> None:

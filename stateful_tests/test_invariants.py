@@ -32,6 +32,7 @@ from hotplug_model.invariants.refusals import refusals_leave_the_machine_alone
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.mm.zones import adjust_present_page_count, set_span
+from hotplug_model.ops.hugetlb import AllocPoolHugeFolio
 from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.ledger import Law
@@ -162,6 +163,13 @@ def lends_to_a_dump(kernel: Kernel) -> None:
     kernel.rules = replace(kernel.rules, answers_vmcore=frozenset())
 
 
+def with_a_huge_page() -> Kernel:
+    """Struct pages of 6 and 7 are those of 4 and 5, which begin it."""
+    kernel = boot("hugetlb")
+    assert do(kernel, AllocPoolHugeFolio(pages(4, 8))) is None
+    return kernel
+
+
 def reads_zones_from_pages() -> Kernel:
     """As before 5.18: no memory block knows its zone."""
     return boot(rules=replace(MAINLINE, block_zone_is_cached=False))
@@ -187,6 +195,11 @@ BREAKS: dict[str, Callable[[], Broken]] = {
         lambda k: k.pfns.set_bits(HOLE, "page_flags", PageFlag.UNTYPED), HOLE
     ),
     "offlining_finds_what_is_free": lambda: corrupt(breach(Law.PARKED), C),
+    "vmemmap_is_freed_as_it_was_given": lambda: corrupt(breach(Law.FREED_UNSPLIT), C),
+    "aliased_struct_pages_are_huge": lambda: corrupt(
+        lambda k: k.pfns.clear_bits(pages(6, 8), "page_flags", PageFlag.HUGETLB), pages(6, 8),
+        of=with_a_huge_page,
+    ),
     "workers_wait_for_no_signal": lambda: corrupt(breach(Law.WORKER_WAITS_FOR_A_SIGNAL), C),
     "vmemmap_is_written_when_all_have_it": lambda: corrupt(breach(Law.WRITTEN_BEFORE_SYNC), C),
     "broken_pages_are_unmapped_locked": lambda: corrupt(breach(Law.UNMAPPED_UNLOCKED), C),

@@ -12,8 +12,9 @@ import pytest
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import Checker
 from hotplug_model.errors import EHWPOISON, ModelError, UserError
-from hotplug_model.ops import OPS, Op, drawn_ops
+from hotplug_model.ops import OPS, Op, drawn_ops, ops_on_request
 from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
+from hotplug_model.ops.hugetlb import AllocPoolHugeFolio, UpdateAndFreeHugetlbFolio
 from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
@@ -73,8 +74,12 @@ WORKS: dict[str, tuple[tuple[Op, ...], Op]] = {
     "virtio_mem_request": ((PROBE,), VirtioMemRequest(4)),
     "virtio_mem_remove": ((PROBE,), VirtioMemRemove()),
     "hot_add_req": ((), HotAddReq(C)),
+    "alloc_pool_huge_folio": ((), AllocPoolHugeFolio(pages(4, 8))),
+    "update_and_free_hugetlb_folio": (
+        (AllocPoolHugeFolio(pages(4, 8)),), UpdateAndFreeHugetlbFolio(pages(4, 8))
+    ),
 }
-BOOTS = {"hot_add_req": "hyper-v"}
+BOOTS = {"hot_add_req": "hyper-v"} | dict.fromkeys(ops_on_request(), "hugetlb")
 """Where it works, if not everywhere."""
 REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     "add_memory": ((add(C),), add(C), errno.EEXIST),
@@ -101,6 +106,8 @@ REFUSED: dict[str, tuple[tuple[Op, ...], Op, int]] = {
     "virtio_mem_request": ((), VirtioMemRequest(4), errno.ENODEV),
     "virtio_mem_remove": ((), VirtioMemRemove(), errno.ENODEV),
     "hot_add_req": ((), HotAddReq(C), errno.ENODEV),
+    "alloc_pool_huge_folio": ((), AllocPoolHugeFolio(pages(5, 9)), errno.EINVAL),
+    "update_and_free_hugetlb_folio": ((), UpdateAndFreeHugetlbFolio(C), errno.EINVAL),
 }  # fmt: skip
 NEVER_REFUSED = {"veto_memory_notifier", "interleave", "walk"}
 
@@ -173,7 +180,7 @@ def test_every_operation_is_drawn_works_and_is_refused_on_random_walks() -> None
     assert {"add_memory", "memremap_pages", "offline_memory_block", "remove_memory"} <= refused
 
 
-@pytest.mark.parametrize("name", drawn_ops())
+@pytest.mark.parametrize("name", drawn_ops() | ops_on_request())
 def test_the_simplest_choice_is_always_allowed(name: str) -> None:
     class First:
         """Chooses what shrinking goes to."""

@@ -18,8 +18,9 @@ from hotplug_model.invariants.requests import (
     requests_that_cannot_be_met_are_refused,
 )
 from hotplug_model.kernel import Kernel
-from hotplug_model.ops import Op, drawn_ops
+from hotplug_model.ops import Op, drawn_ops, ops_on_request
 from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
+from hotplug_model.ops.hugetlb import AllocPoolHugeFolio, UpdateAndFreeHugetlbFolio
 from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock, VetoMemoryNotifier
 from hotplug_model.ops.memory_failure import HardOfflinePage
@@ -56,6 +57,13 @@ def after(*ops: Op, of: Callable[[], Kernel] = boot) -> Callable[[], Kernel]:
     return make
 
 
+def with_a_huge_page() -> Kernel:
+    """The pool has one."""
+    kernel = boot("hugetlb")
+    assert do(kernel, AllocPoolHugeFolio(pages(4, 8))) is None
+    return kernel
+
+
 CAN_BE: dict[str, tuple[Callable[[], Kernel], Op]] = {
     "add_memory": (boot, AddMemory(0, D, 0)),
     "remove_memory": (after(AddMemory(0, D, 0)), RemoveMemory(D)),
@@ -80,6 +88,10 @@ CAN_BE: dict[str, tuple[Callable[[], Kernel], Op]] = {
     "virtio_mem_request": (after(PROBE), VirtioMemRequest(6)),
     "virtio_mem_remove": (after(PROBE), VirtioMemRemove()),
     "hot_add_req": (lambda: boot("hyper-v"), HotAddReq(pages(16, 20))),
+    "alloc_pool_huge_folio": (lambda: boot("hugetlb"), AllocPoolHugeFolio(pages(4, 8))),
+    "update_and_free_hugetlb_folio": (
+        with_a_huge_page, UpdateAndFreeHugetlbFolio(pages(4, 8))
+    ),
 }  # fmt: skip
 """Operation -> a machine that can grant it, and how it is asked for."""
 CANNOT_BE: list[tuple[str, Callable[[], Kernel], Op, int]] = [
@@ -132,6 +144,11 @@ CANNOT_BE: list[tuple[str, Callable[[], Kernel], Op, int]] = [
     ("no device to remove", boot, VirtioMemRemove(), errno.ENODEV),
     ("no host that adds memory", boot, HotAddReq(pages(16, 20)), errno.ENODEV),
     ("no page to break", boot, HardOfflinePage(24), errno.ENXIO),
+    ("a huge page of odd size", boot, AllocPoolHugeFolio(pages(4, 6)), errno.EINVAL),
+    ("a huge page in use", after(PinPages(pages(5, 6))), AllocPoolHugeFolio(pages(4, 8)),
+     errno.ENOMEM),
+    ("no huge page", boot, UpdateAndFreeHugetlbFolio(pages(4, 8)), errno.EINVAL),
+    ("a broken part of a huge page", with_a_huge_page, HardOfflinePage(5), errno.EBUSY),
 ]  # fmt: skip
 """What is asked of a machine that must not grant it, and the errno."""
 
@@ -145,7 +162,8 @@ def answered(make: Callable[[], Kernel], op: Op) -> tuple[Kernel, KernelRefusal 
 
 
 def test_every_operation_is_judged_or_listed() -> None:
-    assert ANSWERS.keys() | NOT_JUDGED == drawn_ops().keys() - {"walk"}
+    every = drawn_ops().keys() | ops_on_request().keys()
+    assert ANSWERS.keys() | NOT_JUDGED == every - {"walk"}
     assert ANSWERS.keys() == CAN_BE.keys()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 
+from hotplug_model.callbacks import Callbacks
 from hotplug_model.flags import PageFlag
 from hotplug_model.invariants.answer import Answer, Arguments
 from hotplug_model.invariants.answers_blocks import (
@@ -19,7 +20,7 @@ from hotplug_model.invariants.answers_blocks import (
     why_refuse_to_add,
     why_refuse_to_remove,
 )
-from hotplug_model.kernel import Callbacks, Kernel
+from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.faults import Allocation
 from hotplug_model.state.hv_balloon import HvBalloon

@@ -193,6 +193,8 @@ def why_not_break(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     row = x.row_at(asked["pfn"])
     if x.is_online_ram[row] and x.page_flags[row] & PageFlag.PG_hwpoison:
         yield EHWPOISON
+    if x.is_online_ram[row] and x.page_flags[row] & PageFlag.HUGETLB:
+        yield errno.EBUSY
     if not x.online_page[row]:
         if x.dev_pagemap[row] < 0:
             yield errno.ENXIO
@@ -227,12 +229,45 @@ def not_broken(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[Pfn
         yield page
 
 
+def why_not_pool(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """It is no huge page, or the buddy allocator does not have all of it."""
+    pfns = asked["pfns"]
+    if pfns.nr_pages not in kernel.geometry.hugetlb_sizes or pfns.start_pfn % pfns.nr_pages:
+        yield errno.EINVAL
+    flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
+    zones = kernel.pfns.within(pfns, "zone")
+    if (flags != PageFlag.MANAGED).any() or refs.any() or (zones != zones[:1]).any():
+        yield errno.ENOMEM
+
+
+def not_pooled(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """Pages that are in no huge page."""
+    x = kernel.extents()
+    yield from within(x, asked["pfns"], ~x.page_has(PageFlag.HUGETLB))
+    if asked["pfns"] not in kernel.hugetlb:
+        yield asked["pfns"]
+
+
+def why_not_free(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """There is no such huge page."""
+    if asked["pfns"] not in kernel.hugetlb:
+        yield errno.EINVAL
+
+
+def not_freed(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """Pages that the buddy allocator does not have."""
+    x = kernel.extents()
+    yield from within(x, asked["pfns"], x.page_flags != PageFlag.MANAGED)
+
+
 ANSWERS_OF_PAGES: dict[str, Answer] = {
     "memremap_pages": Answer(why_refuse_to_map, why_not_map, not_mapped),
     "memunmap_pages": Answer(why_not_unmap, why_not_unmap, not_unmapped),
     "request_mem_region": Answer(why_refuse_to_request, why_not_request, not_requested),
     "decrease_reservation": Answer(why_not_balloon, why_not_balloon, not_ballooned),
     "increase_reservation": Answer(why_refuse_to_deflate, why_not_deflate, not_deflated),
+    "alloc_pool_huge_folio": Answer(why_not_pool, why_not_pool, not_pooled),
+    "update_and_free_hugetlb_folio": Answer(why_not_free, why_not_free, not_freed),
     "hard_offline_page": Answer(why_refuse_to_break, why_not_break, not_broken),
 }
 """Operation -> how it is answered."""

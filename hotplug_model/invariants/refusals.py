@@ -114,14 +114,17 @@ def changed_pfns(before: Kernel, after: Kernel) -> list[PfnRange]:
     ends = [*cuts[1:], after.geometry.all_pfns.end_pfn]
     changed = []
     for start, end in zip(cuts, ends, strict=True):
-        if lasting(before, start) != lasting(after, start):
+        # A huge page that was dissolved has its vmemmap anew, whatever came then.
+        huge = bool(before.pfns.at(start, "page_flags") & PageFlag.HUGETLB)
+        if lasting(before, start, huge) != lasting(after, start, huge):
             changed.append(PfnRange(start, end))
     return changed
 
 
-def lasting(kernel: Kernel, pfn: int) -> list[int]:
-    """What an operation that is refused must leave alone at *pfn*."""
+def lasting(kernel: Kernel, pfn: int, huge: bool) -> list[int]:
+    """What an operation that is refused must leave alone at *pfn*, which was part of a *huge*
+    page or not."""
     flags, subsection, memmap, *rest = (kernel.pfns.at(pfn, name) for name in SHOWN)
     # Where nothing is, a neighbour's huge page of vmemmap may reach.
-    present = subsection or flags & SectionFlag.IS_EARLY
+    present = not huge and (subsection or flags & SectionFlag.IS_EARLY)
     return [flags & ~TAINTED, subsection, memmap if present else 0, *rest]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from hotplug_model.extents import Extents
-from hotplug_model.flags import MappingLevel, MemmapOrigin, PageContent
+from hotplug_model.flags import MappingLevel, MemmapOrigin, PageContent, PageFlag
+from hotplug_model.invariants.answer import within
 from hotplug_model.invariants.invariant import broken, law
-from hotplug_model.pfn import PfnRange
+from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.state.altmap import Altmap
 from hotplug_model.state.ledger import Law
+from hotplug_model.state.vmemmap import NOWHERE
 
 OUT_OF_PAGES = (MemmapOrigin.BOOT, MemmapOrigin.BUDDY)
 ALTMAP, UNUSED = int(MemmapOrigin.ALTMAP), int(PageContent.UNUSED)
@@ -240,3 +242,30 @@ def vmemmap_is_written_when_all_have_it(x: Extents) -> list[PfnRange]:
     define ARCH_PAGE_TABLE_SYNC_MASK and arch_sync_kernel_mappings()") (in v6.17).
     """
     return broken(x, Law.WRITTEN_BEFORE_SYNC)
+
+
+@law(Law.FREED_UNSPLIT, reads="ledger")
+def vmemmap_is_freed_as_it_was_given(x: Extents) -> list[PfnRange]:
+    """A page of vmemmap is freed by itself that was given as part of a larger one.
+
+    Source: free_vmemmap_page_list(), mm/hugetlb_vmemmap.c; commit 39d35edee453 ("mm: sparsemem:
+    fix missing higher order allocation splitting") (in v5.19).
+    """
+    return broken(x, Law.FREED_UNSPLIT)
+
+
+@law(reads="pfns vmemmap")
+def aliased_struct_pages_are_huge(x: Extents) -> list[PfnRange]:
+    """A struct page of RAM is an alias, read-only, and nothing says that it is of a huge page.
+
+    Source: hugetlb_vmemmap_restore_folio(); commit 32c877191e02 ("hugetlb: do not clear hugetlb
+    dtor until allocating vmemmap") (in v6.5).
+    """
+    table = x.kernel.vmemmap
+    aliases = (table.column("tail") != NOWHERE) & (table.column("level") != MappingLevel.NONE)
+    if not aliases.any():
+        return []
+    starts, ends = table.start_pfn[aliases].tolist(), table.end_pfn[aliases].tolist()
+    described = [x.geometry.described_by(PfnRange(s, e)) for s, e in zip(starts, ends, strict=True)]
+    plain = x.is_online_ram & ~x.page_has(PageFlag.HUGETLB)
+    return list(merge_ranges(sorted(p for d in described for p in within(x, d, plain))))

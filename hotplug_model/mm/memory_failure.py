@@ -71,6 +71,9 @@ def mark_ram(kernel: Kernel, pfn: int) -> None:
     """Mark an online page and count it in its memory block. What the allocator was given
     is held from now on, whether it was free or in use.
 
+    Refuses with -EHWPOISON if it is marked, and with -EBUSY for a part of a huge page, which
+    the kernel would dissolve.
+
     # Simplified: of a page that is reserved, PageOffline or otherwise nobody's to take the
     kernel returns -EBUSY, though it has marked and counted it. num_poisoned_pages is that of
     RAM: what breaks of a device the kernel counts, too, and never takes off since v6.2.
@@ -80,6 +83,8 @@ def mark_ram(kernel: Kernel, pfn: int) -> None:
     page, flags = PfnRange(pfn, pfn + 1), kernel.pfns.at(pfn, "page_flags")
     if flags & PageFlag.PG_hwpoison:
         raise KernelRefusal(EHWPOISON)
+    if flags & PageFlag.HUGETLB:
+        raise KernelRefusal(errno.EBUSY)
     kernel.pfns.set_bits(page, "page_flags", PageFlag.PG_hwpoison)
     if flags == PageFlag.MANAGED:
         kernel.pfns.add(page, "refcount", 1)

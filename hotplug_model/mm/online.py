@@ -9,6 +9,7 @@ import numpy as np
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import NotifierAction, PageFlag, SectionFlag, ZoneType
 from hotplug_model.kernel import Kernel
+from hotplug_model.mm.hugetlb import dissolve_free_hugetlb_folios
 from hotplug_model.mm.hv_balloon import hv_online_page
 from hotplug_model.mm.page_alloc import (
     adjust_managed_page_count,
@@ -116,8 +117,9 @@ def offline_pages(
     """Take *pfns* out of the buddy allocator and out of their zone.
 
     Refuses with -EBUSY if a page cannot be isolated (*unmovable*, or has_unmovable_pages())
-    and with what its notifiers and scan_movable_pages() refuse with; with -EINVAL without
-    CONFIG_MEMORY_HOTREMOVE, as arm64 was before v5.7.
+    and with what its notifiers and scan_movable_pages() refuse with; with -ENOMEM if a huge page
+    of the pool cannot be dissolved; with -EINVAL without CONFIG_MEMORY_HOTREMOVE, as arm64 was
+    before v5.7.
 
     Source: offline_pages(), mm/memory_hotplug.c and include/linux/memory_hotplug.h.
     """
@@ -132,6 +134,7 @@ def offline_pages(
         memory_notify(kernel, NotifierAction.MEM_GOING_OFFLINE, pfns)
         yield "MEM_GOING_OFFLINE"
         scan_movable_pages(kernel, pfns)
+        yield from dissolve_free_hugetlb_folios(kernel, pfns)
     except KernelRefusal:
         memory_notify(kernel, NotifierAction.MEM_CANCEL_OFFLINE, pfns)
         raise
@@ -182,8 +185,8 @@ def has_unmovable_pages(kernel: Kernel, pfns: PfnRange, zone_type: ZoneType) -> 
 def scan_movable_pages(kernel: Kernel, pfns: PfnRange) -> None:
     """What offlining would wait for. Refuses with -EBUSY at a PageOffline page that its
     owner has not let go of, with -EINTR where the kernel tries until a signal comes: at a
-    page that is held, or that is free where it is not found. What comes first counts. A broken page is unmapped and skipped, whoever
-    holds it.
+    page that is held, or that is free where it is not found. What comes first counts. A broken
+    page is unmapped and skipped, whoever holds it.
 
     # Simplified: memory_failure() has failed to unmap what somebody uses.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 
+from hotplug_model.callbacks import Callbacks
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.kernel import Callbacks, Kernel
+from hotplug_model.kernel import Kernel
 from hotplug_model.mm import virtio_mem_bbm, virtio_mem_sbm
 from hotplug_model.mm.memory_hotplug import remove_memory
 from hotplug_model.mm.virtio_mem import device_of, memory_notifier_cb, online_page_cb

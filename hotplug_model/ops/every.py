@@ -14,7 +14,7 @@ from hotplug_model.errors import UserError
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops.draw import Rare
 from hotplug_model.ops.faults import allocations
-from hotplug_model.ops.op import Op, drawn_ops
+from hotplug_model.ops.op import Op, drawn_ops, ops_on_request
 from hotplug_model.registry import unknown
 from hotplug_model.state.faults import Allocation, spell
 
@@ -98,7 +98,7 @@ def kinds_named(names: Sequence[str]) -> tuple[type[Op], ...]:
 
     :class:`UserError` for a name that is none, or of what is never drawn.
     """
-    known = drawn_ops()
+    known = drawn_ops() | ops_on_request()
     for name in names:
         if name not in known:
             raise UserError(unknown("operation to draw", name, known))

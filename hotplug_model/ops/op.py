@@ -45,6 +45,8 @@ class Op:
     What others have to come before, and what few machines are asked, is so drawn often
     enough to come right before and right behind each other operation.
     """
+    on_request: ClassVar[bool] = False
+    """Whether nothing is drawn but on a boot layout that has to be asked for."""
     fail_at: str | None = dataclasses.field(default=None, kw_only=True)
     """The allocation that fails while it is carried out, e.g. ``vmemmap_page:3``."""
 
@@ -135,7 +137,12 @@ class Op:
 
 def drawn_ops() -> dict[str, type[Op]]:
     """Operations that can be drawn, by name; :class:`Interleave` only combines others."""
-    return {name: cls for name, cls in OPS.items() if "draw" in vars(cls)}
+    return {n: cls for n, cls in OPS.items() if "draw" in vars(cls) and not cls.on_request}
+
+
+def ops_on_request() -> dict[str, type[Op]]:
+    """Operations that can be drawn where a boot layout is asked for that enables them."""
+    return {name: cls for name, cls in OPS.items() if cls.on_request}
 
 
 @functools.cache

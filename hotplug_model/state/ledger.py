@@ -57,6 +57,8 @@ class Law(IntEnum):
     """Offlining unmapped a page without its lock."""
     PARKED = 22
     """Offlining waited for a page that was free, where nobody looked for it."""
+    FREED_UNSPLIT = 23
+    """A page was freed by itself that the buddy allocator had given as part of one."""
 
 
 class Cause(IntEnum):
