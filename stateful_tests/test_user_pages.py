@@ -30,6 +30,7 @@ READY = (add(C), online(2))
 LENT = (VirtioMemProbe(C, 0, 2, force_bbm=False), VirtioMemRequest(8), online(2))
 COUNTS = "pages_count_the_references_on_them"
 OUTLIVES = "pages_outlive_the_references_on_them"
+BELONGS = "online_pages_belong_to_somebody"
 
 
 def pin(user: str, pfnmap: bool = False) -> Op:
@@ -211,6 +212,13 @@ def test_the_page_of_another_goes_offline_once_its_reference_is_dropped() -> Non
     assert do(kernel, offline(2)) == errno.EBUSY
     assert do(kernel, unpin("vfio"), offline(2)) is None
     assert told(kernel) == dict.fromkeys((COUNTS, OUTLIVES), "a-pfn-becomes-a-page")
+
+
+def test_a_balloon_loses_its_page_to_who_had_the_pfn_before() -> None:
+    kernel = kernel_with(of="xen")
+    assert do(kernel, pin("vfio", pfnmap=True), *READY, unpin("vfio")) is None
+    assert refcount(kernel) == 0
+    assert told(kernel) == dict.fromkeys((BELONGS, COUNTS), "a-pfn-becomes-a-page")
 
 
 def test_gasket_takes_no_pfn_without_a_page() -> None:

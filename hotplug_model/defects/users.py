@@ -7,10 +7,12 @@ import numpy as np
 from hotplug_model.arrays import Column, ExtentMask
 from hotplug_model.defects.defect import known_defect, put_down_to
 from hotplug_model.extents import Extents
+from hotplug_model.flags import PageFlag
 from hotplug_model.state.ledger import Cause
 
 COUNTS = "pages_count_the_references_on_them"
 OUTLIVES = "pages_outlive_the_references_on_them"
+BELONGS = "online_pages_belong_to_somebody"
 
 
 @known_defect(COUNTS, quiescent=True, causes=(Cause.NEVER_DROPPED,))
@@ -30,7 +32,7 @@ def device_dax_keeps_its_pins(x: Extents) -> ExtentMask:
     return kept & x.is_zone_device & (x.refcount > idle(x) + x.nr_references)
 
 
-@known_defect(COUNTS, OUTLIVES, quiescent=True, causes=(Cause.NEVER_TAKEN,))
+@known_defect(COUNTS, OUTLIVES, BELONGS, quiescent=True, causes=(Cause.NEVER_TAKEN,))
 def a_pfn_becomes_a_page(x: Extents) -> ExtentMask:
     """Who had a pfn without a page drops a reference on the page that it has become.
 
@@ -38,14 +40,16 @@ def a_pfn_becomes_a_page(x: Extents) -> ExtentMask:
     one, and does not write down that it has none: put_pfn() asks once more. If memory was
     added there and went online meanwhile, the last reference is dropped of a page that is
     somebody else's, or free. With a count of 0 the page goes offline under him who has the
-    other reference. KVM did the same with what kvm_vcpu_map() had found, until it
-    kept the page that it was given (in v6.13).
+    other reference, be that a balloon. KVM did the same with what kvm_vcpu_map() had found,
+    until it kept the page that it was given (in v6.13).
 
     Source: vaddr_get_pfns(), follow_fault_pfn(), put_pfn(), is_invalid_reserved_pfn() in
     drivers/vfio/vfio_iommu_type1.c; hva_to_pfn_remapped() in virt/kvm/kvm_main.c (6.1).
     """
     taken = x.touched(put_down_to(x, Cause.NEVER_TAKEN))
-    return taken & x.initialised & (x.refcount < idle(x) + x.nr_references)
+    kept = ~x.is_managed & x.page_has(PageFlag.PG_offline) & (x.refcount == 0)
+    too_few: ExtentMask = (x.refcount < idle(x) + x.nr_references) | kept
+    return taken & x.initialised & too_few
 
 
 @known_defect(
