@@ -17,13 +17,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from hotplug_model.boot import LAYOUTS
+from hotplug_model.boot import LAYOUTS, find_layout
 from hotplug_model.bug import bug_of
 from hotplug_model.certify import MINIMAL, SHORTEST, certify
 from hotplug_model.changes import CHANGES, KernelVariant
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.markdown import Row, Table, markdown
-from hotplug_model.ops import Op, drawn_ops
+from hotplug_model.ops import Op, drawn_ops, ops_on_request
 from hotplug_model.together import draw_one
 from hotplug_model.trace import Trace, broken, replay
 from hotplug_model.walk import SeededChooser, WalkRequest
@@ -51,7 +51,7 @@ def failure(change: str, seed: int, nr_steps: int) -> Trace | None:
     request = WalkRequest(
         variant=KernelVariant.named(None, (*kind.needs, change)),
         geometry=kind.geometry,
-        layouts={name: make(sizes) for name, make in LAYOUTS.items()},
+        layouts={name: find_layout(name)(sizes) for name in kind.boots or LAYOUTS.names()},
     )
     choose = SeededChooser(seed, 0)
     booted = request.booted(list(request.layouts)[choose.index(len(request.layouts))])
@@ -59,8 +59,9 @@ def failure(change: str, seed: int, nr_steps: int) -> Trace | None:
     if found := checker.boot():
         return replace(booted, violates=broken(found))
     events: list[Op] = []
+    kinds = [*drawn_ops().values(), *ops_on_request().values()]
     for _ in range(nr_steps + PATIENCE):
-        op = draw_one(checker.kernel, list(drawn_ops().values()), choose, kind.faults)
+        op = draw_one(checker.kernel, kinds, choose, kind.faults)
         before = checker.kernel.snapshot()
         if found := checker.apply(op).violations:
             if len(events) >= nr_steps - 1:
@@ -73,7 +74,8 @@ def failure(change: str, seed: int, nr_steps: int) -> Trace | None:
 
 def sample(trace: Trace) -> Sample:
     """Minimise *trace* and look at what comes of it."""
-    boots = [make(GEOMETRIES[trace.geometry]) for make in LAYOUTS]
+    names = CHANGES[trace.changes[-1]].boots or LAYOUTS.names()
+    boots = [find_layout(name)(GEOMETRIES[trace.geometry]) for name in names]
     started = time.process_time()
     minimal = certify(trace, boots)
     seconds = time.process_time() - started

@@ -23,15 +23,25 @@ def minimise(trace: Trace) -> Trace:
     goes. Of allocations that fail likewise those go that need not, and others fail
     earlier. Of operations that were interleaved one may do, or fewer or earlier switches.
 
+    At first only the last event of each trial is judged. If what comes of that breaks something
+    before, all is done again with every event judged.
+
     Source: Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing Input (IEEE
     TSE 28, 2002).
     """
-    trials = Trials(trace, frozenset())
-    index, violations = trials.broken_by(trace.events)
-    if index is None:
-        return trace
-    trials.bug = bug_of(violations)
-    trace = replace(trace, events=trace.events[: index + 1])
+    for hasty in (True, False):
+        trials = Trials(trace, frozenset(), hasty)
+        index, violations = trials.broken_by(trace.events)
+        if index is not None:
+            trials.bug = bug_of(violations)
+            found = shortened(trials, replace(trace, events=trace.events[: index + 1]))
+            if not hasty or Trials(trace, trials.bug).show(found.events):
+                return found
+    return trace
+
+
+def shortened(trials: Trials, trace: Trace) -> Trace:
+    """*trace* without what *trials* say that it can do without."""
     trace = trials.with_events(trace, effective(trials, trace)) or trace
     size = len(trace.events) // 2
     while size > 1:

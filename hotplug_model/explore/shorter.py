@@ -46,16 +46,24 @@ class Shorter:
         self._faults = any(event.fail_at for event in self.trace.events)
 
     def first(self, budget: int) -> Trace | None:
-        """The first that is found of the shortest; None if there is none within *budget*."""
-        boot = self.trace.boot
+        """The first that is found of the shortest; None if there is none within *budget*.
+
+        A level that takes more than is left of that, if each machine takes as much as the last
+        one did, is not begun: half a level proves nothing.
+        """
+        boot, each = self.trace.boot, 0.0
         self.suspicion.budget = budget
         level = [Reached(self.suspicion.booted(boot), [()])]
         try:
             while self.complete < len(self.trace.events) - 1:
+                left = self.suspicion.budget
+                if len(level) * each > left:
+                    return None
                 arrived: dict[bytes, Reached] = {}
                 for before in level:
                     if found := self.expand(before, arrived):
                         return found
+                each = (left - self.suspicion.budget) / len(level)
                 level = list(arrived.values())
                 self.complete += 1
         except OutOfBudget:
