@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TypeAlias
 
-from hotplug_model.boot import LAYOUTS
+from hotplug_model.boot import every_layout
 from hotplug_model.changes import KernelVariant
 from hotplug_model.coverage import Coverage
 from hotplug_model.errors import UserError
@@ -72,7 +72,7 @@ class Trials:
             self._sound[geometry] = set()
             self._requests[geometry] = WalkRequest(
                 variant=KernelVariant(), geometry=geometry, steps=self.steps * len(SCENES),
-                layouts={name: make(sizes) for name, make in LAYOUTS.items()}, faults=True,
+                layouts={name: make(sizes) for name, make in every_layout()}, faults=True,
                 seed=self.seed,
             )  # fmt: skip
         with watched() as reached:
