@@ -118,9 +118,11 @@ def test_raw_numbers_of_a_search_in_vain_and_of_one_that_finds() -> None:
     assert 0 < found["events"] <= found["steps"] <= 400
 
 
-def test_the_readme_has_what_was_measured() -> None:
+def test_the_readme_and_its_page_have_what_was_measured() -> None:
     (kept,) = BENCHMARKS.glob("detection-*.json")
-    assert detection("--raw", str(kept)) in (BENCHMARKS.parent / "README.md").read_text()
+    root = BENCHMARKS.parent
+    assert detection("--raw", str(kept), "--summary") in (root / "README.md").read_text()
+    assert detection("--raw", str(kept)) in (root / "docs" / "detection.md").read_text()
 
 
 def test_explore_counts_the_states_that_spin_counts() -> None:
