@@ -143,8 +143,8 @@ def compare_section(kernel: Kernel, label: str, row: list[Any], tally: Tally) ->
     pfns = kernel.geometry.section_pfns(section_nr)
     own = kernel.pfns.at(pfns.start_pfn, "section_flags")
     where = f"{label} section {section_nr}"
-    kept = SectionFlag.USAGE | SectionFlag.BOOT_USAGE
-    tally.compare("section flags", where, int(flags or "0", 16), own & ~int(kept))
+    # The kernel's own flags lie below ours.
+    tally.compare("section flags", where, int(flags or "0", 16), own & (SectionFlag.USAGE - 1))
     tally.compare("section usage", where, bool(has_usage), bool(own & SectionFlag.USAGE))
     if bitmap is not None:
         tally.compare("subsection map", where, int(bitmap, 16), subsection_map(kernel, pfns))
