@@ -19,7 +19,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "family-sections": (
         "memmap-looked-up-too-late", "early-memmap-freed-in-part", "usage-of-a-readded-section",
     ),
-    "family-unused": ("unpopulated-part-never-marked", "unpopulated-part-marked-elsewhere"),
+    "family-unused": (
+        "unpopulated-part-never-marked", "unpopulated-part-marked-elsewhere",
+        "marker-before-the-sync",
+    ),
 }  # fmt: skip
 """What may stand between markers -> files of traces, in the order of the story."""
 
