@@ -34,10 +34,14 @@ def is_optimized(kernel: Kernel, pfns: PfnRange) -> bool:
 
 
 def vmemmap_should_optimize_folio(kernel: Kernel, pfns: PfnRange) -> bool:
-    """Whether it is worth it, and the memory is the buddy allocator's to give or boot's.
+    """Whether it is worth it, and the memory is the buddy allocator's to give or boot's. Of the
+    architectures that are modelled x86 alone has it.
 
-    Source: vmemmap_should_optimize_folio(), hugetlb_vmemmap_optimizable_size().
+    Source: vmemmap_should_optimize_folio(), hugetlb_vmemmap_optimizable_size();
+    ARCH_WANT_OPTIMIZE_HUGETLB_VMEMMAP.
     """
+    if kernel.geometry.arch != "x86" or not kernel.layout.sparsemem_vmemmap:
+        return False
     size, pages = kernel.geometry.struct_page_bytes, kernel.geometry.memmap_of(pfns)
     if size & (size - 1) or tail_pages(kernel, pfns).nr_pages <= 0:
         return False
