@@ -56,6 +56,9 @@ MUTANTS: dict[str, tuple[str, str]] = {
         "mm/hv_balloon.py",
         "bound: generic_online_page(kernel, PfnRange(start, start + nr_pages))",
     ),
+    "notifiers_hear_how_it_ended": (
+        "mm/online.py", "left-out: memory_notify(kernel, NotifierAction.MEM_OFFLINE, pfns)"
+    ),
     "requests_are_refused_for_a_reason": (
         "mm/sparse.py", "flipped: if kernel.pfns.within(pfns, 'subsection').any()"
     ),

@@ -399,6 +399,7 @@ BREAKS: dict[str, Callable[[], Broken]] = {
 
 
 ACROSS = {
+    "notifiers_hear_how_it_ended",
     "refusals_leave_the_machine_alone", "offlining_waits_for_nobody_but_holders",
     "requests_are_refused_for_a_reason", "requests_that_cannot_be_met_are_refused",
     "requests_that_are_granted_are_carried_out",

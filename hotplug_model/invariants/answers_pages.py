@@ -6,11 +6,16 @@ import errno
 from collections.abc import Iterator
 
 from hotplug_model.errors import EHWPOISON
-from hotplug_model.flags import PageFlag, RefState
+from hotplug_model.flags import MemoryType, PageFlag, RefState
 from hotplug_model.invariants.answer import Answer, Arguments, within
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.dev_pagemap import DevPagemap
 
+TYPES_WITHOUT_A_DRIVER = (
+    MemoryType.MEMORY_DEVICE_GENERIC, MemoryType.MEMORY_DEVICE_PCI_P2PDMA,
+)  # fmt: skip
+"""Device memory, other than fs-dax, that breaks without its driver being asked."""
 WITHOUT_ZONE_DEVICE = ("ia64", "sh", "tile", "x86_32")
 """Architectures that never had CONFIG_ZONE_DEVICE."""
 
@@ -187,8 +192,8 @@ def not_deflated(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[P
 
 
 def why_not_break(kernel: Kernel, asked: Arguments) -> Iterator[int]:
-    """A page of RAM that broke before; one that nobody has set up; one of a device that no file
-    has."""
+    """A page of RAM that broke before, or is part of a huge page; one that nobody has set up; one
+    of a device that no file has, or whose driver would have to be asked."""
     x = kernel.extents()
     row = x.row_at(asked["pfn"])
     if x.is_online_ram[row] and x.page_flags[row] & PageFlag.PG_hwpoison:
@@ -196,18 +201,19 @@ def why_not_break(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     if x.is_online_ram[row] and x.page_flags[row] & PageFlag.HUGETLB:
         yield errno.EBUSY
     if not x.online_page[row]:
-        if x.dev_pagemap[row] < 0:
+        pgmap = kernel.pgmaps.get(int(x.dev_pagemap[row]))
+        if pgmap is None or not is_data(pgmap, asked["pfn"]):
             yield errno.ENXIO
         elif not asked["mapped"]:
             yield errno.EBUSY
+        elif pgmap.type not in (MemoryType.MEMORY_DEVICE_FS_DAX, *TYPES_WITHOUT_A_DRIVER):
+            yield errno.ENXIO
 
 
-def why_refuse_to_break(kernel: Kernel, asked: Arguments) -> Iterator[int]:
-    """The same, and of a device what its driver would have to be asked for."""
-    yield from why_not_break(kernel, asked)
-    x = kernel.extents()
-    if not x.online_page[x.row_at(asked["pfn"])]:
-        yield errno.ENXIO
+def is_data(pgmap: DevPagemap, pfn: int) -> bool:
+    """Whether *pfn* is of what a map has mapped, and does not hold its memmap."""
+    ranges = range(pgmap.nr_range)
+    return any(pgmap.pfn_first(i) <= pfn < pgmap.ranges[i].end_pfn for i in ranges)
 
 
 def not_broken(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
@@ -268,6 +274,6 @@ ANSWERS_OF_PAGES: dict[str, Answer] = {
     "increase_reservation": Answer(why_refuse_to_deflate, why_not_deflate, not_deflated),
     "alloc_pool_huge_folio": Answer(why_not_pool, why_not_pool, not_pooled),
     "update_and_free_hugetlb_folio": Answer(why_not_free, why_not_free, not_freed),
-    "hard_offline_page": Answer(why_refuse_to_break, why_not_break, not_broken),
+    "hard_offline_page": Answer(why_not_break, why_not_break, not_broken),
 }
 """Operation -> how it is answered."""

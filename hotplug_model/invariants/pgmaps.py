@@ -51,7 +51,7 @@ def populated_device_pages_have_a_map(x: Extents) -> ExtentMask:
 
 @law(reads="pfns pgmaps")
 def populated_device_pages_are_initialised(x: Extents) -> list[PfnRange]:
-    """A data page of a live map has a struct page that nobody has initialised.
+    """A data page of a live map has a struct page that nobody has initialised, or without a map.
 
     From when all of a range is mapped until the map's reference is killed, anybody may find
     them by get_dev_pagemap().
@@ -64,7 +64,8 @@ def populated_device_pages_are_initialised(x: Extents) -> list[PfnRange]:
     for pgmap in live:
         for range_id in range(pgmap.nr_range):
             pfns = PfnRange(pgmap.pfn_first(range_id), pgmap.ranges[range_id].end_pfn)
-            bare = x.where(x.touched([pfns]) & ~x.initialised & x.mapped)
+            set_up = x.initialised & (x.page_pgmap >= 0)
+            bare = x.where(x.touched([pfns]) & ~set_up & x.mapped)
             wrong += [each.intersection(pfns) for each in bare]
     return wrong
 

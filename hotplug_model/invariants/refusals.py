@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import TAINTED, PageFlag, SectionFlag, ZoneType
+from hotplug_model.flags import TAINTED, NotifierAction, PageFlag, SectionFlag, ZoneType
 from hotplug_model.invariants.invariant import across
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
@@ -41,6 +41,35 @@ def refusals_leave_the_machine_alone(
     if block_zones(before) != block_zones(after) or before.pgmaps != after.pgmaps:
         return [after.geometry.all_pfns]
     return [] if before.iomem == after.iomem else [after.geometry.all_pfns]
+
+
+ENDS = {
+    NotifierAction.MEM_GOING_ONLINE: (
+        NotifierAction.MEM_ONLINE, NotifierAction.MEM_CANCEL_ONLINE
+    ),
+    NotifierAction.MEM_GOING_OFFLINE: (
+        NotifierAction.MEM_OFFLINE, NotifierAction.MEM_CANCEL_OFFLINE
+    ),
+}  # fmt: skip
+"""What notifiers hear first, and then."""
+
+
+@across
+def notifiers_hear_how_it_ended(
+    before: Kernel, refusal: KernelRefusal | None, after: Kernel
+) -> list[PfnRange]:
+    """Memory notifiers were told that memory goes on- or offline, and not what came of it.
+
+    Source: memory_notify() in online_pages() and offline_pages(), mm/memory_hotplug.c;
+    Documentation/core-api/memory-hotplug.rst.
+    """
+    heard = after.notified
+    return [
+        pfns
+        for number, (action, pfns) in enumerate(heard)
+        if action in ENDS
+        and not any(then in ENDS[action] and its == pfns for then, its in heard[number + 1 :])
+    ]
 
 
 def only_withheld(before: Kernel, after: Kernel, nid: int, zone_type: ZoneType) -> bool:

@@ -180,7 +180,7 @@ def tables_without_entries(x: Extents) -> list[PfnRange]:
 
 @law(reads="vmemmap")
 def base_pages_hang_on_a_page_table(x: Extents) -> list[PfnRange]:
-    """A base page of vmemmap is mapped where there is no page of PTEs.
+    """A base page of vmemmap, or an alias, is mapped where there is no page of PTEs.
 
     Without SPARSEMEM_VMEMMAP the memmap is in the linear map, and no page table is its own.
 
@@ -190,7 +190,8 @@ def base_pages_hang_on_a_page_table(x: Extents) -> list[PfnRange]:
     table = x.kernel.vmemmap
     if not x.kernel.layout.sparsemem_vmemmap:
         return []
-    wrong = (table.column("level") == PTE) & (table.column("page_table") == 0)
+    level, alias = table.column("level"), table.column("tail") != NOWHERE
+    wrong = (level == PTE) & (table.column("page_table") == 0) | (level > PTE) & alias
     start, end = table.start_pfn[wrong].tolist(), table.end_pfn[wrong].tolist()
     pages = [PfnRange(s, e) for s, e in zip(start, end, strict=True)]
     return [x.geometry.described_by(each) for each in pages]

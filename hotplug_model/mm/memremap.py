@@ -5,7 +5,13 @@ from __future__ import annotations
 import errno
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import MemoryClass, MemoryType, RefState, ZoneType
+from hotplug_model.flags import (
+    MemoryClass,
+    MemoryType,
+    RefState,
+    SectionFlag,
+    ZoneType,
+)
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.arch_memory import arch_add_memory, arch_memory, arch_remove_memory
 from hotplug_model.mm.memory_hotplug import end_altmap
@@ -162,6 +168,9 @@ def add_device_pages(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
         yield from arch_add_memory(
             kernel, pfns, pgmap.nid, pgmap.memory_class, pgmap.altmap, pgmap
         )
+        for section in map(kernel.geometry.section_pfns, kernel.geometry.sections_of(pfns)):
+            if not pfns.contains(section):
+                kernel.pfns.set_bits(section, "section_flags", SectionFlag.MET_DEVICE)
         if not kernel.rules.zones_at_add:
             yield from move_pfn_range_to_zone(
                 kernel, pfns, pgmap.nid, ZoneType.ZONE_DEVICE, pgmap.altmap

@@ -7,7 +7,6 @@ import errno
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import (
     SECTION_MEM_MAP,
-    TAINTED,
     MappingLevel,
     MemmapOrigin,
     MemoryClass,
@@ -326,4 +325,4 @@ def section_taint_zone_device(kernel: Kernel, pfn: int) -> None:
     section collisions") (in v5.12).
     """
     section = kernel.geometry.section_pfns(kernel.geometry.section_nr(pfn))
-    kernel.pfns.set_bits(section, "section_flags", TAINTED)
+    kernel.pfns.set_bits(section, "section_flags", SectionFlag.TAINT_ZONE_DEVICE)

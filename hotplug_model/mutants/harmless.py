@@ -12,6 +12,8 @@ NOTHING_YET = (
     "A struct page that nobody has initialised says nothing, whatever it holds: its reader is"
     " judged for reading it."
 )
+POISONED = "What a struct page that is poison says besides is nobody's to read."
+COUNTS = "It says what counts are judged by, too."
 FALLS_BACK = (
     "Where no huge page can be had either base pages do or the add is refused; each architecture"
     " decides for itself, and nothing is lost."
@@ -23,6 +25,23 @@ HARMLESS: dict[tuple[str, str, str], str] = {
         "Base pages or huge ones are a matter of cost: what is mapped is accounted for alike."
     ),
     ("mm/page_alloc.py", "page_init_poison", "-> if not kernel.layout.page_poisoning:"): POISON,
+    ("mm/page_alloc.py", "page_init_poison", "POISONED, zone=0, page_flags=0, refcount"): POISONED,
+    ("mm/page_alloc.py", "page_init_poison", "POISONED, zone=0, nid=0, refcount=0"): POISONED,
+    ("mm/page_alloc.py", "runs_constructor", "'constructor' or pgmap.altmap is not None"): (
+        "Device pages with an altmap are initialised under the lock: sooner, but not otherwise."
+    ),
+    ("mm/memory_hotplug.py", "supports_memmap_on_memory", "% huge and (kernel.pages_per_b"): (
+        "Who asks for a memmap in the block that is added may be given an ordinary one."
+    ),
+    ("mm/hv_balloon.py", "hv_bring_pgs_online", "-> reserves = 'hv_page_online_one' not in"): (
+        "What Hyper-V keeps was reserved until seed 000: no user of the flag goes wrong by that."
+    ),
+    ("mm/virtio_mem_bbm.py", "is_movable", "-> return all((zone != ZoneType.ZONE_MOVABLE"): (
+        "It says which big blocks are tried first; all are tried in the end."
+    ),
+    ("mm/arch_memory.py", "unmaps_what_failed", "-> if kernel.geometry.arch != 'powerpc':"): (
+        "What an add that failed had mapped is unmapped on x86, too, where mainline forgets it."
+    ),
     ("mm/sparse.py", "sparse_add_section", "left-out: page_init_poison("): POISON,
     ("mm/zones.py", "remove_pfn_range_from_zone", "-> if not kernel.rules.page_init_poi"): POISON,
     ("mm/zones.py", "remove_pfn_range_from_zone", "left-out: page_init_poison("): POISON,
@@ -40,9 +59,8 @@ HARMLESS: dict[tuple[str, str, str], str] = {
     ("mm/xen_balloon.py", "xen_online_page", "left-out: kernel.pfns.set_bits("): (
         "What hotplug adds is marked PageOffline already; the other mark is the model's own note."
     ),
-    ("state/dev_pagemap.py", "DevPagemap.idle_ref", "-> if self.type != MemoryType."): (
-        "It says what counts are judged by, too."
-    ),
+    ("state/dev_pagemap.py", "DevPagemap.idle_ref", "-> if self.type != MemoryType."): COUNTS,
+    ("state/dev_pagemap.py", "DevPagemap.idle_ref", "-> if self.counts_pages:"): COUNTS,
 }
 """A file, a function, and what the text of one of its mutants holds and of no other; the reason."""
 

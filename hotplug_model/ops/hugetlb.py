@@ -7,11 +7,7 @@ from typing import ClassVar, Self
 
 from hotplug_model.flags import PageFlag
 from hotplug_model.kernel import Kernel
-from hotplug_model.mm.hugetlb import (
-    alloc_pool_huge_folio,
-    is_free,
-    update_and_free_hugetlb_folio,
-)
+from hotplug_model.mm.hugetlb import alloc_pool_huge_folio, update_and_free_hugetlb_folio
 from hotplug_model.ops.draw import pick, rarely
 from hotplug_model.ops.op import Chooser, Op
 from hotplug_model.pfn import PfnRange, merge_ranges
@@ -31,8 +27,15 @@ def free_ranges(kernel: Kernel) -> list[PfnRange]:
             first, last = -(-whole.start_pfn // size) * size, whole.end_pfn // size * size - size
             starts = dict.fromkeys((first, last)) if first <= last else {}
             fits += [PfnRange(start, start + size) for start in starts]
-        found += [pfns for pfns in dict.fromkeys((*fits[:1], *fits[-1:])) if is_free(kernel, pfns)]
+        both = dict.fromkeys((*fits[:1], *fits[-1:]))
+        found += [pfns for pfns in both if in_one_zone(kernel, pfns)]
     return found
+
+
+def in_one_zone(kernel: Kernel, pfns: PfnRange) -> bool:
+    """Whether all of *pfns* are of one zone of one node."""
+    links = (kernel.pfns.within(pfns, name) for name in ("zone", "nid"))
+    return all(len(set(column.tolist())) == 1 for column in links)
 
 
 @dataclass(frozen=True)
