@@ -27,7 +27,7 @@ from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.pages import PinPages
-from hotplug_model.ops.resource import RequestMemRegion
+from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
 from hotplug_model.pfn import PfnRange
@@ -37,8 +37,7 @@ from hotplug_model.walk import SeededChooser
 from stateful_tests.kernels import A, B, C, D, boot, busy, do, layout, pages
 
 NOT_JUDGED = {
-    "pin_pages", "unpin_pages", "pin_user_pages", "unpin_user_pages", "release_mem_region",
-    "veto_memory_notifier",
+    "pin_pages", "unpin_pages", "pin_user_pages", "unpin_user_pages", "veto_memory_notifier",
 }  # fmt: skip
 """What only keeps books of the model."""
 ASKED = [each for each in INVARIANTS if each.name.startswith("requests_")]
@@ -77,6 +76,7 @@ CAN_BE: dict[str, tuple[Callable[[], Kernel], Op]] = {
     "memremap_pages": (boot, MemremapPages(0, (D,), "generic", 0, ())),
     "memunmap_pages": (after(MemremapPages(0, (D,), "generic", 0, ())), MemunmapPages(0)),
     "request_mem_region": (boot, RequestMemRegion(D)),
+    "release_mem_region": (after(RequestMemRegion(D)), ReleaseMemRegion(D)),
     "decrease_reservation": (boot, DecreaseReservation(pages(3, 4))),
     "increase_reservation": (
         after(DecreaseReservation(pages(3, 4))), IncreaseReservation(pages(3, 4))
@@ -130,6 +130,7 @@ CANNOT_BE: list[tuple[str, Callable[[], Kernel], Op, int]] = [
     ("pages of another map", after(MemremapPages(0, (C,), "generic", 0, ())),
      MemremapPages(1, (C,), "generic", 0, ()), errno.ENOMEM),
     ("no such map", boot, MemunmapPages(0), errno.ENOENT),
+    ("a region that is not claimed", boot, ReleaseMemRegion(D), errno.ENOENT),
     ("a region that is claimed", boot, RequestMemRegion(A), errno.EBUSY),
     ("a page that is in use", after(PinPages(pages(3, 4))), DecreaseReservation(pages(3, 4)),
      errno.EBUSY),

@@ -11,6 +11,7 @@ from hotplug_model.invariants.answer import Answer, Arguments, within
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.resource import Resource
 
 TYPES_WITHOUT_A_DRIVER = (
     MemoryType.MEMORY_DEVICE_GENERIC, MemoryType.MEMORY_DEVICE_PCI_P2PDMA,
@@ -156,6 +157,25 @@ def not_requested(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[
         yield asked["pfns"]
 
 
+def exactly(region: Resource, pfns: PfnRange) -> bool:
+    """Whether a region below *region* is busy and exactly *pfns*."""
+    return any(
+        (each.busy and each.pfns == pfns) or exactly(each, pfns) for each in region.children
+    )
+
+
+def why_not_release(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """There is no such region, or it is RAM."""
+    if not exactly(kernel.iomem, asked["pfns"]) or kernel.iomem.system_ram(asked["pfns"]):
+        yield errno.ENOENT
+
+
+def not_released(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
+    """A region that iomem still lists."""
+    if exactly(kernel.iomem, asked["pfns"]):
+        yield asked["pfns"]
+
+
 def why_not_balloon(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """A page that the buddy allocator does not have to give."""
     flags = kernel.pfns.within(asked["pfns"], "page_flags")
@@ -270,6 +290,7 @@ ANSWERS_OF_PAGES: dict[str, Answer] = {
     "memremap_pages": Answer(why_refuse_to_map, why_not_map, not_mapped),
     "memunmap_pages": Answer(why_not_unmap, why_not_unmap, not_unmapped),
     "request_mem_region": Answer(why_refuse_to_request, why_not_request, not_requested),
+    "release_mem_region": Answer(why_not_release, why_not_release, not_released),
     "decrease_reservation": Answer(why_not_balloon, why_not_balloon, not_ballooned),
     "increase_reservation": Answer(why_refuse_to_deflate, why_not_deflate, not_deflated),
     "alloc_pool_huge_folio": Answer(why_not_pool, why_not_pool, not_pooled),

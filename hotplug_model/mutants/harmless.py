@@ -27,6 +27,18 @@ HARMLESS: dict[tuple[str, str, str], str] = {
     ("mm/page_alloc.py", "page_init_poison", "-> if not kernel.layout.page_poisoning:"): POISON,
     ("mm/page_alloc.py", "page_init_poison", "POISONED, zone=0, page_flags=0, refcount"): POISONED,
     ("mm/page_alloc.py", "page_init_poison", "POISONED, zone=0, nid=0, refcount=0"): POISONED,
+    ("mm/page_alloc.py", "page_init_poison", "POISONED, nid=0, page_flags=0, refcou"): POISONED,
+    ("mm/page_alloc.py", "page_init_poison", "nid=0, page_flags=0, page_pgmap=NO"): POISONED,
+    ("mm/page_alloc.py", "initialised_under_lock", "left-out: first += altmap.reserve"): (
+        "Struct pages that a driver keeps for itself are initialised, too: nobody minds."
+    ),
+    ("mm/memremap.py", "pageunmap_range", "left-out: yield from remove_pfn_range_fro"): POISON,
+    ("mm/online.py", "offline_pages", "-> if not kernel.rules.offlining_reserves:"): (
+        "Until v5.5 what went offline was reserved; nobody goes wrong by that."
+    ),
+    ("mm/online.py", "has_unmovable_pages", "left-out: held[:] = False"): (
+        "A page that is held keeps its block online either way, and offlining gives up in both."
+    ),
     ("mm/page_alloc.py", "runs_constructor", "'constructor' or pgmap.altmap is not None"): (
         "Device pages with an altmap are initialised under the lock: sooner, but not otherwise."
     ),
@@ -48,6 +60,9 @@ HARMLESS: dict[tuple[str, str, str], str] = {
     ("mm/sparse_vmemmap.py", "write_struct_pages", "zone=0, nid=0, refcount=0"): NOTHING_YET,
     ("mm/virtio_mem_sbm.py", "unplug_any_sb_online", "block, 0, vm.parts)) -> left out"): (
         "Sub-blocks that are not unplugged at once are unplugged one by one."
+    ),
+    ("mm/virtio_mem_sbm.py", "unplug_any_sb_online", "and vm.plugged[block] != vm.whole:"): (
+        "Sub-blocks that cannot be unplugged at once are unplugged one by one."
     ),
     ("mm/virtio_mem.py", "memory_notifier_cb", "-> if vm.in_sbm or vm.states.get(block) not"): (
         "A big block that is added has the number of a memory block that is offline, and no other"
