@@ -105,7 +105,9 @@ def draw_one(
     With *faults* one of its allocations fails now and then.
     """
     for some in (kinds, drawn_ops().values()):
-        pool = [kind for kind in some for _ in range(kind.weight)]
+        # What has to be asked for leaves no trace where it was not.
+        here = [kind for kind in some if not kind.on_request or kind.enabled(kernel)]
+        pool = [kind for kind in here for _ in range(kind.weight)]
         while pool:
             kind = pool[choose.index(len(pool))]
             pool = [other for other in pool if other is not kind]
