@@ -79,7 +79,10 @@ def test_zoo_says_what_it_missed(
 
 def test_zoo_as_json_holds_every_hunt(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["zoo", "--change", EASY, "--seeds", "2", "--json"]) == 0
-    (change,) = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    (change,) = json.loads(printed.out)
+    heading, row = printed.err.splitlines()
+    assert (heading.split()[0], row.split()[0]) == ("change", EASY)
     assert (change["change"], change["row"], change["found"]) == (EASY, "17", 2)
     assert [one["seed"] for one in change["hunts"]] == [0, 1]
     assert all(one["found"] and one["violates"] for one in change["hunts"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 from hotplug_model.catalogue import since
 from hotplug_model.changes import CHANGES
@@ -20,10 +21,13 @@ WIDTHS = (30, 6, 14, 7, 8, 7, 8, 0)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Hunt, and print a row as soon as its hunts are over; 1 if one was in vain."""
+    """Hunt, and print a row as soon as its hunts are over; 1 if one was in vain.
+
+    Where the result is for a machine, or a document, the rows go to stderr.
+    """
     names = chosen(args.change)
     results = hunts(names, args.seeds, args.workers or os.cpu_count() or 1)
-    done = list(results) if args.json or args.markdown else list(shown(results))
+    done = list(shown(results, sys.stderr if args.json or args.markdown else sys.stdout))
     if args.json:
         print(json.dumps([as_json(each) for each in done], indent=2))
     elif args.markdown:
@@ -42,11 +46,11 @@ def chosen(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names)) or quarry()
 
 
-def shown(results: Iterator[Hunted]) -> Iterator[Hunted]:
+def shown(results: Iterator[Hunted], to: TextIO) -> Iterator[Hunted]:
     """Print each result as it comes."""
-    print(aligned(HEADING))
+    print(aligned(HEADING), file=to)
     for each in results:
-        print(aligned(row_of(each)), flush=True)
+        print(aligned(row_of(each)), file=to, flush=True)
         yield each
 
 
