@@ -117,8 +117,8 @@ def carried_out(kernel: Kernel, names: Iterable[str], last: bool = False) -> Ite
     for name in names:
         if not OPS[name].enabled(kernel):
             return
-        usual = list(draws(kernel, OPS[name], 0))
-        op = usual[-1 if last else 0]
+        usual = draws(kernel, OPS[name], 0)
+        op = list(usual)[-1] if last else next(usual)
         refusal, _ = carry_out(kernel, op)
         if refusal is not None:
             return

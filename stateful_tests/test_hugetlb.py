@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hotplug_model.boot import find_layout
+from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import Checker
 from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, MappingLevel, MemmapOrigin, PageFlag
 from hotplug_model.geometry import GEOMETRIES
@@ -95,6 +96,16 @@ def test_without_page_tables_it_keeps_its_vmemmap(fail_at: str) -> None:
     assert not is_optimized(kernel, GIGANTIC)
     assert live(kernel) == before
     assert asked(kernel, free(GIGANTIC)) is None
+
+
+@pytest.mark.parametrize(("fail_at", "broken"), [("page_table", False), ("page_table:1", True)])
+def test_before_7_1_what_was_remapped_was_restored_with_the_head(
+    fail_at: str, broken: bool
+) -> None:
+    kernel = boot("hugetlb", rules=KernelVariant.named(None, ("c7bde43f6daf",)).rules())
+    assert do(kernel, add(C), add(D)) is None
+    found = Checker(kernel).apply(alloc(GIGANTIC, fail_at)).violations
+    assert bool(found) == broken
 
 
 def test_going_offline_dissolves_it_wherever_it_begins() -> None:

@@ -117,7 +117,7 @@ def of_pfns(kernel: Kernel, booted: Kernel) -> list[str]:
             found.append(EARLY_MEMMAP)
         elif name in ("page_flags", "refcount") and broke(now[row]) and not broke(then[row]):
             found.append(BROKEN)
-        elif name == "section_flags" and not (value ^ was) & ~TAINTED:
+        elif name == "section_flags" and value == was | value & TAINTED:
             found.append(TAINT)
         else:
             found += [f"{name} {word}".strip() for word in words(name, value, was)]

@@ -260,9 +260,8 @@ def why_not_pool(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     pfns = asked["pfns"]
     if pfns.nr_pages not in kernel.geometry.hugetlb_sizes or pfns.start_pfn % pfns.nr_pages:
         yield errno.EINVAL
-    flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
     zones = kernel.pfns.within(pfns, "zone")
-    if (flags != PageFlag.MANAGED).any() or refs.any() or (zones != zones[:1]).any():
+    if any(why_not_balloon(kernel, asked)) or (zones != zones[:1]).any():
         yield errno.ENOMEM
 
 

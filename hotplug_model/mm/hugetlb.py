@@ -15,6 +15,7 @@ from hotplug_model.mm.hugetlb_vmemmap import (
     hugetlb_vmemmap_restore_folio,
     is_optimized,
 )
+from hotplug_model.mm.page_alloc import is_free
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 
@@ -30,7 +31,7 @@ def alloc_pool_huge_folio(kernel: Kernel, pfns: PfnRange) -> Steps:
     sizes = kernel.geometry.hugetlb_sizes
     if pfns.nr_pages not in sizes or not pfns.is_aligned(pfns.nr_pages):
         raise KernelRefusal(errno.EINVAL)
-    if not is_free(kernel, pfns):
+    if not (is_free(kernel, pfns) and in_one_zone(kernel, pfns)):
         raise KernelRefusal(errno.ENOMEM)
     kernel.pfns.set_bits(pfns, "page_flags", PageFlag.HUGETLB)
     kernel.hugetlb = tuple(sorted((*kernel.hugetlb, pfns)))
@@ -38,16 +39,10 @@ def alloc_pool_huge_folio(kernel: Kernel, pfns: PfnRange) -> Steps:
     yield from hugetlb_vmemmap_optimize_folio(kernel, pfns)
 
 
-def is_free(kernel: Kernel, pfns: PfnRange) -> bool:
-    """Whether the buddy allocator has all of *pfns*, in one zone.
-
-    Source: pfn_range_valid_contig(), mm/page_alloc.c.
-    """
-    table = kernel.pfns
-    flags, refs = table.within(pfns, "page_flags"), table.within(pfns, "refcount")
-    zones, nodes = table.within(pfns, "zone"), table.within(pfns, "nid")
-    alike = (zones == zones[0]).all() and (nodes == nodes[0]).all()
-    return bool(alike and (flags == PageFlag.MANAGED).all() and not refs.any())
+def in_one_zone(kernel: Kernel, pfns: PfnRange) -> bool:
+    """Whether all of *pfns* link to one zone of one node."""
+    links = (kernel.pfns.within(pfns, name) for name in ("zone", "nid"))
+    return all(len(set(column.tolist())) == 1 for column in links)
 
 
 def update_and_free_hugetlb_folio(kernel: Kernel, pfns: PfnRange) -> Steps:

@@ -68,8 +68,9 @@ def hugetlb_vmemmap_optimize_folio(kernel: Kernel, pfns: PfnRange) -> Steps:
             vmemmap_split_pmd(kernel, region)
             kernel.vmemmap.write(region.intersection(tails), tail=head_frame)
     except KernelRefusal:
+        remapped = is_optimized(kernel, pfns)
         kernel.vmemmap.write(tails, tail=NOWHERE)
-        if not kernel.rules.hugetlb_rollback_spares_the_head:
+        if remapped and not kernel.rules.hugetlb_rollback_spares_the_head:
             overwrite_head(kernel, PfnRange(head, head + 1))
         return
     for part, row in freed:

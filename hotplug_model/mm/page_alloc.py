@@ -235,10 +235,18 @@ def alloc_contig_range(kernel: Kernel, pfns: PfnRange) -> None:
 
     Source: alloc_contig_range().
     """
-    flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
-    if (flags != PageFlag.MANAGED).any() or refs.any():
+    if not is_free(kernel, pfns):
         raise KernelRefusal(errno.EBUSY)
     kernel.pfns.write(pfns, refcount=1)
+
+
+def is_free(kernel: Kernel, pfns: PfnRange) -> bool:
+    """Whether the buddy allocator has all of *pfns* to give.
+
+    Source: pfn_range_valid_contig(), mm/page_alloc.c.
+    """
+    flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
+    return bool((flags == PageFlag.MANAGED).all() and not refs.any())
 
 
 def free_contig_range(kernel: Kernel, pfns: PfnRange) -> None:

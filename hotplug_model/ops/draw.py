@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from hotplug_model.flags import BlockState
+from hotplug_model.flags import BlockState, PageFlag
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops.op import Chooser
 from hotplug_model.pfn import PfnRange, merge_ranges
@@ -29,6 +29,13 @@ class Rare(int):
 def rarely(choose: Chooser, nr: int = 8) -> bool:
     """True once in *nr*; False is simpler."""
     return choose.index(Rare(nr)) == nr - 1
+
+
+def idle_pages(kernel: Kernel) -> list[PfnRange]:
+    """Ranges of online pages that nobody holds."""
+    x = kernel.extents()
+    free = x.is_online_ram & (x.page_flags == PageFlag.MANAGED)
+    return list(x.where(free & x.online_page & (x.refcount == 0)))
 
 
 def window_blocks(kernel: Kernel) -> list[int]:

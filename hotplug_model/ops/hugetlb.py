@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from hotplug_model.flags import PageFlag
 from hotplug_model.kernel import Kernel
-from hotplug_model.mm.hugetlb import alloc_pool_huge_folio, update_and_free_hugetlb_folio
-from hotplug_model.ops.draw import pick, rarely
+from hotplug_model.mm.hugetlb import (
+    alloc_pool_huge_folio,
+    in_one_zone,
+    update_and_free_hugetlb_folio,
+)
+from hotplug_model.ops.draw import idle_pages, pick, rarely
 from hotplug_model.ops.op import Chooser, Op
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.steps import Steps
@@ -18,24 +21,16 @@ MAX_HUGE = 2
 
 def free_ranges(kernel: Kernel) -> list[PfnRange]:
     """What could be a huge page, the smallest first; of each size the first and the last."""
-    x = kernel.extents()
-    free = x.is_online_ram & (x.page_flags == PageFlag.MANAGED) & (x.refcount == 0)
     found: list[PfnRange] = []
     for size in kernel.geometry.hugetlb_sizes:
         fits = []
-        for whole in merge_ranges(x.where(free)):
+        for whole in merge_ranges(idle_pages(kernel)):
             first, last = -(-whole.start_pfn // size) * size, whole.end_pfn // size * size - size
             starts = dict.fromkeys((first, last)) if first <= last else {}
             fits += [PfnRange(start, start + size) for start in starts]
         both = dict.fromkeys((*fits[:1], *fits[-1:]))
         found += [pfns for pfns in both if in_one_zone(kernel, pfns)]
     return found
-
-
-def in_one_zone(kernel: Kernel, pfns: PfnRange) -> bool:
-    """Whether all of *pfns* are of one zone of one node."""
-    links = (kernel.pfns.within(pfns, name) for name in ("zone", "nid"))
-    return all(len(set(column.tolist())) == 1 for column in links)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import PageFlag, PageUser
+from hotplug_model.flags import PageUser
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.page_alloc import PCPLIST, free_unref_page, is_isolated
-from hotplug_model.ops.draw import pick
+from hotplug_model.ops.draw import idle_pages, pick
 from hotplug_model.ops.op import Chooser, Op
 from hotplug_model.pfn import PfnRange
 from hotplug_model.steps import Steps
@@ -22,13 +22,6 @@ def held_pages(kernel: Kernel) -> list[PfnRange]:
     """Pages on which somebody has a reference that nothing else is known of."""
     x = kernel.extents()
     return list(x.where((x.users & PageUser.LONGTERM) != 0))
-
-
-def idle_pages(kernel: Kernel) -> list[PfnRange]:
-    """Ranges of online pages that nobody holds."""
-    x = kernel.extents()
-    free = x.is_online_ram & (x.page_flags == PageFlag.MANAGED)
-    return list(x.where(free & x.online_page & (x.refcount == 0)))
 
 
 @dataclass(frozen=True)

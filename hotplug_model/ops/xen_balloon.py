@@ -7,9 +7,8 @@ from typing import Self
 
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import xen_balloon
-from hotplug_model.ops.draw import pick
+from hotplug_model.ops.draw import idle_pages, pick
 from hotplug_model.ops.op import Chooser, Op
-from hotplug_model.ops.pages import idle_pages
 from hotplug_model.pfn import PfnRange
 from hotplug_model.steps import Steps
 
