@@ -119,10 +119,9 @@ SHOWN: dict[str, Shown] = {
         (
             device(pages(0x80, 0xC0), altmap=(0, 32)),
             device(pages(0xC0, 0x100), pgmap_id=1),
-            MemunmapPages(0),
         ),
-        "percpu_ref_exit",
-        {"altmaps_account_for_what_they_gave"},
+        QUIESCENT,
+        {"altmaps_back_their_own_device"},
         layout("collision", "tiny_56"),
         "tiny_56",
     ),

@@ -156,6 +156,25 @@ def two_devices() -> Kernel:
     return kernel
 
 
+def a_lender_and_another() -> Kernel:
+    """Two maps, the first of which holds its own memmap, with room for a page more."""
+    kernel = boot()
+    assert do(kernel, device(C, altmap=(0, 5)), device(D, pgmap_id=1)) is None
+    return kernel
+
+
+def lends_to_another(kernel: Kernel) -> None:
+    """The first page of D's memmap lies in C, as the altmap counts it."""
+    pages = kernel.geometry.memmap_of(D)
+    first = PfnRange(pages.start_pfn, pages.start_pfn + 1)
+    origin = int(MemmapOrigin.ALTMAP)
+    kernel.vmemmap.write(first, origin=origin, offset=C.start_pfn + 4 - first.start_pfn)
+    altmap = kernel.pgmaps[0].altmap
+    assert altmap is not None
+    altmap.alloc += 1
+    kernel.ledger.freed(MemmapOrigin.BUDDY, 1)
+
+
 def lends_to_a_dump(kernel: Kernel) -> None:
     """As above, and the kernel that dumps a crashed one asks nobody."""
     takes_the_last_part_back(kernel)
@@ -314,6 +333,7 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     "altmaps_account_for_what_they_gave": lambda: corrupt(
         breach(Law.ALTMAP_IN_USE_AT_TEARDOWN), C
     ),
+    "altmaps_back_their_own_device": lambda: corrupt(lends_to_another, C, of=a_lender_and_another),
     "offline_memory_is_in_no_zone": lambda: corrupt(
         lambda k: k.pfns.write(D, content=PageContent.INITIALISED), D, of=with_d_added,
     ),

@@ -182,8 +182,8 @@ def test_what_backs_the_memmap_is_said_where_it_stays_and_should_not() -> None:
 
 
 def test_the_counters_of_an_altmap_are_said() -> None:
-    lines = drawn(regression("defect-shared-page-goes-to-the-last-altmap"))
-    assert "  altmap of pgmap 0: 32 of 32 pages allocated, 0 lost  ->  none" in lines
+    lines = drawn(regression("defect-private-memory-forgets-its-altmap"))
+    assert "  altmap of pgmap 0: 4 of 4 pages allocated, 0 lost  ->  none" in lines
 
 
 def test_the_operation_that_broke_a_law_of_the_ledger_is_named() -> None:

@@ -13,9 +13,10 @@ from hotplug_model.rules import KernelRules
     "libnvdimm/altmap: Track namespace boundaries in altmap",
     since=(5, 4),
     breaks=(
-        "altmaps_account_for_what_they_gave",
+        "altmaps_back_their_own_device",
     ),
     geometry="tiny_powerpc",
+    boots=("boot-reserved",),
 )
 def altmap_beyond_its_device(rules: KernelRules) -> KernelRules:
     """powerpc lets an altmap back a mapping that describes more than its device."""

@@ -38,6 +38,7 @@ def private_memory_forgets_its_altmap(x: Extents) -> ExtentMask:
 
 @known_defect(
     "memmap_goes_back_to_its_owner",
+    "altmaps_back_their_own_device",
     "altmaps_account_for_what_they_gave",
     quiescent=True,
     causes=(Cause.SHARED,),
@@ -69,6 +70,7 @@ def shared_page_goes_to_the_last_altmap(x: Extents) -> ExtentMask:
     "markers_claim_no_page_in_use",
     "refusals_leave_the_machine_alone",
     "memmap_goes_back_to_its_owner",
+    "altmaps_back_their_own_device",
     "altmaps_account_for_what_they_gave",
     quiescent=True,
     causes=(Cause.CORRUPTED,),
@@ -105,6 +107,7 @@ def frees_shared_base_pages(x: Extents) -> bool:
     "populated_device_pages_are_initialised",
     "refusals_leave_the_machine_alone",
     "memmap_goes_back_to_its_owner",
+    "altmaps_back_their_own_device",
     "altmaps_account_for_what_they_gave",
     quiescent=True,
     causes=(Cause.SHARED,),

@@ -103,6 +103,45 @@ def altmaps_account_for_what_they_gave(x: Extents) -> list[PfnRange]:
     return wrong
 
 
+@law(reads="pfns pgmaps blocks vmemmap", quiescent=True)
+def altmaps_back_their_own_device(x: Extents) -> list[PfnRange]:
+    """The memory of a device or block holds struct pages of valid pfns that are not its own.
+
+    When it goes, either they go with it or it takes back what is in use.
+
+    Source: altmap_cross_boundary(), arch/powerpc/mm/init_64.c; commit cf387d9644d8
+    ("libnvdimm/altmap: Track namespace boundaries in altmap") (in v5.4).
+    """
+    wrong = []
+    for altmap, device in lenders(x):
+        others = x.subsection & ~x.touched(device)
+        described = x.touched(x.geometry.described_by(pages) for pages in lent_by(x, altmap))
+        if (described & others).any():
+            wrong.append(PfnRange(altmap.base_pfn, altmap.end_pfn))
+    return wrong
+
+
+def lenders(x: Extents) -> list[tuple[Altmap, tuple[PfnRange, ...]]]:
+    """Every altmap that gave something, with all pfns of its device or block."""
+    kernel = x.kernel
+    every = [(pgmap.altmap, pgmap.ranges) for pgmap in kernel.pgmaps.values()]
+    every += [(b.altmap, (kernel.block_pfns(number),)) for number, b in kernel.blocks.items()]
+    return [(altmap, device) for altmap, device in every if altmap is not None and altmap.alloc]
+
+
+def lent_by(x: Extents, altmap: Altmap) -> list[PfnRange]:
+    """Pages of vmemmap that lie in the memory of *altmap*."""
+    table = x.kernel.vmemmap
+    own = table.column("origin") >= ALTMAP
+    offset = table.column("offset")[own]
+    first, last = table.start_pfn[own] + offset, table.end_pfn[own] + offset
+    end = altmap.base_pfn + altmap.offset
+    start = first.clip(altmap.base_pfn, end) - offset
+    stop = last.clip(altmap.base_pfn, end) - offset
+    pages = [PfnRange(a, b) for a, b in zip(start.tolist(), stop.tolist(), strict=True)]
+    return [each for each in pages if each.nr_pages > 0]
+
+
 def altmaps(x: Extents) -> list[Altmap]:
     """Every altmap that exists: of maps, and of blocks that hold their own memmap."""
     # A map that has not got to adding its pages may lie over somebody else's.
@@ -114,13 +153,7 @@ def altmaps(x: Extents) -> list[Altmap]:
 
 def held_in(x: Extents, altmap: Altmap) -> int:
     """Pages of *altmap* that back vmemmap."""
-    table = x.kernel.vmemmap
-    first = table.start_pfn + table.column("offset")
-    last = table.end_pfn + table.column("offset")
-    own = table.column("origin") >= ALTMAP
-    end = altmap.base_pfn + altmap.offset
-    shared = last.clip(max=end) - first.clip(min=altmap.base_pfn)
-    return int(shared[own].clip(min=0).sum())
+    return sum(pages.nr_pages for pages in lent_by(x, altmap))
 
 
 @law(reads="pfns vmemmap", quiescent=True)

@@ -83,7 +83,8 @@ class MemremapPages(Op):
         ranges: tuple[PfnRange, ...] = (first,)
         if rarely(choose, 6):
             ranges = (first, subsections(kernel, choose, pick(choose, pool)))
-        altmap = draw_altmap(kernel, choose, first) if rarely(choose, 4) else ()
+        often = 2 if all_huge(kernel) else 4
+        altmap = draw_altmap(kernel, choose, first) if rarely(choose, often) else ()
         shift = 0 if altmap or not rarely(choose, 2) else draw_shift(kernel, choose, ranges)
         lacks = ""
         # Last, for it leaves few bits of a packed choice to what follows.
@@ -136,12 +137,21 @@ def device_lock(pgmap_id: int) -> str:
     return f"device {pgmap_id} device_lock"
 
 
+def all_huge(kernel: Kernel) -> bool:
+    """Whether vmemmap has huge mappings only, of which few devices can give one."""
+    return kernel.geometry.arch == "powerpc"
+
+
 def draw_altmap(kernel: Kernel, choose: Chooser, pfns: PfnRange) -> tuple[int, int]:
-    """Room for the memmap of *pfns*, or a little less, or as much as fits."""
-    unit = kernel.geometry.memmap_pages_per_section
-    needed = len(kernel.geometry.sections_of(pfns)) * unit
-    most = pfns.nr_pages - 1
-    reserve = min(pick(choose, [0, 1]), most)
+    """Room for the memmap of *pfns*, or a little less, or as much as fits.
+
+    On powerpc every mapping is huge and aligned to its size: what is reserved in front of it
+    mostly leaves no room for one, and is rare.
+    """
+    geometry, most = kernel.geometry, pfns.nr_pages - 1
+    unit = geometry.huge_pages if all_huge(kernel) else geometry.memmap_pages_per_section
+    needed = len(geometry.sections_of(pfns)) * unit
+    reserve = min(int(rarely(choose)) if all_huge(kernel) else pick(choose, [0, 1]), most)
     free = pick(choose, [needed + unit, needed, unit, needed - 1])
     return reserve, max(0, min(free, most - reserve))
 
