@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cache
 from inspect import cleandoc
 from typing import Self, TypeAlias
 
@@ -57,15 +58,21 @@ class Change:
     @property
     def rules(self) -> frozenset[str]:
         """Names of the rules it touches; functions that ask pfn_valid() each stand alone."""
-        changed = self.rewrite(MAINLINE)
-        names = {rule.name for rule in fields(KernelRules)} - {"asks_pfn_valid"}
-        touched = {n for n in names if getattr(changed, n) != getattr(MAINLINE, n)}
-        return frozenset(touched) | {f"{each}()" for each in changed.asks_pfn_valid}
+        return rules_touched(self.rewrite)
 
     @property
     def doc(self) -> str:
         """What is different with it, one line."""
         return cleandoc(self.rewrite.__doc__ or "").partition("\n")[0]
+
+
+@cache
+def rules_touched(rewrite: Rewrite) -> frozenset[str]:
+    """See :attr:`Change.rules`: every boot asks each change for them."""
+    changed = rewrite(MAINLINE)
+    names = {rule.name for rule in fields(KernelRules)} - {"asks_pfn_valid"}
+    touched = {n for n in names if getattr(changed, n) != getattr(MAINLINE, n)}
+    return frozenset(touched) | {f"{each}()" for each in changed.asks_pfn_valid}
 
 
 CHANGES: Registry[Change] = Registry("change")
@@ -152,23 +159,15 @@ class KernelVariant:
     def rules(self) -> KernelRules:
         """Undo newest first, as ``git revert`` would, then apply what never shipped."""
         rules, undone = MAINLINE, self.undone
+        gone = set(undone)
+        kept = [each for each in CHANGES if each.commit and each.since and each not in gone]
         for change in undone:
-            self._refuse_conflict(change, undone)
+            refuse_conflict(change, kept)
             rules = change.rewrite(rules)
         for change in self.changes:
             if not change.commit:
                 rules = change.rewrite(rules)
         return rules
-
-    def _refuse_conflict(self, change: Change, undone: tuple[Change, ...]) -> None:
-        for newer in CHANGES:
-            builds_on = newer.since and change.since and newer.since > change.since
-            if newer.commit and builds_on and newer not in undone and newer.rules & change.rules:
-                rule = min(newer.rules & change.rules)
-                raise VariantConflict(
-                    f"cannot undo {change.name} alone: {newer.name} ({newer.subject!r}) "
-                    f"builds on its rule {rule!r}; undo both"
-                )
 
     def __str__(self) -> str:
         parts = [f"v{self.release}" if self.release else "mainline"]
@@ -181,6 +180,18 @@ class KernelVariant:
         if applied:
             parts.append("plus " + ", ".join(applied))
         return " ".join(parts)
+
+
+def refuse_conflict(change: Change, kept: list[Change]) -> None:
+    """Raise :class:`VariantConflict` if a newer commit that is *kept* builds on *change*."""
+    for newer in kept:
+        builds_on = newer.since and change.since and newer.since > change.since
+        if builds_on and newer.rules & change.rules:
+            rule = min(newer.rules & change.rules)
+            raise VariantConflict(
+                f"cannot undo {change.name} alone: {newer.name} ({newer.subject!r}) "
+                f"builds on its rule {rule!r}; undo both"
+            )
 
 
 def find_change(name: str) -> Change:
