@@ -18,7 +18,7 @@ from hotplug_model.invariants.walkers import must_not_see, who_may_see
 from hotplug_model.kernel import Kernel
 from hotplug_model.memo import Keys, keys_of
 from hotplug_model.ops import Op
-from hotplug_model.parts import FACTS, ROWS, parts_of
+from hotplug_model.parts import FACTS, PARTS, ROWS, parts_of
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.faults import Allocation
 
@@ -102,6 +102,8 @@ class Checker:
         self.reached: set[str] = set() if reached is None else reached
         self._sound: set[bytes] = set() if sound is None else sound
         self._kinds = digest(repr(kernel.layout).encode())
+        self._read = None if invariants is None else parts_read(self._invariants)
+        """The parts that what is asked depends on; None: all."""
         lasting = (each for each in self._invariants if not each.quiescent)
         self._midway = Questions(MIDWAY, lasting)
         self._at_rest = Questions(AT_REST, self._invariants)
@@ -175,6 +177,8 @@ class Checker:
     def _held(self) -> dict[str, bytes]:
         """A digest of each part and of each fact."""
         for name, (part, fact) in FACTS.items():
+            if part not in self._parts:
+                continue
             if name not in self._facts or self._facts[name][0] != self._parts[part]:
                 self._facts[name] = self._parts[part], digest(fact(self.kernel))
         return self._parts | {name: fact for name, (_, fact) in self._facts.items()}
@@ -301,8 +305,10 @@ class Checker:
         return found
 
     def take_state(self) -> bytes:
-        """What tells the state right now from any other of this rules and geometry."""
-        self._parts = {name: digest(part) for name, part in parts_of(self.kernel).items()}
+        """What tells the state right now from any other of this rules and geometry, in as much
+        as it is asked about."""
+        parts = parts_of(self.kernel, self._read)
+        self._parts = {name: digest(part) for name, part in parts.items()}
         return digest(self._kinds + b"".join(self._parts.values()))
 
     def now(self) -> int:
@@ -310,8 +316,9 @@ class Checker:
         return as_number(self.take_state())
 
     def _view(self, state: bytes) -> Extents:
-        """The view of *state*; the last milestone of an operation is often its end."""
-        if self._seen is None or self._seen[0] != state:
+        """The view of *state*; the last milestone of an operation is often its end. In what
+        is not asked about it may differ."""
+        if self._read is not None or self._seen is None or self._seen[0] != state:
             self._seen = (state, self.kernel.extents())
         return self._seen[1]
 
@@ -352,6 +359,13 @@ class Questions:
     def note(self, held: dict[str, bytes], broken: set[frozenset[str]]) -> None:
         """All that depends on what is *held* was judged; only *broken* are not sound."""
         self._held, self._broken = held, broken
+
+
+def parts_read(invariants: Iterable[Invariant]) -> list[str]:
+    """The parts that some of *invariants* depend on, itself or by a fact."""
+    reads = {name for each in invariants if each.across is None for name in each.reads}
+    read = {FACTS[name][0] if name in FACTS else name for name in reads}
+    return [name for name in PARTS if name in read]
 
 
 def broken_rows(found: Iterable[Violation]) -> list[PfnRange]:

@@ -19,38 +19,37 @@ if TYPE_CHECKING:
     from hotplug_model.state.dev_pagemap import DevPagemap
     from hotplug_model.state.memory_block import MemoryBlock
 
-PARTS = (
-    "pfns", "vmemmap", "nodes", "iomem", "blocks", "pgmaps", "ledger", "lender", "locks", "vetoes",
-    "memblock", "roots", "hugetlb",
-)  # fmt: skip
-"""All that a kernel consists of, but for what cannot change or nobody depends on."""
-
-
-def parts_of(kernel: Kernel) -> dict[str, bytes]:
-    """Each of the :data:`PARTS`: equal bytes where they are the same, in any process.
+def parts_of(kernel: Kernel, names: Iterable[str] | None = None) -> dict[str, bytes]:
+    """Each of the :data:`PARTS`, or of those *names*: equal bytes where they are the same, in
+    any process.
 
     Nobody but operations asks for device_hotplug_lock, so it is in none.
     """
+    return {name: PARTS[name](kernel) for name in (PARTS if names is None else names)}
+
+
+def lent(kernel: Kernel) -> bytes:
+    """What a hypervisor has of its memory, and what it holds back."""
+    return packed(kernel.lender.numbers()) if kernel.lender is not None else b""
+
+
+def marked(kernel: Kernel) -> bytes:
+    """The regions of memblock where it keeps marks: with what lies behind the last of them
+    where that is read."""
     unused = kernel.rules.unused_vmemmap
-    marks = unused is not None and unused.uses_marks
-    stale = unused is not None and not unused.helpers.stops_at_cnt
-    lender = kernel.lender
-    return {
-        "pfns": kernel.pfns.fingerprint(),
-        "vmemmap": kernel.vmemmap.fingerprint(),
-        "nodes": kernel.nodes.fingerprint(),
-        "iomem": packed(kernel.iomem.numbers()),
-        "blocks": packed((kernel.num_poisoned_pages, *numbered(kernel.blocks))),
-        "pgmaps": packed((kernel.devmap_managed_key, *numbered(kernel.pgmaps))),
-        "ledger": packed(kernel.ledger.numbers()),
-        "lender": packed(lender.numbers()) if lender is not None else b"",
-        "locks": bytes((kernel.locks.mem_hotplug,)),
-        "vetoes": packed(sorted(kernel.vetoes)),
-        "memblock": packed(kernel.memblock.numbers(stale=stale)) if marks else b"",
-        "roots": b"" if kernel.rules.existing_root_is_success else packed(
-            sorted(kernel.section_roots)),
-        "hugetlb": packed(pfn for pfns in kernel.hugetlb for pfn in (pfns.start_pfn, pfns.end_pfn)),
-    }
+    if unused is None or not unused.uses_marks:
+        return b""
+    return packed(kernel.memblock.numbers(stale=not unused.helpers.stops_at_cnt))
+
+
+def roots(kernel: Kernel) -> bytes:
+    """Entries of mem_section that exist, where it matters which."""
+    return b"" if kernel.rules.existing_root_is_success else packed(sorted(kernel.section_roots))
+
+
+def huge_pages(kernel: Kernel) -> bytes:
+    """Where HugeTLB pages lie: pairs of pfns."""
+    return packed(pfn for pfns in kernel.hugetlb for pfn in (pfns.start_pfn, pfns.end_pfn))
 
 
 def live(kernel: Kernel) -> bytes:
@@ -80,6 +79,22 @@ def system_ram(kernel: Kernel) -> bytes:
     return packed(pfn for pfns in ranges for pfn in (pfns.start_pfn, pfns.end_pfn))
 
 
+PARTS: dict[str, Callable[[Kernel], bytes]] = {
+    "pfns": lambda kernel: kernel.pfns.fingerprint(),
+    "vmemmap": lambda kernel: kernel.vmemmap.fingerprint(),
+    "nodes": lambda kernel: kernel.nodes.fingerprint(),
+    "iomem": lambda kernel: packed(kernel.iomem.numbers()),
+    "blocks": lambda kernel: packed((kernel.num_poisoned_pages, *numbered(kernel.blocks))),
+    "pgmaps": lambda kernel: packed((kernel.devmap_managed_key, *numbered(kernel.pgmaps))),
+    "ledger": lambda kernel: packed(kernel.ledger.numbers()),
+    "lender": lent,
+    "locks": lambda kernel: bytes((kernel.locks.mem_hotplug,)),
+    "vetoes": lambda kernel: packed(sorted(kernel.vetoes)),
+    "memblock": marked,
+    "roots": roots,
+    "hugetlb": huge_pages,
+}
+"""All that a kernel consists of, but for what cannot change or nobody depends on."""
 FACTS: dict[str, tuple[str, Callable[[Kernel], bytes]]] = {
     "live": ("pgmaps", live),
     "spans": ("nodes", spans),

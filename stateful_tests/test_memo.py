@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 from types import FunctionType
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
 
@@ -38,6 +38,7 @@ from stateful_tests.kernels import (
     EVERY_FUNCTION,
     boot,
     device,
+    do,
     hold,
     pages,
     walk,
@@ -116,6 +117,49 @@ def test_a_checker_that_remembers_sees_what_one_that_forgets_sees(rules: str) ->
             pass
     assert {Sees.ROW, Sees.ISOLATION, Sees.NOTHING} <= ASKED
     assert Sees.SECTION in ASKED or rules == "pfn_valid"
+
+
+class AskedLittle(Checker):
+    """Compares each of its looks with one that remembers nothing, in what it is asked."""
+
+    seen: ClassVar[set[str]] = set()
+
+    def look(self, milestone: str, state: bytes | None = None) -> list[Violation]:
+        found = super().look(milestone, state)
+        afresh = judged_afresh(self.kernel, milestone)
+        asked = {each.name for each in self._invariants}
+        assert by_invariant(found) == {n: pfns for n, pfns in afresh.items() if n in asked}
+        self.seen.update(violation.invariant for violation in found)
+        return found
+
+
+def test_a_checker_that_is_asked_little_looks_at_no_more_and_misses_nothing() -> None:
+    every = [each for each in INVARIANTS if each.across is None]
+    AskedLittle.seen.clear()
+    for seed in range(40):
+        choose = Random(seed)
+        geometry, name = choose.choice(GEOMETRIES), choose.choice(LAYOUTS.names())
+        kernel = boot(name, geometry, RULES[choose.choice(["v5.4", "pfn_valid"])])
+        few = choose.sample(every, 8)
+        checker = AskedLittle(kernel, invariants=few)
+        for _ in walk(checker, seed, 4):
+            pass
+        for corrupt in choose.sample(CORRUPTIONS, 4):
+            corrupt(checker.kernel, choose)
+            checker.kernel.pfns.merge()
+            checker.look(QUIESCENT)
+        reads = {name for each in few for name in each.reads}
+        assert set(checker._parts) == {of_kernel.FACTS.get(name, (name,))[0] for name in reads}
+    assert len(AskedLittle.seen) > 5
+
+
+def test_what_is_not_asked_about_is_seen_as_it_is() -> None:
+    checker = Checker(boot(), invariants=[INVARIANTS["vmemmap_is_freed_once"]])
+    state = checker.take_state()
+    assert not checker._view(state).is_zone_device.any()
+    do(checker.kernel, device(pages(12, 14)))
+    assert checker.take_state() == state
+    assert checker._view(state).is_zone_device.any()
 
 
 def test_who_sees_the_whole_machine_is_asked_about_what_is_known() -> None:
@@ -442,7 +486,9 @@ def test_a_law_names_parts_that_there_are() -> None:
 
 def test_the_parts_are_those_that_are_listed() -> None:
     kernel = boot()
-    assert tuple(parts_of(kernel)) == PARTS
+    every = parts_of(kernel)
+    assert list(every) == list(PARTS)
+    assert parts_of(kernel, ["ledger", "pfns"]) == {n: every[n] for n in ("ledger", "pfns")}
     assert {part for part, _ in of_kernel.FACTS.values()} < set(PARTS)
 
 
