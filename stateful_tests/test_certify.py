@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+import hotplug_model.certify as of_certify
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.bug import bug_of
 from hotplug_model.certify import MINIMAL, SHORTEST, certify
@@ -66,6 +67,23 @@ def test_a_shorter_trace_of_the_same_bug_is_found() -> None:
     assert len(minimal.events) == 1
     assert bug_of(replay(minimal)[1]) == bug_of(replay(trace)[1])
     assert minimal.found[MINIMAL] == SHORTEST
+
+
+def test_no_machine_is_searched_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[tuple[int, int]] = []
+
+    class Watched(Shorter):
+        def first(self, budget: int) -> Trace | None:
+            searched.append((len(self.trace.events), len(self.kinds)))
+            return super().first(budget)
+
+    monkeypatch.setattr(of_certify, "Shorter", Watched)
+    every = len(kinds_named(()))
+    certify(of_change("seed003-removal-of-another", device(HOLE), MemunmapPages(0)))
+    assert searched == [(2, every)]
+    searched.clear()
+    certify(of_change("seed003-removal-of-another", device(HOLE), MemunmapPages(0)), budget=40)
+    assert searched == [(2, every), (2, 2)]
 
 
 def test_a_search_that_ends_early_says_how_far_it_came() -> None:
