@@ -165,6 +165,18 @@ def test_a_block_that_is_unplugged_as_a_whole_is_removed(
     assert device(kernel).states == {2: SbmState.VIRTIO_MEM_SBM_MB_UNUSED}
 
 
+def test_an_unplugged_block_that_others_take_offline_is_removed_the_next_time() -> None:
+    kernel = boot()
+    assert do(kernel, probe(), request(2), online(2, "online_kernel")) is None
+    assert do(kernel, VetoMemoryNotifier(online=False, offline=True), request(0)) is None
+    assert not device(kernel).plugged_size and 2 in kernel.blocks
+    assert do(kernel, VetoMemoryNotifier(online=False, offline=False), offline(2)) is None
+    assert device(kernel).states == {2: SbmState.VIRTIO_MEM_SBM_MB_OFFLINE_PARTIAL}
+    assert do(kernel, request(0)) is None
+    assert 2 not in kernel.blocks
+    assert device(kernel).states == {2: SbmState.VIRTIO_MEM_SBM_MB_UNUSED}
+
+
 def test_offline_blocks_are_unplugged_first_and_movable_ones_before_the_kernel_s() -> None:
     first = plugged(16, online(2), request(8))
     assert sorted(device(first).in_state(SbmState.VIRTIO_MEM_SBM_MB_UNUSED)) == [3]

@@ -36,7 +36,7 @@ def cleanup_pending_mb(kernel: Kernel) -> Steps:
     for block in vm.in_state(PLUGGED):
         unplug_any_sb_raw(kernel, block, vm.parts)
         vm.states[block] = UNUSED
-    for state in (KERNEL_PARTIAL, MOVABLE_PARTIAL):
+    for state in (MOVABLE_PARTIAL, KERNEL_PARTIAL, OFFLINE_PARTIAL):
         for block in vm.in_state(state):
             yield from try_remove_unplugged_mb(kernel, block)
 
