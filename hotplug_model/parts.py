@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hotplug_model.state.dev_pagemap import DevPagemap
     from hotplug_model.state.memory_block import MemoryBlock
 
+
 def parts_of(kernel: Kernel, names: Iterable[str] | None = None) -> dict[str, bytes]:
     """Each of the :data:`PARTS`, or of those *names*: equal bytes where they are the same, in
     any process.

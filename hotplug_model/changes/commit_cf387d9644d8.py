@@ -16,7 +16,6 @@ from hotplug_model.rules import KernelRules
         "altmaps_back_their_own_device",
     ),
     geometry="tiny_powerpc",
-    boots=("boot-reserved",),
 )
 def altmap_beyond_its_device(rules: KernelRules) -> KernelRules:
     """powerpc lets an altmap back a mapping that describes more than its device."""

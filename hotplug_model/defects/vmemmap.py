@@ -70,7 +70,6 @@ def shared_page_goes_to_the_last_altmap(x: Extents) -> ExtentMask:
     "markers_claim_no_page_in_use",
     "refusals_leave_the_machine_alone",
     "memmap_goes_back_to_its_owner",
-    "altmaps_back_their_own_device",
     "altmaps_account_for_what_they_gave",
     quiescent=True,
     causes=(Cause.CORRUPTED,),

@@ -97,7 +97,7 @@ def altmaps_account_for_what_they_gave(x: Extents) -> list[PfnRange]:
     mm/sparse-vmemmap.c; memory_block_release(), drivers/base/memory.c.
     """
     wrong = broken(x, Law.ALTMAP_IN_USE_AT_TEARDOWN)
-    for altmap in altmaps(x):
+    for altmap, _ in altmaps(x):
         if altmap.alloc != held_in(x, altmap):
             wrong.append(PfnRange(altmap.base_pfn, altmap.end_pfn))
     return wrong
@@ -113,20 +113,12 @@ def altmaps_back_their_own_device(x: Extents) -> list[PfnRange]:
     ("libnvdimm/altmap: Track namespace boundaries in altmap") (in v5.4).
     """
     wrong = []
-    for altmap, device in lenders(x):
+    for altmap, device in altmaps(x):
         others = x.subsection & ~x.touched(device)
         described = x.touched(x.geometry.described_by(pages) for pages in lent_by(x, altmap))
         if (described & others).any():
             wrong.append(PfnRange(altmap.base_pfn, altmap.end_pfn))
     return wrong
-
-
-def lenders(x: Extents) -> list[tuple[Altmap, tuple[PfnRange, ...]]]:
-    """Every altmap that gave something, with all pfns of its device or block."""
-    kernel = x.kernel
-    every = [(pgmap.altmap, pgmap.ranges) for pgmap in kernel.pgmaps.values()]
-    every += [(b.altmap, (kernel.block_pfns(number),)) for number, b in kernel.blocks.items()]
-    return [(altmap, device) for altmap, device in every if altmap is not None and altmap.alloc]
 
 
 def lent_by(x: Extents, altmap: Altmap) -> list[PfnRange]:
@@ -142,13 +134,14 @@ def lent_by(x: Extents, altmap: Altmap) -> list[PfnRange]:
     return [each for each in pages if each.nr_pages > 0]
 
 
-def altmaps(x: Extents) -> list[Altmap]:
-    """Every altmap that exists: of maps, and of blocks that hold their own memmap."""
+def altmaps(x: Extents) -> list[tuple[Altmap, tuple[PfnRange, ...]]]:
+    """Every altmap that exists, with all pfns of its map, or of its block."""
+    kernel = x.kernel
     # A map that has not got to adding its pages may lie over somebody else's.
-    begun = [p for p in x.kernel.pgmaps.values() if p.nr_added or (p.altmap and p.altmap.alloc)]
-    found = [pgmap.altmap for pgmap in begun]
-    found += [block.altmap for block in x.kernel.blocks.values()]
-    return [altmap for altmap in found if altmap is not None]
+    begun = [p for p in kernel.pgmaps.values() if p.nr_added or (p.altmap and p.altmap.alloc)]
+    found = [(pgmap.altmap, pgmap.ranges) for pgmap in begun]
+    found += [(b.altmap, (kernel.block_pfns(number),)) for number, b in kernel.blocks.items()]
+    return [(altmap, pfns) for altmap, pfns in found if altmap is not None]
 
 
 def held_in(x: Extents, altmap: Altmap) -> int:

@@ -22,9 +22,10 @@ MAX_HUGE = 2
 def free_ranges(kernel: Kernel) -> list[PfnRange]:
     """What could be a huge page, the smallest first; of each size the first and the last."""
     found: list[PfnRange] = []
+    idle = merge_ranges(idle_pages(kernel))
     for size in kernel.geometry.hugetlb_sizes:
         fits = []
-        for whole in merge_ranges(idle_pages(kernel)):
+        for whole in idle:
             first, last = -(-whole.start_pfn // size) * size, whole.end_pfn // size * size - size
             starts = dict.fromkeys((first, last)) if first <= last else {}
             fits += [PfnRange(start, start + size) for start in starts]
