@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 Row: TypeAlias = tuple[str, ...]
+WIDEST = 40
+"""Columns are aligned up to so many characters; longer cells push the rest of their line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +22,8 @@ class Table:
 def markdown(table: Table) -> str:
     """The table with its columns aligned; the last one, which is prose, is not padded."""
     rows = [tuple(map(cell, row)) for row in table.rows]
-    widths = [max(map(len, column)) for column in zip(table.heading, *rows, strict=True)]
+    columns = zip(table.heading, *rows, strict=True)
+    widths = [min(max(map(len, column)), WIDEST) for column in columns]
     rule = tuple("-" * width for width in widths[:-1])
     lines = [table.heading, (*rule, "---"), *rows]
     return "\n".join(padded(row, widths) for row in lines) + "\n"

@@ -15,7 +15,7 @@ from hotplug_model.cli import LISTS
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import UserError
 from hotplug_model.invariants import INVARIANTS
-from hotplug_model.markdown import Table, cell, markdown
+from hotplug_model.markdown import WIDEST, Table, cell, markdown
 from hotplug_model.ops import OPS
 from hotplug_model.walkers import WALKERS
 
@@ -112,6 +112,12 @@ def test_columns_are_aligned_but_for_the_last() -> None:
         "| longer | x |",
         "| b      | long prose |",
     ]
+
+
+def test_a_long_cell_does_not_widen_its_column() -> None:
+    longer = "x" * (WIDEST + 1)
+    lines = markdown(Table(heading=("a", "b"), rows=[(longer, "c"), ("d", "e")])).splitlines()
+    assert lines[2:] == [f"| {longer} | c |", f"| {'d':<{WIDEST}} | e |"]
 
 
 def test_a_cell_is_one_line_of_markdown() -> None:
