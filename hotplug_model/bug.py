@@ -31,6 +31,8 @@ class Trials:
         self.trace = trace
         self.bug = bug
         self.hasty = hasty
+        self.shown: list[Trace] = []
+        """What :meth:`with_events` made, in this order."""
         self._sound: set[bytes] = set()
         self._booted = trace.machine().kernel
 
@@ -60,9 +62,18 @@ class Trials:
 
     def show(self, events: Sequence[Op]) -> bool:
         """Whether the last of *events* shows the bug, and none before shows any."""
+        if events:
+            # Most trials end here: all events are judged of the others only.
+            if bug_of(self.broken_by_last(events)[1]) != self.bug:
+                return False
+            if self.hasty:
+                return True
         index, found = self.broken_by(events)
         return index == len(events) - 1 and bug_of(found) == self.bug
 
     def with_events(self, trace: Trace, events: Sequence[Op]) -> Trace | None:
         """*trace* with other *events*, if they show the bug."""
-        return replace(trace, events=tuple(events)) if self.show(events) else None
+        if not self.show(events):
+            return None
+        self.shown.append(replace(trace, events=tuple(events)))
+        return self.shown[-1]

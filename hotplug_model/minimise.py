@@ -24,20 +24,24 @@ def minimise(trace: Trace) -> Trace:
     earlier. Of operations that were interleaved one may do, or fewer or earlier switches.
 
     At first only the last event of each trial is judged. If what comes of that breaks something
-    before, all is done again with every event judged.
+    before, it goes on from the shortest trial that does not, with every event judged.
 
     Source: Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing Input (IEEE
     TSE 28, 2002).
     """
-    for hasty in (True, False):
-        trials = Trials(trace, frozenset(), hasty)
-        index, violations = trials.broken_by(trace.events)
-        if index is not None:
-            trials.bug = bug_of(violations)
-            found = shortened(trials, replace(trace, events=trace.events[: index + 1]))
-            if not hasty or Trials(trace, trials.bug).show(found.events):
-                return found
-    return trace
+    hasty, careful = Trials(trace, frozenset(), hasty=True), Trials(trace, frozenset())
+    index, violations = hasty.broken_by(trace.events)
+    if index is not None:
+        hasty.bug = careful.bug = bug_of(violations)
+        shortest = shortened(hasty, trace)
+        for shown in reversed(hasty.shown):
+            if careful.show(shown.events):
+                return shown if shown is shortest else shortened(careful, shown)
+    index, violations = careful.broken_by(trace.events)
+    if index is None:
+        return trace
+    careful.bug = bug_of(violations)
+    return shortened(careful, replace(trace, events=trace.events[: index + 1]))
 
 
 def shortened(trials: Trials, trace: Trace) -> Trace:

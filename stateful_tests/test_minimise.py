@@ -8,16 +8,19 @@ from dataclasses import replace
 import pytest
 
 from hotplug_model.bug import Trials, bug_of
+from hotplug_model.checker import Violation
 from hotplug_model.minimise import drop_one, minimise, simpler_schedules
 from hotplug_model.ops import Op
+from hotplug_model.ops.dax_kmem import DaxKmemProbe
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memremap import MemunmapPages
-from hotplug_model.ops.pages import PinPages
+from hotplug_model.ops.pages import PinPages, UnpinPages
+from hotplug_model.ops.xen_balloon import IncreaseReservation
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
 from hotplug_model.trace import broken, replay
-from stateful_tests.kernels import HOLE, C, D, add, device, offline, online
+from stateful_tests.kernels import HOLE, C, D, add, device, layout, offline, online
 from stateful_tests.traces import collision, recorded
 
 
@@ -85,6 +88,33 @@ def test_a_shorter_trace_that_breaks_earlier_is_not_accepted() -> None:
     shorter = minimise(trace)
     assert replay(shorter)[0] == len(shorter.events) - 1
     assert broken(replay(shorter)[1]) == broken(found)
+
+
+def test_every_event_is_judged_of_short_trials_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [PinPages(PfnRange(0, 1)), UnpinPages(PfnRange(0, 1))] * 20
+    needed = (online(2, "online_kernel"), online(3, "online_kernel"))
+    events = (
+        *before, DaxKmemProbe((PfnRange(16, 32),), 0), *needed,
+        IncreaseReservation(PfnRange(16, 32)), offline(2),
+    )  # fmt: skip
+    trace = recorded(
+        replace(collision(), boot=layout("xen"), changes=("00d6c019b5bc",), events=events)
+    )
+    assert replay(trace)[0] == len(trace.events) - 1
+    judged: list[tuple[bool, int]] = []
+    broken_by = Trials.broken_by
+
+    def watched(trials: Trials, events: Sequence[Op]) -> tuple[int | None, list[Violation]]:
+        judged.append((trials.hasty, len(events)))
+        return broken_by(trials, events)
+
+    monkeypatch.setattr(Trials, "broken_by", watched)
+    shorter = minimise(trace)
+    # For the last event to show it three do, but one of them breaks something before.
+    assert judged[:2] == [(True, 45), (False, 3)]
+    assert max(nr for hasty, nr in judged if not hasty) <= 8
+    assert shorter.events == trace.events[40:]
+    assert replay(shorter)[0] == 4
 
 
 def test_minimising_twice_changes_nothing_more() -> None:
