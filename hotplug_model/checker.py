@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import compress
@@ -18,8 +17,9 @@ from hotplug_model.invariants.walkers import must_not_see, who_may_see
 from hotplug_model.kernel import Kernel
 from hotplug_model.memo import Keys, keys_of
 from hotplug_model.ops import Op
-from hotplug_model.parts import FACTS, PARTS, ROWS, parts_of
+from hotplug_model.parts import FACTS, ROWS, parts_of
 from hotplug_model.pfn import PfnRange
+from hotplug_model.questions import Questions, digest, parts_read
 from hotplug_model.state.faults import Allocation
 
 QUIESCENT = "quiescent"
@@ -98,15 +98,18 @@ class Checker:
     ) -> None:
         self.kernel = kernel
         self.strict = strict
-        self._invariants = tuple(INVARIANTS if invariants is None else invariants)
+        asked = tuple(INVARIANTS if invariants is None else invariants)
+        self._across = [(each, each.across) for each in asked if each.across is not None]
         self.reached: set[str] = set() if reached is None else reached
         self._sound: set[bytes] = set() if sound is None else sound
         self._kinds = digest(repr(kernel.layout).encode())
-        self._read = None if invariants is None else parts_read(self._invariants)
+        self._read = None if invariants is None else parts_read(asked)
         """The parts that what is asked depends on; None: all."""
-        lasting = (each for each in self._invariants if not each.quiescent)
+        self._by_row = invariants is None or any(each.sees > Sees.ROW for each in asked)
+        """Whether verdicts of single rows are remembered: for few questions that costs more."""
+        lasting = (each for each in asked if not each.quiescent)
         self._midway = Questions(MIDWAY, lasting)
-        self._at_rest = Questions(AT_REST, self._invariants)
+        self._at_rest = Questions(AT_REST, asked)
         self._seen: tuple[bytes, Extents] | None = None
         self._parts: dict[str, bytes] = {}
         """A digest of each, at the last look."""
@@ -121,7 +124,8 @@ class Checker:
 
     def apply(self, op: Op) -> Outcome:
         """Carry *op* out in place, looking at every milestone and at the end."""
-        before = self.kernel.snapshot()
+        # Where nobody compares, no copy is needed.
+        before = self.kernel.snapshot() if self._across else self.kernel
         found: list[Violation] = []
         milestones: list[str] = []
 
@@ -158,7 +162,7 @@ class Checker:
             for reads, each in self._keys(questions, held).items()
             if each not in self._sound
         }
-        rows = self._rows(x, questions.kind) if ROWS in unsure else None
+        rows = self._rows(x, questions.kind) if self._by_row and ROWS in unsure else None
         found = [
             violation
             for invariant in questions.of(unsure)
@@ -215,14 +219,13 @@ class Checker:
         """What does not hold from before the operation to after it."""
         return [
             violation
-            for invariant in self._invariants
-            if invariant.across is not None
-            if (pfns := tuple(invariant.across(before, refusal, self.kernel)))
+            for invariant, across in self._across
+            if (pfns := tuple(across(before, refusal, self.kernel)))
             for violation in self._attribute(invariant, pfns, self.kernel.extents(), QUIESCENT)
         ]
 
     def _judge(self, invariant: Invariant, x: Extents, milestone: str) -> list[Violation]:
-        if invariant.by is None:
+        if invariant.by is None or not self._by_row:
             return self._judge_anew(invariant, x, milestone)
         by = invariant.by(x)
         if by is None:
@@ -323,59 +326,9 @@ class Checker:
         return self._seen[1]
 
 
-class Questions:
-    """What is asked at some milestones, and which sets of parts that depends on."""
-
-    def __init__(self, kind: bytes, asked: Iterable[Invariant]) -> None:
-        self.kind = kind
-        self.asked = tuple(each for each in asked if each.across is None)
-        self.reads: dict[frozenset[str], tuple[bytes, list[str]]] = {}
-        """With what tells the sets and those that ask apart."""
-        self._askers: dict[frozenset[str], list[int]] = {}
-        """Indices in :attr:`asked` of those that depend on each set."""
-        for number, each in enumerate(self.asked):
-            self._askers.setdefault(each.reads, []).append(number)
-        for reads, askers in self._askers.items():
-            names = ",".join(self.asked[number].name for number in askers)
-            self.reads[reads] = digest(names.encode()), sorted(reads)
-        self._held: dict[str, bytes] = {}
-        """What parts and facts held at the last look."""
-        self._broken: set[frozenset[str]] = set()
-        """Sets of parts of which something was broken then."""
-
-    def changed(
-        self, held: dict[str, bytes]
-    ) -> list[tuple[frozenset[str], tuple[bytes, list[str]]]]:
-        """Entries of :attr:`reads` of which it is not known that they are sound."""
-        changed = {name for name, each in held.items() if self._held.get(name) != each}
-        unsure = self._broken
-        return [e for e in self.reads.items() if e[0] in unsure or not changed.isdisjoint(e[0])]
-
-    def of(self, unsure: Iterable[frozenset[str]]) -> list[Invariant]:
-        """Those asked that depend on one of the *unsure* sets of parts, in their order."""
-        numbers = sorted(number for reads in unsure for number in self._askers[reads])
-        return [self.asked[number] for number in numbers]
-
-    def note(self, held: dict[str, bytes], broken: set[frozenset[str]]) -> None:
-        """All that depends on what is *held* was judged; only *broken* are not sound."""
-        self._held, self._broken = held, broken
-
-
-def parts_read(invariants: Iterable[Invariant]) -> list[str]:
-    """The parts that some of *invariants* depend on, itself or by a fact."""
-    reads = {name for each in invariants if each.across is None for name in each.reads}
-    read = {FACTS[name][0] if name in FACTS else name for name in reads}
-    return [name for name in PARTS if name in read]
-
-
 def broken_rows(found: Iterable[Violation]) -> list[PfnRange]:
     """Where invariants of rows are broken."""
     return [p for each in found if INVARIANTS[each.invariant].reads == ROWS for p in each.pfns]
-
-
-def digest(held: bytes) -> bytes:
-    """16 bytes that tell *held* from whatever else was ever held."""
-    return hashlib.blake2b(held, digest_size=16).digest()
 
 
 def as_number(state: bytes) -> int:

@@ -127,7 +127,7 @@ class AskedLittle(Checker):
     def look(self, milestone: str, state: bytes | None = None) -> list[Violation]:
         found = super().look(milestone, state)
         afresh = judged_afresh(self.kernel, milestone)
-        asked = {each.name for each in self._invariants}
+        asked = {each.name for each in self._at_rest.asked}
         assert by_invariant(found) == {n: pfns for n, pfns in afresh.items() if n in asked}
         self.seen.update(violation.invariant for violation in found)
         return found
