@@ -5,7 +5,7 @@ passing over every operation that would break something, until it may fail; then
 What is found is minimised as `check` does it. All that break the same, on any boot layout,
 should come out the same.
 
-    python benchmarks/minimal.py [CHANGE ...] [--seeds N] [--steps N] [--seconds S]
+    python benchmarks/minimal.py [CHANGE ...] [--seeds N] [--steps N] [--seconds S] [--workers N]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 from hotplug_model.boot import LAYOUTS, find_layout
@@ -90,6 +91,15 @@ def sample(trace: Trace) -> Sample:
     )
 
 
+def sampled(job: tuple[str, int, int]) -> Sample | None:
+    """A counterexample of a change, of a seed and so many steps, minimised; None if none was
+    found. Says on stderr that it is over."""
+    trace = failure(*job)
+    found = sample(trace) if trace is not None else None
+    print(*job, found.events if found else "nothing found", file=sys.stderr, flush=True)
+    return found
+
+
 def rows(change: str, samples: list[Sample]) -> Iterator[Row]:
     """A row for each set of invariants that a change breaks."""
     for violates in sorted({each.violates for each in samples}):
@@ -132,6 +142,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seconds", type=float, help="begin no change after so many")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     args = parser.parse_args(argv)
     tiny = [c.name for c in CHANGES if c.breaks and not c.races and c.geometry == "tiny"]
     started = time.monotonic()
@@ -139,14 +150,15 @@ def main(argv: list[str]) -> int:
     table: list[Row] = []
     spent: list[float] = []
     skipped: list[str] = []
-    for change in args.changes or tiny:
-        if args.seconds and time.monotonic() - started > args.seconds:
-            skipped.append(change)
-            continue
-        found = [failure(change, seed, args.steps) for seed in range(args.seeds)]
-        samples = [sample(trace) for trace in found if trace is not None]
-        spent += [each.cpu_seconds for each in samples]
-        table += rows(change, samples)
+    with ProcessPoolExecutor(args.workers) as pool:
+        for change in args.changes or tiny:
+            if args.seconds and time.monotonic() - started > args.seconds:
+                skipped.append(change)
+                continue
+            found = pool.map(sampled, [(change, seed, args.steps) for seed in range(args.seeds)])
+            samples = [each for each in found if each is not None]
+            spent += [each.cpu_seconds for each in samples]
+            table += rows(change, samples)
     print(
         f"Counterexamples of {args.steps} steps or a few more, {args.seeds} seeds a change, "
         f"Python {platform.python_version()}.\n"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 
 from hotplug_model.boot import BootLayout
 from hotplug_model.bug import bug_of
 from hotplug_model.explore.shorter import Shorter
 from hotplug_model.minimise import minimise
 from hotplug_model.normal_form import normal_form
-from hotplug_model.ops import drawn_ops, ops_on_request
-from hotplug_model.ops.every import kinds_named
+from hotplug_model.ops import Op, drawn_ops, ops_on_request
+from hotplug_model.ops.every import every_op, kinds_named
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.suspicion import Suspicion
 from hotplug_model.trace import Trace, replay
@@ -39,10 +40,10 @@ def certify(trace: Trace, boots: Iterable[BootLayout] = (), budget: int = BUDGET
     searched: dict[tuple[BootLayout, bool], int] = {}
     while True:
         trace = normal_form(suspicion, trace, before(trace.boot, boots), budget)
-        shorter = None
+        shorter = elsewhere(suspicion, trace, boots, budget // 6)
         # What was tried on this machine before would end no differently.
         here = trace.boot, any(event.fail_at for event in trace.events)
-        if here not in searched:
+        if shorter is None and here not in searched:
             search = Shorter(suspicion, trace, kinds_named(()))
             shorter = search.first(budget)
             searched[here] = search.complete
@@ -53,12 +54,36 @@ def certify(trace: Trace, boots: Iterable[BootLayout] = (), budget: int = BUDGET
         trace = shorter
 
 
+def elsewhere(
+    suspicion: Suspicion, trace: Trace, boots: tuple[BootLayout, ...], budget: int
+) -> Trace | None:
+    """A shorter trace on another machine: one boots with what another first has to be given.
+
+    Of the kinds of operations that *trace* has, those are tried of which there are few anywhere.
+    """
+    if len(trace.events) < 2 or not boots:
+        return None
+    machines, most = [suspicion.booted(boot) for boot in boots], budget // len(boots)
+    few = [
+        kind
+        for kind in kinds_of(trace)
+        if all(len(list(islice(every_op(m, (kind,)), most + 1))) <= most for m in machines)
+    ]
+    return Shorter(suspicion, trace, tuple(few), boots).first(budget)
+
+
+def kinds_of(trace: Trace) -> tuple[type[Op], ...]:
+    """The kinds of operations in *trace* that can be drawn."""
+    drawn = drawn_ops().keys() | ops_on_request().keys()
+    own = sorted({event.op_name() for event in trace.events} & drawn)
+    return kinds_named(own) if own else ()
+
+
 def with_its_kinds(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | None:
     """A shorter trace that takes only kinds of operations that *trace* has: that is found sooner,
     at depths that a search with all kinds does not reach."""
-    drawn = drawn_ops().keys() | ops_on_request().keys()
-    own = sorted({event.op_name() for event in trace.events} & drawn)
-    return Shorter(suspicion, trace, kinds_named(own)).first(budget) if own else None
+    own = kinds_of(trace)
+    return Shorter(suspicion, trace, own).first(budget) if own else None
 
 
 def before(boot: BootLayout, boots: tuple[BootLayout, ...]) -> tuple[BootLayout, ...]:

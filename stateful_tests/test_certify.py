@@ -9,7 +9,7 @@ import pytest
 import hotplug_model.certify as of_certify
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.bug import bug_of
-from hotplug_model.certify import MINIMAL, SHORTEST, certify
+from hotplug_model.certify import MINIMAL, SHORTEST, certify, elsewhere
 from hotplug_model.explore.shorter import Shorter
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.normal_form import exchanges, normal_form, simplified, swaps
@@ -19,10 +19,11 @@ from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifier
 from hotplug_model.ops.memory_hotplug import AddMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
+from hotplug_model.ops.resource import ReleaseMemRegion
 from hotplug_model.pfn import PfnRange
 from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.trace import Trace, replay
-from stateful_tests.kernels import HOLE, C, D, add, device, online
+from stateful_tests.kernels import HOLE, C, D, add, device, offline, online
 from stateful_tests.traces import collision, recorded
 
 TINY = GEOMETRIES["tiny"]
@@ -67,6 +68,34 @@ def test_a_shorter_trace_of_the_same_bug_is_found() -> None:
     assert len(minimal.events) == 1
     assert bug_of(replay(minimal)[1]) == bug_of(replay(trace)[1])
     assert minimal.found[MINIMAL] == SHORTEST
+
+
+def test_a_shorter_trace_on_another_machine_is_found() -> None:
+    trace = of_change("feee6b298916", add(C), online(2, "online"), offline(2))
+    assert len(certify(trace).events) == 3
+    minimal = certify(trace, BOOTS)
+    assert len(minimal.events) == 1
+    assert minimal.boot in BOOTS
+    assert minimal.boot != trace.boot
+    assert bug_of(replay(minimal)[1]) == bug_of(replay(trace)[1])
+    assert minimal.found[MINIMAL] == SHORTEST
+
+
+def test_elsewhere_only_what_can_be_drawn_in_few_ways_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds: list[tuple[type[Op], ...]] = []
+
+    class Watched(Shorter):
+        def first(self, budget: int) -> Trace | None:
+            kinds.append(self.kinds)
+            return None
+
+    monkeypatch.setattr(of_certify, "Shorter", Watched)
+    trace = collision(nr_before=2)
+    assert elsewhere(suspicion_of(trace), trace, BOOTS, 100) is None
+    assert elsewhere(suspicion_of(trace), collision(), BOOTS, 100) is None
+    assert kinds == [(ReleaseMemRegion,)]
 
 
 def test_no_machine_is_searched_twice(monkeypatch: pytest.MonkeyPatch) -> None:

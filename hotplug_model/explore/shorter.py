@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from hotplug_model.boot import BootLayout
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 from hotplug_model.ops.every import UNUSUAL, every_op
@@ -21,13 +22,18 @@ class Reached:
     On some of them something else may break: that is looked at when it matters.
     """
 
+    boot: BootLayout
     kernel: Kernel
     ways: list[Events]
 
 
+Arrived: TypeAlias = dict[tuple[BootLayout, bytes], Reached]
+"""By boot layout and fingerprint."""
+
+
 @dataclass(slots=True)
 class Shorter:
-    """A search on the machine of a trace for one that is shorter, of the same bug.
+    """A search on some machines for a trace of the same bug that is shorter.
 
     Every operation is tried as in :mod:`~hotplug_model.explore.exploration`, with every
     single allocation failing too if one does in the trace. What is kept of a state is the
@@ -38,6 +44,8 @@ class Shorter:
     trace: Trace
     kinds: tuple[type[Op], ...]
     """Kinds of operations to try."""
+    boots: tuple[BootLayout, ...] = ()
+    """The machines, by boot layout; none: that of the trace."""
     complete: int = 0
     """No trace of so many events of these kinds, nor of fewer, shows the bug."""
     _faults: bool = field(init=False)
@@ -51,15 +59,16 @@ class Shorter:
         A level that takes more than is left of that, if each machine takes as much as the last
         one did, is not begun: half a level proves nothing.
         """
-        boot, each = self.trace.boot, 0.0
+        each = 0.0
         self.suspicion.budget = budget
-        level = [Reached(self.suspicion.booted(boot), [()])]
+        boots = self.boots or (self.trace.boot,)
+        level = [Reached(boot, self.suspicion.booted(boot), [()]) for boot in boots]
         try:
             while self.complete < len(self.trace.events) - 1:
                 left = self.suspicion.budget
                 if len(level) * each > left:
                     return None
-                arrived: dict[bytes, Reached] = {}
+                arrived: Arrived = {}
                 for before in level:
                     if found := self.expand(before, arrived):
                         return found
@@ -70,16 +79,17 @@ class Shorter:
             pass
         return None
 
-    def expand(self, before: Reached, arrived: dict[bytes, Reached]) -> Trace | None:
+    def expand(self, before: Reached, arrived: Arrived) -> Trace | None:
         """Try every operation on a machine, and add to *arrived* where it leads."""
-        boot, here = self.trace.boot, before.kernel.fingerprint()
+        boot, here = before.boot, before.kernel.fingerprint()
         for op in every_op(before.kernel, self.kinds, UNUSUAL, self._faults):
             kernel = before.kernel.snapshot()
             ways = [(*way, op) for way in before.ways]
             if self.suspicion.breaks(kernel, op):
                 for events in ways:
                     if self.suspicion.show(boot, events):
-                        return replace(self.trace, events=events)
+                        return replace(self.trace, boot=boot, events=events)
             elif (there := kernel.fingerprint()) != here:
-                arrived.setdefault(there, Reached(kernel, [])).ways.extend(ways)
+                reached = Reached(boot, kernel, [])
+                arrived.setdefault((boot, there), reached).ways.extend(ways)
         return None
