@@ -16,6 +16,7 @@ from hotplug_model.invariants import INVARIANTS
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
+from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.memory_failure import HardOfflinePage
@@ -193,6 +194,10 @@ SHOWN: dict[str, Shown] = {
             IncreaseReservation(pages(8, 9)),
         ),
         QUIESCENT, {"pages_count_the_references_on_them"}, layout(),
+    ),
+    "what-is-backed-meanwhile-stays-offline": Shown(
+        (HotAddReq(pages(16, 20)), at_once(online(2), HotAddReq(pages(20, 24)), 4)),
+        QUIESCENT, {"backed_memory_is_used"}, layout("hyper-v"),
     ),
     "walkers-race-with-offlining": Shown(
         (at_once(Walk("kpageflags_read", 8), offline(1), 3),), "A: returns",

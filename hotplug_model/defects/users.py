@@ -71,6 +71,24 @@ def a_page_is_freed_under_kvm(x: Extents) -> ExtentMask:
     return freed & (x.refcount < idle(x) + x.nr_references)
 
 
+@known_defect("backed_memory_is_used", quiescent=True, causes=(Cause.GOES_ONLINE,))
+def what_is_backed_meanwhile_stays_offline(x: Extents) -> ExtentMask:
+    """Memory that Hyper-V backs while its memory block goes online is never used.
+
+    online_pages() first hands all pages to hv_online_page(), which keeps those that the host
+    has not backed yet, and only then marks the section online. If the host backs the rest in
+    between, handle_pg_range() asks online_section_nr(), takes the section for offline, and
+    leaves the pages to a callback that was there already. They stay PageOffline until the
+    block was offline once more. Both hold ha_lock, but nobody does from the callback on until
+    the section is online.
+
+    Source: handle_pg_range(), hv_online_page(), has_pfn_is_backed() in
+    drivers/hv/hv_balloon.c; online_pages_range() in mm/memory_hotplug.c (6.1, 6.12).
+    """
+    missed = x.touched(put_down_to(x, Cause.GOES_ONLINE))
+    return missed & x.is_online_ram & x.page_has(PageFlag.WITHHELD)
+
+
 def idle(x: Extents) -> Column:
     """At which count each page rests; those of RAM, and of maps that are gone, at 0."""
     counts = np.zeros(len(x.start_pfn), np.int32)

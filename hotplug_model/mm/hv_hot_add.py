@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import SectionFlag
+from hotplug_model.flags import PageFlag, SectionFlag
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.hv_balloon import device_of, hv_bring_pgs_online
 from hotplug_model.mm.memory_hotplug import add_memory
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import PartSteps, Steps
 from hotplug_model.state.hv_balloon import HotAddRegion
+from hotplug_model.state.ledger import Cause, Law
 
 
 def hot_add_req(kernel: Kernel, pfns: PfnRange) -> Steps:
@@ -69,9 +70,17 @@ def handle_pg_range(kernel: Kernel, region: HotAddRegion, pfns: PfnRange) -> Ste
         if pfns.start_pfn > region.start_pfn and online:
             hv_bring_pgs_online(kernel, region, added)
             yield "hv_bring_pgs_online"
+        elif not online and passed_over(kernel, added):
+            kernel.ledger.breach(Law.BACKED_UNNOTICED, added, Cause.GOES_ONLINE)
     missing = min(missing, region.end_pfn - region.ha_end_pfn)
     while missing > 0 and (yield from hv_mem_hot_add(kernel, region, missing)):
         missing -= kernel.pages_per_block
+
+
+def passed_over(kernel: Kernel, pfns: PfnRange) -> bool:
+    """Whether *pfns* go online, and hv_online_page() has kept them: it will not look again."""
+    withheld = kernel.pfns.within(pfns, "page_flags") & PageFlag.WITHHELD
+    return kernel.locks.mem_hotplug and bool(withheld.any())
 
 
 def hv_mem_hot_add(kernel: Kernel, region: HotAddRegion, missing: int) -> PartSteps:

@@ -59,6 +59,8 @@ class Law(IntEnum):
     """Offlining waited for a page that was free, where nobody looked for it."""
     FREED_UNSPLIT = 23
     """A page was freed by itself that the buddy allocator had given as part of one."""
+    BACKED_UNNOTICED = 24
+    """Memory was backed while it went online, when its driver had passed over it."""
 
 
 class Cause(IntEnum):
@@ -96,6 +98,8 @@ class Cause(IntEnum):
     """Who gave a pfn back decided that it had a reference on the page there."""
     SET_ANEW = 15
     """Its count was set anew when it was freed, though KVM had a reference on it."""
+    GOES_ONLINE = 16
+    """The pages were with the driver's callback, and their section was not online yet."""
 
 
 class Entry(NamedTuple):
