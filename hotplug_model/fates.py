@@ -6,7 +6,7 @@ tiny geometries; ``stateful_tests/test_faults.py`` finds the same and nothing el
 
 from __future__ import annotations
 
-from errno import EBUSY, EFAULT, ENOMEM
+from errno import EBUSY, EEXIST, EFAULT, ENOMEM
 from typing import NamedTuple
 
 from hotplug_model.geometry import GEOMETRIES, Geometry
@@ -53,7 +53,7 @@ OF_TODAY: dict[Fate, tuple[str, ...]] = {
     Fate("online_memory_block", Allocation.NOTIFIER, ENOMEM): EVERYWHERE,
     Fate("online_memory_block", Allocation.NOTIFIER, ENOMEM, SAMPLES): NOT_56,
     Fate("offline_memory_block", Allocation.NOTIFIER, ENOMEM): EVERYWHERE,
-    Fate("add_memory", Allocation.RESOURCE, ENOMEM): EVERYWHERE,
+    Fate("add_memory", Allocation.RESOURCE, EEXIST): EVERYWHERE,
     Fate("add_memory", Allocation.USAGE, ENOMEM): EVERYWHERE,
     Fate("add_memory", Allocation.USAGE, ENOMEM, UNWIND): EVERYWHERE,
     Fate("add_memory", Allocation.VMEMMAP_PAGE, ENOMEM): EVERYWHERE,
@@ -122,7 +122,7 @@ OF_THE_GONE: dict[Fate, tuple[str, ...]] = {
     Fate("add_memory", Allocation.NOTIFIER, OK): GONE,
     Fate("add_memory", Allocation.PAGE_TABLE, ENOMEM): IA64,
     Fate("add_memory", Allocation.PAGE_TABLE, ENOMEM, UNWIND): IA64,
-    Fate("add_memory", Allocation.RESOURCE, ENOMEM): GONE,
+    Fate("add_memory", Allocation.RESOURCE, EEXIST): GONE,
     Fate("add_memory", Allocation.USAGE, ENOMEM): GONE,
     Fate("add_memory", Allocation.USAGE, ENOMEM, UNWIND): GONE,
     Fate("add_memory", Allocation.VMEMMAP_PAGE, ENOMEM): GONE,
@@ -167,9 +167,9 @@ FATES = OF_ALL | OF_HYPER_V | {
     fate._replace(operation="dax_kmem_probe"): where
     for fate, where in OF_ALL.items()
     if fate.operation == "add_memory" and fate.allocation != Allocation.ALTMAP
-}
+} | {Fate("dax_kmem_probe", Allocation.RESOURCE, EBUSY): (*EVERYWHERE, *GONE)}
 """Each with the geometries where it is seen. The driver of a dax device, with one range, fails as
-add_memory() does without an altmap."""
+add_memory() does without an altmap, or has no region of its own."""
 
 
 def sizes(geometry: Geometry) -> tuple[str, bool, bool]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hotplug_model import steps
+from hotplug_model.checker import Checker
 from hotplug_model.errors import UserError
 from hotplug_model.flags import BlockState
 from hotplug_model.geometry import GEOMETRIES
@@ -16,6 +17,7 @@ from hotplug_model.mm.dax_kmem import dax_kmem_range, dev_dax_kmem_probe, dev_da
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
 from hotplug_model.ops.draw import empty_blocks, free_ranges, unlent_blocks, window_blocks
+from hotplug_model.ops.resource import RequestMemRegion
 from hotplug_model.ops.virtio_mem import VirtioMemProbe
 from hotplug_model.pfn import PfnRange
 from hotplug_model.recorded.pmem import DRIVER_PGMAP, LEGACY, NFIT, Pmem
@@ -232,3 +234,30 @@ def test_there_is_no_namespace_without_a_region() -> None:
     with pytest.raises(UserError, match="no dax device"):
         pmem.command("daxctl reconfigure-device --mode=system-ram dax0.0")
     assert pmem.command("true") is None
+
+
+def test_a_device_on_no_node_is_refused() -> None:
+    assert do(boot(), DaxKmemProbe((C,), -1)) == errno.EINVAL
+
+
+@pytest.mark.parametrize(
+    ("fail_at", "err"), [("resource", errno.EBUSY), ("resource:1", errno.EEXIST)]
+)
+def test_no_memory_for_a_region_looks_like_somebody_who_has_it(fail_at: str, err: int) -> None:
+    kernel = boot()
+    checker = Checker(kernel)
+    outcome = checker.apply(DaxKmemProbe((C,), 0, fail_at=fail_at))
+    assert outcome.refusal is not None
+    assert outcome.refusal.errno == err
+    assert outcome.violations == []
+    assert kernel.iomem.named(KMEM) == []
+
+
+def test_a_region_claimed_meanwhile_outlives_the_driver() -> None:
+    kernel = boot()
+    assert do(kernel, DaxKmemProbe((C,), 0)) is None
+    for at in DaxKmemRemove().steps(kernel):
+        if at == "remove_memory":
+            assert do(kernel, RequestMemRegion(pages(16, 18))) is None
+    assert kernel.iomem.is_claimed(pages(16, 18))
+    assert do(kernel, RequestMemRegion(pages(17, 19))) == errno.EBUSY

@@ -109,9 +109,15 @@ def test_a_map_whose_second_range_fails_leaves_nothing(geometry: str) -> None:
 
 
 def test_what_fails_is_refused_with_enomem_or_done_without() -> None:
-    assert {fate.err for fate in FATES} == {0, errno.ENOMEM, errno.EFAULT, errno.EBUSY}
-    refused = {where for fate, where in FATES.items() if fate.err == errno.EBUSY}
-    assert refused == {("tiny_tile",)}
+    assert {fate.err for fate in FATES} == {
+        0, errno.ENOMEM, errno.EFAULT, errno.EBUSY, errno.EEXIST,
+    }  # fmt: skip
+    busy = {(fate.operation, fate.allocation) for fate in FATES if fate.err == errno.EBUSY}
+    assert busy == {
+        ("offline_and_remove_memory", Allocation.NOTIFIER), ("dax_kmem_probe", Allocation.RESOURCE)
+    }  # fmt: skip
+    taken = {fate.allocation for fate in FATES if fate.err == errno.EEXIST}
+    assert taken == {Allocation.RESOURCE}
     faulting = {fate.allocation for fate in FATES if fate.err == errno.EFAULT}
     assert faulting == {Allocation.LINEAR_MAP}
     absorbed = {(fate.operation, fate.allocation) for fate in FATES if not fate.err}

@@ -204,3 +204,20 @@ def test_a_copy_of_the_driver_s_state_is_independent() -> None:
     before = kernel.fingerprint()
     assert do(kernel.snapshot(), REST) is None
     assert kernel.fingerprint() == before
+
+
+def test_gaps_count_in_whatever_order_the_host_left_them() -> None:
+    kernel = ready(HotAddReq(pages(16, 19)), HotAddReq(pages(21, 22)), HotAddReq(pages(16, 17)))
+    assert do(kernel, HotAddReq(pages(18, 24)), online(2)) is None
+    (region,) = hyper_v(kernel).regions
+    assert region.gaps == (pages(19, 21), pages(17, 18))
+    assert managed(kernel) == (pages(16, 17), pages(18, 19), pages(21, 24))
+
+
+def test_memory_without_a_region_stops_adding_for_good() -> None:
+    kernel = ready()
+    outcome = Checker(kernel).apply(HotAddReq(pages(16, 24), fail_at="resource"))
+    assert outcome.violations == []
+    assert not hyper_v(kernel).do_hot_add
+    assert do(kernel, HALF) is None
+    assert kernel.blocks_in(C) == []

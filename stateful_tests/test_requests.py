@@ -205,7 +205,7 @@ def test_what_cannot_be_done_is_refused(make: Callable[[], Kernel], op: Op, err:
 def test_an_allocation_that_fails_is_a_reason() -> None:
     before, refusal, kernel = answered(boot, AddMemory(0, D, 0, fail_at="resource"))
     assert refusal is not None
-    assert refusal.errno == errno.ENOMEM
+    assert refusal.errno == errno.EEXIST
     assert requests_are_refused_for_a_reason(before, refusal, kernel) == []
 
 

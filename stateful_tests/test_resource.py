@@ -192,3 +192,16 @@ def test_every_field_of_a_region_is_in_the_numbers() -> None:
     every = {numbers(), numbers("other"), numbers(end=22), numbers(busy=False)}
     every |= {tuple(nested.numbers()), tuple(flat.numbers()), tuple(tree().numbers())}
     assert len(every) == 7
+
+
+@pytest.mark.parametrize("how", ["release_resource", "remove_resource"])
+def test_what_lies_below_a_region_goes_with_it_or_moves_up(how: str) -> None:
+    root = tree()
+    assert root.request(Resource("dax", pages(16, 32), busy=False))
+    assert claim(root, 20, 24)
+    assert getattr(root, how)(pages(16, 32))
+    assert root.named("dax") == []
+    stays = how == "remove_resource"
+    assert root.named("driver") == ([pages(20, 24)] if stays else [])
+    assert claim(root, 22, 26) != stays
+    assert not getattr(root, how)(pages(16, 32))

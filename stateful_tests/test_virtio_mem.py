@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from hotplug_model.checker import Checker
+from hotplug_model import steps
+from hotplug_model.checker import Checker, carry_out
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import BlockState, PageFlag, ZoneType
+from hotplug_model.flags import BlockState, OnlineType, PageFlag, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import virtio_mem
 from hotplug_model.mm.mainline import MAINLINE
@@ -17,6 +18,7 @@ from hotplug_model.mm.online import has_unmovable_pages
 from hotplug_model.mm.page_alloc import alloc_contig_range
 from hotplug_model.mm.virtio_mem_sbm import first_unplugged
 from hotplug_model.ops import Op
+from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
@@ -24,9 +26,10 @@ from hotplug_model.ops.xen_balloon import DecreaseReservation
 from hotplug_model.page_state import PageState, page_states
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
+from hotplug_model.state.resource import Resource
 from hotplug_model.state.virtio_mem import BbmState, SbmState, VirtioMem
 from hotplug_model.walkers.vmcore import read_from_oldmem
-from stateful_tests.kernels import C, D, add, boot, do, offline, online, pages
+from stateful_tests.kernels import C, D, add, boot, do, layout, offline, online, pages
 from stateful_tests.kernels import device as memremap
 
 REGION = PfnRange(C.start_pfn, D.end_pfn)
@@ -371,3 +374,44 @@ def test_a_driver_that_comes_too_late_for_a_region_leaves_it_to_the_first() -> N
     before = kernel.fingerprint()
     assert do(kernel, probe()) == errno.EINVAL
     assert kernel.fingerprint() == before
+
+
+def test_without_memory_a_big_block_is_given_back_and_no_other_is_tried() -> None:
+    kernel = plugged(16, online(2), online(3), bbm=True)
+    assert Checker(kernel).apply(request(8, fail_at="notifier")).violations == []
+    assert device(kernel).plugged_size == 16
+    assert set(device(kernel).states.values()) == {BbmState.VIRTIO_MEM_BBM_BB_ADDED}
+    assert not device(kernel).broken
+    assert flags(kernel, REGION) == {PageFlag.MANAGED}
+    assert do(kernel, request(8)) is None
+    assert device(kernel).plugged_size == 8
+
+
+@pytest.mark.parametrize("bbm", [False, True])
+def test_what_could_not_be_added_decides_whatever_becomes_of_it(bbm: bool) -> None:
+    kernel = plugged(8, bbm=bbm)
+    assert kernel.iomem.request(Resource("somebody", D))
+    carry_out(kernel, request(16, fail_at="virtqueue:1"))
+    assert device(kernel).broken
+    plugged_only = BbmState.VIRTIO_MEM_BBM_BB_PLUGGED if bbm else SbmState.VIRTIO_MEM_SBM_MB_PLUGGED
+    assert device(kernel).states[3] == plugged_only
+
+
+def test_what_goes_online_while_the_driver_goes_is_refused() -> None:
+    kernel = boot(replace(layout(), memhp_default_state=OnlineType.MMOP_ONLINE))
+    assert do(kernel, probe()) is None
+    together = Interleave((request(4), VirtioMemRemove()), ((0, 1), (1, 1)))
+    assert Checker(kernel).apply(together).violations == []
+    assert kernel.lender is None
+    assert kernel.blocks_in(REGION) == []
+
+
+def test_what_went_online_beside_a_big_block_that_stays_goes_to_the_allocator() -> None:
+    region = PfnRange(C.start_pfn, D.end_pfn)
+    kernel = boot()
+    assert do(kernel, VirtioMemProbe(region, 0, 16, True), request(16), online(2)) is None
+    assert do(kernel, VetoMemoryNotifier(False, True)) is None
+    together = Interleave((request(0), online(3)), ((0, 2), (1, 99)))
+    steps.run(together.steps(kernel))
+    assert device(kernel).states == {1: BbmState.VIRTIO_MEM_BBM_BB_ADDED}
+    assert flags(kernel, region) == {PageFlag.MANAGED}

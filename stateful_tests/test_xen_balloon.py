@@ -17,8 +17,13 @@ from hotplug_model.mm import xen_balloon
 from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory
 from hotplug_model.ops.pages import PinPages
+from hotplug_model.ops.user_pages import PinUserPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
-from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
+from hotplug_model.ops.xen_balloon import (
+    DecreaseReservation,
+    IncreaseReservation,
+    idle_and_unmovable,
+)
 from hotplug_model.page_state import PageState, page_states
 from hotplug_model.walkers.vmcore import read_from_oldmem
 from stateful_tests.kernels import C, add, boot, do, offline, online, pages, remove
@@ -63,11 +68,50 @@ def test_each_page_of_the_balloon_is_counted_in_its_own_zone() -> None:
 
 
 def test_a_ballooned_page_keeps_its_block_online() -> None:
-    for online_type in ("online_kernel", "online_movable"):
-        kernel = ready(online_type)
-        assert do(kernel, INFLATE) is None
-        assert do(kernel, offline(2)) == errno.EBUSY
-        assert do(kernel, DEFLATE, offline(2)) is None
+    kernel = ready("online_kernel")
+    assert do(kernel, INFLATE) is None
+    assert do(kernel, offline(2)) == errno.EBUSY
+    assert do(kernel, DEFLATE, offline(2)) is None
+
+
+def test_a_balloon_gets_no_movable_memory() -> None:
+    kernel = ready("online_movable")
+    assert do(kernel, INFLATE) == errno.EBUSY
+    assert do(kernel, offline(2)) is None
+    x = ready("online_movable").extents()
+    movable = x.where(x.zone == ZoneType.ZONE_MOVABLE)
+    assert movable
+    assert not any(a.overlaps(b) for a in movable for b in idle_and_unmovable(x.kernel))
+
+
+@pytest.mark.parametrize("milestone", ["start_isolate_page_range", "offline_mem_sections"])
+def test_a_balloon_gets_nothing_that_goes_offline(milestone: str) -> None:
+    kernel = ready()
+    for at in offline(2).steps(kernel):
+        if at == milestone:
+            assert do(kernel, INFLATE) == errno.EBUSY
+
+
+def test_a_balloon_gets_nothing_that_goes_online() -> None:
+    kernel = boot()
+    assert do(kernel, add(C)) is None
+    seen = []
+    for at in online(2).steps(kernel):
+        seen.append(at)
+        if at in ("generic_online_page", "online_mem_sections"):
+            assert do(kernel, INFLATE) == errno.EBUSY
+    assert "online_mem_sections" in seen
+
+
+def test_what_hyper_v_gives_back_stays_with_whom_has_a_reference() -> None:
+    page = pages(8, 9)
+    pin = PinUserPages("kvm", page, pfnmap=True)
+    rules = KernelVariant.named("6.12", ()).rules()
+    for hypervisor, refs, breaches in (("hyper-v", 1, 0), ("xen", 0, 1)):
+        kernel = boot(hypervisor, rules=rules)
+        assert do(kernel, DecreaseReservation(page), pin, IncreaseReservation(page)) is None
+        assert kernel.pfns.at(8, "refcount") == refs
+        assert len(kernel.ledger.breaches) == breaches
 
 
 def test_a_ballooned_page_is_fake_offline_and_breaks_nothing() -> None:

@@ -160,8 +160,9 @@ def not_resized(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[Pf
     pending = bool(old.in_state(SbmState.VIRTIO_MEM_SBM_MB_PLUGGED))
     low, high = sorted((old.plugged_size, wanted))
     # Want of memory does not break the driver, nor does a page that is in use; the -EFAULT of
-    # powerpc's linear map does.
-    fault = str(asked["fail_at"]).startswith(Allocation.LINEAR_MAP.value)
+    # powerpc's linear map does, and the -EEXIST of a region that could not be had.
+    odd = (Allocation.LINEAR_MAP.value, Allocation.RESOURCE.value)
+    fault = str(asked["fail_at"]).startswith(odd)
     breaks = vm.broken and not (old.broken or fault or may_not_grow(before, old, wanted))
     if vm.requested != wanted or not (low <= got <= high or pending) or breaks:
         yield vm.region

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 
 from hotplug_model.errors import EHWPOISON
-from hotplug_model.flags import MemoryType, PageFlag, RefState
+from hotplug_model.flags import MemoryType, PageFlag, RefState, ZoneType
 from hotplug_model.invariants.answer import Answer, Arguments, within
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
@@ -176,10 +176,17 @@ def not_released(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[P
         yield asked["pfns"]
 
 
-def why_not_balloon(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+def why_not_allocate(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     """A page that the buddy allocator does not have to give."""
     flags = kernel.pfns.within(asked["pfns"], "page_flags")
     if (flags != PageFlag.MANAGED).any() or kernel.pfns.within(asked["pfns"], "refcount").any():
+        yield errno.EBUSY
+
+
+def why_not_balloon(kernel: Kernel, asked: Arguments) -> Iterator[int]:
+    """The same; one of ZONE_MOVABLE, for what a balloon has cannot be moved."""
+    yield from why_not_allocate(kernel, asked)
+    if (kernel.pfns.within(asked["pfns"], "zone") == ZoneType.ZONE_MOVABLE).any():
         yield errno.EBUSY
 
 
@@ -261,7 +268,7 @@ def why_not_pool(kernel: Kernel, asked: Arguments) -> Iterator[int]:
     if pfns.nr_pages not in kernel.geometry.hugetlb_sizes or pfns.start_pfn % pfns.nr_pages:
         yield errno.EINVAL
     zones = kernel.pfns.within(pfns, "zone")
-    if any(why_not_balloon(kernel, asked)) or (zones != zones[:1]).any():
+    if any(why_not_allocate(kernel, asked)) or (zones != zones[:1]).any():
         yield errno.ENOMEM
 
 

@@ -10,6 +10,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.mm.memory_hotplug import add_memory, remove_memory
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
+from hotplug_model.state.faults import Allocation
 from hotplug_model.state.resource import KMEM, KMEM_LEFT, NAMELESS, Resource
 
 
@@ -27,13 +28,16 @@ def dev_dax_kmem_probe(kernel: Kernel, ranges: Sequence[PfnRange], nid: int) -> 
 
     One that cannot be had, or be added, is left out if another was added before.
 
-    Refuses with -EINVAL if no block is filled; while nothing is added yet with -EBUSY if a
-    range is claimed, and as add_memory().
+    Refuses with -EINVAL if no block is filled or *nid* is negative; while nothing is added yet
+    with -EBUSY if a range is claimed, and as add_memory().
 
-    # Simplified: RAM that a driver manages is RAM.
+    # Simplified: RAM that a driver manages is RAM. No device asks for its memmap to be put on
+    its own memory, as some do since v6.8.
 
-    Source: dev_dax_kmem_probe(), add_memory_driver_managed() (6.1).
+    Source: dev_dax_kmem_probe(), add_memory_driver_managed() (6.12).
     """
+    if nid < 0:
+        raise KernelRefusal(errno.EINVAL)
     blocks = [dax_kmem_range(kernel, pfns) for pfns in ranges]
     blocks = [pfns for pfns in blocks if pfns.nr_pages > 0]
     if not blocks:
@@ -52,16 +56,19 @@ def dev_dax_kmem_probe(kernel: Kernel, ranges: Sequence[PfnRange], nid: int) -> 
 def add_range(kernel: Kernel, pfns: PfnRange, nid: int) -> Steps:
     """Claim *pfns* for the driver, so that it is not busy, and add it below that.
 
+    Refuses with -EBUSY if somebody has it or there is no memory for a region.
+
     Source: dev_dax_kmem_probe(); commit 31e4ca92a7dd ("device-dax: fix memory and resource
     leak if hotplug fails") (in v5.3).
     """
-    if not kernel.iomem.request(Resource(KMEM, pfns, busy=False)):
+    claimed = kernel.faults.grant(Allocation.RESOURCE, 1)
+    if not claimed or not kernel.iomem.request(Resource(KMEM, pfns, busy=False)):
         raise KernelRefusal(errno.EBUSY)
     try:
         yield from add_memory(kernel, nid, pfns, 0)
     except KernelRefusal:
         if kernel.rules.dax_kmem_releases_what_failed:
-            kernel.iomem.release_resource(pfns)
+            kernel.iomem.remove_resource(pfns)
         raise
 
 
@@ -80,7 +87,7 @@ def dev_dax_kmem_remove(kernel: Kernel) -> Steps:
     for pfns in kernel.iomem.named(KMEM):
         try:
             yield from remove_memory(kernel, pfns)
-            kernel.iomem.release_resource(pfns)
+            kernel.iomem.remove_resource(pfns)
         except KernelRefusal:
             kernel.iomem.rename(pfns, KMEM, left)
     yield "dev_dax_kmem_remove"

@@ -77,7 +77,8 @@ def __add_memory(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int) -> St
 
 
 def register_memory_resource(kernel: Kernel, pfns: PfnRange) -> None:
-    """Claim *pfns* as busy System RAM. Refuses with -E2BIG, -EEXIST or -ENOMEM.
+    """Claim *pfns* as busy System RAM. Refuses with -E2BIG, or -EEXIST: as well if there is no
+    memory for a region, which __request_region() does not tell apart (before v5.1: -ENOMEM).
 
     Source: register_memory_resource(); commit bca3feaa0764 (in v5.12) for the range.
     """
@@ -85,8 +86,8 @@ def register_memory_resource(kernel: Kernel, pfns: PfnRange) -> None:
     out_of_range = empty or not kernel.geometry.all_pfns.contains(pfns)
     if out_of_range and kernel.rules.mhp_range_allowed_first:
         raise KernelRefusal(errno.E2BIG)
-    kernel.faults.allocate(Allocation.RESOURCE)
-    if empty or not kernel.iomem.request(Resource(SYSTEM_RAM, pfns)):
+    claimed = kernel.faults.grant(Allocation.RESOURCE, 1) and not empty
+    if not claimed or not kernel.iomem.request(Resource(SYSTEM_RAM, pfns)):
         raise KernelRefusal(errno.EEXIST)
 
 

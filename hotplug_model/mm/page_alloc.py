@@ -241,10 +241,15 @@ def alloc_contig_range(kernel: Kernel, pfns: PfnRange) -> None:
 
 
 def is_free(kernel: Kernel, pfns: PfnRange) -> bool:
-    """Whether the buddy allocator has all of *pfns* to give.
+    """Whether the buddy allocator has all of *pfns* to give: what goes online or offline is
+    isolated.
 
-    Source: pfn_range_valid_contig(), mm/page_alloc.c.
+    Source: pfn_range_valid_contig(), mm/page_alloc.c; start_isolate_page_range() in
+    offline_pages() and, for what goes online, MIGRATE_ISOLATE in online_pages(),
+    mm/memory_hotplug.c.
     """
+    if (kernel.pfns.within(pfns, "block") != BlockState.MEM_ONLINE).any():
+        return False
     flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
     return bool((flags == PageFlag.MANAGED).all() and not refs.any())
 

@@ -157,7 +157,8 @@ def fake_offline_parts(vm: VirtioMem, block: int, pfns: PfnRange) -> list[PfnRan
 
 
 def memory_notifier_cb(kernel: Kernel, action: NotifierAction, pfns: PfnRange) -> None:
-    """Keep the states of blocks. Refuses with -EPERM to online a block that is unplugged.
+    """Keep the states of blocks. Refuses with -EPERM to online a block that is unplugged, with
+    -EBUSY to online or offline any while the driver goes.
 
     Source: virtio_mem_memory_notifier_cb().
     """
@@ -165,6 +166,9 @@ def memory_notifier_cb(kernel: Kernel, action: NotifierAction, pfns: PfnRange) -
     if not vm.region.overlaps(pfns):
         return
     block = pfns.start_pfn // vm.block_pages
+    going = (NotifierAction.MEM_GOING_ONLINE, NotifierAction.MEM_GOING_OFFLINE)
+    if vm.removing and action in going:
+        raise KernelRefusal(errno.EBUSY)
     if action == NotifierAction.MEM_GOING_ONLINE:
         vm.hotplug_active = True
         if vm.in_sbm and vm.states.get(block) not in MAY_GO_ONLINE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 
 import numpy as np
 
@@ -65,8 +66,9 @@ def plug_and_add_bb(kernel: Kernel, block: int) -> Steps:
         yield from add_memory(kernel, vm.nid, vm.block_pfns(block), 0)
     except KernelRefusal:
         vm.states[block] = PLUGGED
-        unplug(kernel, block, 0, 1)
-        vm.states[block] = UNUSED
+        with suppress(KernelRefusal):
+            unplug(kernel, block, 0, 1)
+            vm.states[block] = UNUSED
         raise
 
 
@@ -74,7 +76,7 @@ def unplug_request(kernel: Kernel, nr_pages: int) -> Steps:
     """Unplug big blocks from the last on: those that are offline, then those that are
     movable as a whole, then any.
 
-    Refuses with -EBUSY if not as many could be unplugged.
+    Refuses with -EBUSY if not as many could be unplugged; with -ENOMEM at once.
 
     Source: virtio_mem_bbm_unplug_request().
     """
@@ -114,33 +116,38 @@ def is_any(kernel: Kernel, pfns: PfnRange) -> bool:
 
 def offline_remove_and_unplug_bb(kernel: Kernel, block: int) -> PartSteps:
     """Take all online pages of a big block from the allocator, then offline, remove and
-    unplug it; 1, or 0 if it is busy and everything was given back.
+    unplug it; 1, or 0 if it is busy and everything was given back. Refuses with -ENOMEM; any
+    other error counts as busy.
 
     Before v6.5 the driver could be told to unplug unsafely: without taking the pages
     first. Then offlining tries again and again to move what is held, until a signal comes; to
     a worker none does.
 
-    # Simplified: here it gives up all the same.
+    # Simplified: here it gives up all the same. An error other than these two broke the device
+    before v6.5.
 
     Source: virtio_mem_bbm_offline_remove_and_unplug_bb(); commit f504e15b94eb
     ("virtio-mem: remove unsafe unplug in Big Block Mode (BBM)") (in v6.5).
     """
     vm = device_of(kernel)
     pfns = vm.block_pfns(block)
-    taken: list[PfnRange] = []
+    taken = PfnRange(pfns.start_pfn, pfns.start_pfn)
     try:
         if kernel.layout.bbm_safe_unplug or not kernel.rules.virtio_mem_may_unplug_unsafely:
             vm.states[block] = FAKE_OFFLINE
             for section in online_sections(kernel, pfns):
+                taken = PfnRange(pfns.start_pfn, section.start_pfn)
                 yield from fake_offline(kernel, section)
-                taken.append(section)
+            taken = pfns
         yield from offline_and_remove_memory(kernel, pfns, unmovable=False)
     except KernelRefusal as refusal:
         if refusal.errno == errno.EINTR:
             kernel.ledger.breach(Law.WORKER_WAITS_FOR_A_SIGNAL, pfns)
-        for section in [s for s in online_sections(kernel, pfns) if s in taken]:
+        for section in filter(taken.contains, online_sections(kernel, pfns)):
             yield from fake_online(kernel, section)
         vm.states[block] = ADDED
+        if refusal.errno == errno.ENOMEM:
+            raise
         return 0
     vm.states[block] = PLUGGED
     unplug(kernel, block, 0, 1)

@@ -64,6 +64,11 @@ def config_changed(kernel: Kernel, requested: int) -> Steps:
 
     Never refuses: what fails is tried again when something changes.
 
+    # Simplified: what has changed is another request. The kernel also tries again after a
+    while, and after memory was removed; when a request comes in the middle of another, what is
+    left of that is not tried. How much may be offline at a time has no limit (the larger of 1 GiB
+    and two blocks).
+
     Source: virtio_mem_config_changed(), virtio_mem_run_wq(); cancel_work_sync() in
     virtio_mem_deinit_hotplug() for who waits, and what was not begun is not done any more.
     """
@@ -97,12 +102,12 @@ def remove(kernel: Kernel) -> Steps:
     knows any more what of them is plugged. Online ones stay, and cannot go offline.
 
     # Simplified: if memory stays, so does the region, and the driver finds it claimed;
-    what it then would have to unplug it does not find. Blocks that others put online or
-    offline meanwhile get no -EBUSY from its notifier.
+    what it then would have to unplug it does not find.
 
     Source: virtio_mem_remove(), virtio_mem_deinit_hotplug().
     """
     vm = device_of(kernel)
+    vm.removing = True
     yield from kernel.locks.take(WORK)
     try:
         if kernel.lender is not vm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.kernel import Kernel
@@ -112,8 +113,9 @@ def plug_and_add_mb(kernel: Kernel, block: int, wanted: int) -> PartSteps:
         yield from add_memory(kernel, vm.nid, vm.block_pfns(block), 0)
     except KernelRefusal:
         vm.states[block] = PLUGGED
-        unplug(kernel, block, 0, count)
-        vm.states[block] = UNUSED
+        with suppress(KernelRefusal):
+            unplug(kernel, block, 0, count)
+            vm.states[block] = UNUSED
         raise
     return wanted - count
 

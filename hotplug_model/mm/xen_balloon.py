@@ -1,6 +1,7 @@
 """Pages that go back to the hypervisor one by one: drivers/xen/balloon.c.
 
-To a page hv_balloon and virtio_balloon do the same.
+To a page hv_balloon does the same, and so does virtio_balloon, as long as its pages do not
+lie in ZONE_MOVABLE.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import errno
 from collections.abc import Iterable
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import PageFlag
+from hotplug_model.flags import PageFlag, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.page_alloc import (
     adjust_managed_page_count,
     alloc_contig_range,
+    free_contig_range,
     free_reserved_page,
 )
 from hotplug_model.pfn import PfnRange
@@ -50,11 +52,13 @@ def xen_online_page(kernel: Kernel, pfns: PfnRange) -> None:
 def decrease_reservation(kernel: Kernel, pfns: PfnRange) -> Steps:
     """Inflate the balloon: *pfns* are allocated, no longer managed and PageOffline.
 
-    Refuses with -EBUSY unless all of them are free.
+    Refuses with -EBUSY unless all of them are free and none is in ZONE_MOVABLE.
 
-    Source: decrease_reservation(), balloon_append(); alloc_balloon_pages() in
+    Source: decrease_reservation(), balloon_append(), GFP_BALLOON; alloc_balloon_pages() in
     drivers/hv/hv_balloon.c.
     """
+    if (kernel.pfns.within(pfns, "zone") == ZoneType.ZONE_MOVABLE).any():
+        raise KernelRefusal(errno.EBUSY)
     alloc_contig_range(kernel, pfns)
     adjust_zones(kernel, pfns, -1)
     kernel.pfns.clear_bits(pfns, "page_flags", PageFlag.MANAGED)
@@ -67,14 +71,15 @@ def increase_reservation(kernel: Kernel, pfns: PfnRange) -> Steps:
 
     Refuses with -EINVAL unless all of them are in the balloon.
 
-    # Simplified: hv_balloon drops its reference only, as free_contig_range() does.
+    Xen frees the pages whoever has a reference on them; hv_balloon drops its own.
 
     Source: increase_reservation(), balloon_retrieve(); free_balloon_pages() in
     drivers/hv/hv_balloon.c.
     """
     if not any(ballooned.contains(pfns) for ballooned in ballooned_pages(kernel)):
         raise KernelRefusal(errno.EINVAL)
-    free_reserved_page(kernel, pfns)
+    drops = kernel.layout.hypervisor == "hyper-v"
+    (free_contig_range if drops else free_reserved_page)(kernel, pfns)
     adjust_zones(kernel, pfns, 1)
     yield "increase_reservation"
 

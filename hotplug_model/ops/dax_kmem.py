@@ -68,7 +68,7 @@ class DaxKmemProbe(Op):
         try:
             if kernel.iomem.named(KMEM):
                 raise KernelRefusal(errno.EBUSY)
-            nid = self.nid if self.nid in kernel.nodes else 0
+            nid = self.nid if self.nid < 0 or self.nid in kernel.nodes else 0
             yield from dev_dax_kmem_probe(kernel, self.ranges, nid)
         finally:
             kernel.locks.drop(DEVICE_LOCK)

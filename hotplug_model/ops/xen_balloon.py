@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from hotplug_model.flags import ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import xen_balloon
 from hotplug_model.ops.draw import idle_pages, pick
@@ -13,6 +14,13 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.steps import Steps
 
 MAX_BALLOONED = 2
+
+
+def idle_and_unmovable(kernel: Kernel) -> list[PfnRange]:
+    """Ranges of pages that a balloon may be given."""
+    x = kernel.extents()
+    idle = x.touched(idle_pages(kernel)) & (x.zone != ZoneType.ZONE_MOVABLE)
+    return xen_balloon.outside(kernel, x.where(idle))
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,12 @@ class DecreaseReservation(Op):
     def enabled(cls, kernel: Kernel) -> bool:
         """Whether a page is free and not too many are in the balloon."""
         small = len(xen_balloon.ballooned_pages(kernel)) < MAX_BALLOONED
-        return small and bool(xen_balloon.outside(kernel, idle_pages(kernel)))
+        return small and bool(idle_and_unmovable(kernel))
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
         """The last or the first page of a range of free pages."""
-        pfns = pick(choose, xen_balloon.outside(kernel, idle_pages(kernel)))
+        pfns = pick(choose, idle_and_unmovable(kernel))
         pfn = pick(choose, sorted({pfns.start_pfn, pfns.end_pfn - 1}, reverse=True))
         return cls(PfnRange(pfn, pfn + 1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -87,10 +88,10 @@ class HvBalloon:
         return numbers
 
 
-def without(pfns: PfnRange, holes: tuple[PfnRange, ...] | list[PfnRange]) -> list[PfnRange]:
-    """*pfns* less *holes*, which are in order."""
+def without(pfns: PfnRange, holes: Iterable[PfnRange]) -> list[PfnRange]:
+    """*pfns* less *holes*, in whatever order these are."""
     parts, start = [], pfns.start_pfn
-    for hole in holes:
+    for hole in sorted(holes):
         parts.append(PfnRange(start, min(hole.start_pfn, pfns.end_pfn)))
         start = max(start, hole.end_pfn)
     parts.append(PfnRange(start, pfns.end_pfn))

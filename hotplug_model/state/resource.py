@@ -61,14 +61,25 @@ class Resource:
 
     def release_resource(self, pfns: PfnRange) -> bool:
         """``release_resource()``: remove the innermost region that is exactly *pfns* and
-        not busy. The kernel has a pointer to it; nothing but its like can lie around it."""
-        for child in self.children:
-            if not child.busy and child.release_resource(pfns):
-                return True
+        not busy, with all below it. The kernel has a pointer to it; nothing but its like can
+        lie around it."""
+        return self._let_go(pfns, whole=True)
+
+    def remove_resource(self, pfns: PfnRange) -> bool:
+        """``remove_resource()``: the same, but what lies below it moves up."""
+        return self._let_go(pfns, whole=False)
+
+    def _let_go(self, pfns: PfnRange, whole: bool) -> bool:
+        if any(not child.busy and child._let_go(pfns, whole) for child in self.children):
+            return True
         own = next((c for c in self.children if not c.busy and c.pfns == pfns), None)
-        if own is not None:
-            self.children.remove(own)
-        return own is not None
+        if own is None:
+            return False
+        self.children.remove(own)
+        if not whole:
+            self.children += own.children
+            self.children.sort(key=lambda child: child.pfns.start_pfn)
+        return True
 
     def rename(self, pfns: PfnRange, old: str, new: str) -> None:
         """Call the region *old* that is exactly *pfns* something else."""

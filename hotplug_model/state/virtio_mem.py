@@ -57,6 +57,8 @@ class VirtioMem:
     """Whether a notifier call is to be followed by another."""
     broken: bool = False
     """Whether the driver met an error that it cannot handle."""
+    removing: bool = False
+    """Whether the driver is about to go: nothing goes online or offline any more."""
 
     @property
     def in_sbm(self) -> bool:
@@ -134,7 +136,7 @@ class VirtioMem:
         """Every field, for a fingerprint."""
         numbers = [self.region.start_pfn, self.region.end_pfn, self.nid, self.block_pages]
         numbers += [self.part_pages, self.requested, self.hotplug_active, self.broken]
-        numbers += [len(self.states)]
+        numbers += [self.removing, len(self.states)]
         for block in sorted(self.states):
             bits = self.plugged.get(block, 0), self.backed.get(block, 0)
             numbers += [block, self.states[block]]
