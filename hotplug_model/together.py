@@ -18,6 +18,7 @@ from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
 from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemremapPages
+from hotplug_model.ops.pages import UnpinPages
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.walk import Walk
 from hotplug_model.walkers import READERS
@@ -152,7 +153,8 @@ def may_meet(first: Op, second: Op) -> bool:
     asks for no more than that no block there is online. And who removes several blocks
     removes what is all there, not what another has yet to add or has half removed:
     try_remove_memory() warns of a missing block, and the resource stays. What the host adds
-    to a guest of Hyper-V nobody else claims, and it asks for one thing at a time. Operations
+    to a guest of Hyper-V nobody else claims, and it asks for one thing at a time. A reference is
+    dropped by the one who has it. Operations
     that are drawn one after the other know that already.
 
     # Simplified: the driver's hotplug_mutex is no lock of the model. What it keeps apart,
@@ -169,6 +171,8 @@ def may_meet(first: Op, second: Op) -> bool:
             return False
         moves = isinstance(one, REMOVERS) and isinstance(other, (AddMemory, *REMOVERS))
         if moves and touch(one, other) and one.arguments()["pfns"] != other.arguments()["pfns"]:
+            return False
+        if isinstance(one, UnpinPages) and isinstance(other, UnpinPages) and touch(one, other):
             return False
         if isinstance(one, HotAddReq) and (isinstance(other, HotAddReq) or touch(one, other)):
             return False

@@ -199,6 +199,13 @@ SHOWN: dict[str, Shown] = {
         (HotAddReq(pages(16, 20)), at_once(online(2), HotAddReq(pages(20, 24)), 4)),
         QUIESCENT, {"backed_memory_is_used"}, layout("hyper-v"),
     ),
+    "a-page-is-freed-under-a-walker": Shown(
+        (
+            DecreaseReservation(pages(8, 9)),
+            at_once(Walk("split_huge_pages_all", 8), IncreaseReservation(pages(8, 9)), 4),
+        ),
+        QUIESCENT, {"pages_count_the_references_on_them"}, layout(),
+    ),
     "walkers-race-with-offlining": Shown(
         (at_once(Walk("kpageflags_read", 8), offline(1), 3),), "A: returns",
         {"walkers_use_no_poisoned_page"}, layout("two-nodes"),

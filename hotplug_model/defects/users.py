@@ -71,6 +71,23 @@ def a_page_is_freed_under_kvm(x: Extents) -> ExtentMask:
     return freed & (x.refcount < idle(x) + x.nr_references)
 
 
+@known_defect(COUNTS, quiescent=True, causes=(Cause.SET_ANEW_UNDER_A_WALKER,))
+def a_page_is_freed_under_a_walker(x: Extents) -> ExtentMask:
+    """A page that Xen's balloon gives back is freed though a walker has a reference on it.
+
+    split_huge_pages_all() and DAMON take a reference on every page that is in use, then ask
+    what it is. A page of the balloon is in use: its count is 1. free_reserved_page() sets the
+    count anew and frees the page, and the walker drops a reference that there is no more: of a
+    free page, or of whoever has it by then.
+
+    Source: split_huge_pages_all() in mm/huge_memory.c; damon_get_folio() in
+    mm/damon/ops-common.c; free_reserved_page() in
+    include/linux/mm.h; increase_reservation() in drivers/xen/balloon.c (6.1, 6.12).
+    """
+    freed = x.touched(put_down_to(x, Cause.SET_ANEW_UNDER_A_WALKER))
+    return freed & (x.refcount < idle(x) + x.nr_references)
+
+
 @known_defect("backed_memory_is_used", quiescent=True, causes=(Cause.GOES_ONLINE,))
 def what_is_backed_meanwhile_stays_offline(x: Extents) -> ExtentMask:
     """Memory that Hyper-V backs while its memory block goes online is never used.

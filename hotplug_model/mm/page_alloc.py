@@ -212,11 +212,16 @@ def init_page_count(kernel: Kernel, pfns: PfnRange) -> None:
 
     Source: __free_pages_core(); free_reserved_page(), include/linux/mm.h.
     """
-    if kernel.pfns.within(pfns, "users").any():
+    if kernel.pfns.within(pfns, "users").any() or (kernel.pfns.within(pfns, "refcount") > 1).any():
         x = kernel.extents()
-        held = x.touched([pfns]) & (x.nr_references > 0)
-        by_kvm = (x.users & PageUser.KVM) != 0
-        for rows, cause in ((held & by_kvm, Cause.SET_ANEW), (held & ~by_kvm, Cause.NONE)):
+        here = x.touched([pfns])
+        held, by_kvm = here & (x.nr_references > 0), (x.users & PageUser.KVM) != 0
+        # The allocation itself is one.
+        for_now = here & (x.refcount > 1 + x.nr_references)
+        for rows, cause in (
+            (held & by_kvm, Cause.SET_ANEW), (held & ~by_kvm, Cause.NONE),
+            (for_now, Cause.SET_ANEW_UNDER_A_WALKER),
+        ):  # fmt: skip
             for pages in x.where(rows):
                 kernel.ledger.breach(Law.MISCOUNTED, pages.intersection(pfns), cause)
     kernel.pfns.write(pfns, refcount=0)

@@ -100,6 +100,8 @@ class Cause(IntEnum):
     """Its count was set anew when it was freed, though KVM had a reference on it."""
     GOES_ONLINE = 16
     """The pages were with the driver's callback, and their section was not online yet."""
+    SET_ANEW_UNDER_A_WALKER = 17
+    """Its count was set anew when it was freed, though a walker had a reference on it."""
 
 
 class Entry(NamedTuple):

@@ -108,7 +108,8 @@ def walk_ram(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
     if not read(kernel, pfn, walker.holds in EXCLUDES_OFFLINING):
         return
     page = Page.of(kernel, pfn)
-    takes = walker.holds is Holds.ANY_PAGE or (walker.holds is Holds.PAGE and not page.is_broken)
+    usual = not (page.is_broken or page.page_flags & PageFlag.PG_offline)
+    takes = walker.holds is Holds.ANY_PAGE or (walker.holds is Holds.PAGE and usual)
     if takes and page.refcount:
         yield from read_with_reference(kernel, pfn, page.is_broken)
     elif walker.holds is Holds.PAGE_EXT:

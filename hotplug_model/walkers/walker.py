@@ -30,7 +30,8 @@ class Holds(Enum):
     DEVICE_HOTPLUG = "device_hotplug_lock"
     PAGE = "get_page"
     """A reference on the page, if that is in use; nothing until it has got one. It asks
-    first whether the page is on an LRU list, or broken, and leaves a broken one alone."""
+    first whether the page is on an LRU list, as none of a balloon is, or broken, and leaves a
+    broken one alone."""
     ANY_PAGE = "get_page of any"
     """A reference likewise, also on a broken page."""
     PAGE_EXT = "page_ext_get"
