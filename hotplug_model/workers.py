@@ -32,6 +32,16 @@ def pool_of(
     )
 
 
+def end(pool: ProcessPoolExecutor) -> None:
+    """End the processes of *pool* at once, whatever they are at. Nothing interrupts that: who
+    presses Ctrl-C twice would wait for them for ever."""
+    with blocked_interrupts():
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        pool.shutdown()
+
+
 def start_worker(start: Callable[..., None], *args: object) -> None:
     """Make this process a worker, for as long as the first one lives."""
     threading.Thread(target=end_with_parent, daemon=True).start()

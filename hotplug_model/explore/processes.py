@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
-from multiprocessing.synchronize import Event
 
 from hotplug_model.explore.expander import Expander, Expansion
 from hotplug_model.explore.exploration import Expanding
 from hotplug_model.explore.space import Path, Space
-from hotplug_model.workers import blocked_interrupts, pool_of, wait_for
+from hotplug_model.workers import blocked_interrupts, end, pool_of, wait_for
 
 CHUNK = 2
 """States that a worker expands at a time: neighbours, which mostly have the same parent."""
@@ -32,13 +30,11 @@ def expanding_in(
     if workers == 1:
         yield None
         return
-    over = multiprocessing.get_context("spawn").Event()
-    pool = pool_of(workers, start_expanding, space, over)
+    pool = pool_of(workers, start_expanding, space)
     try:
         yield lambda paths: expand_ahead(pool, paths, workers * AHEAD, meanwhile)
     finally:
-        over.set()
-        pool.shutdown(cancel_futures=True)
+        end(pool)
 
 
 def expand_ahead(
@@ -68,18 +64,9 @@ WORKER: list[Expander] = []
 """The expander of this process, if it is a worker."""
 
 
-def start_expanding(space: Space, over: Event) -> None:
-    """What a worker does first. Once *over* is set nobody waits for what it is at."""
-
-    def meanwhile() -> None:
-        if over.is_set():
-            raise SearchIsOver
-
-    WORKER[:] = [Expander(space, meanwhile)]
-
-
-class SearchIsOver(Exception):
-    """Ends the work of a worker."""
+def start_expanding(space: Space) -> None:
+    """What a worker does first."""
+    WORKER[:] = [Expander(space)]
 
 
 def expand_chunk(paths: tuple[Path, ...]) -> list[Expansion]:
