@@ -93,6 +93,9 @@ class Blind:
         number, kind = index(4), index(7)
         if kind == 0:
             return AddMemory(index(2), pfns, 0)
+        if kind in (1, 2) and any(map(pfns.overlaps, of_devices(kernel))):
+            # Nobody removes as RAM what is a device's; mainline does not refuse it.
+            return None
         if kind == 1:
             return RemoveMemory(pfns)
         if kind == 2:
@@ -118,6 +121,11 @@ class Blind:
         if self.first is None:
             self.first, self.seconds = self.steps, time.process_time()
         return True
+
+
+def of_devices(kernel: Kernel) -> list[PfnRange]:
+    """What devices have mapped."""
+    return [pfns for pgmap in kernel.pgmaps.values() for pfns in pgmap.ranges]
 
 
 def tool(name: str, seed: int, budget: int) -> Found:
