@@ -7,11 +7,13 @@ import runpy
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hotplug_model.changes import CHANGES
+from hotplug_model.changes import CHANGES, KernelVariant
+from hotplug_model.walk import SeededChooser
 
 pytestmark = pytest.mark.unmeasured
 
@@ -94,6 +96,15 @@ def test_what_is_estimated_stands_beside_what_is_so() -> None:
 
 
 DETECTION = BENCHMARKS / "detection.py"
+
+
+def test_what_is_asked_blindly_breaks_nothing_on_mainline() -> None:
+    benchmark = runpy.run_path(str(DETECTION))
+    request = replace(benchmark["request_for"]("1f90a3477df3", 0), variant=KernelVariant())
+    blind = benchmark["Blind"](request, budget=2000)
+    for example, layout in enumerate([*request.layouts] * 4):
+        checker, choose = blind.boot(layout), SeededChooser(0, example)
+        assert not any(blind.apply(checker, choose.index) for _ in range(40)), layout
 
 
 def detection(*args: str) -> str:

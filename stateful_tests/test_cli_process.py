@@ -68,8 +68,9 @@ sys.exit(main())
 """
 
 
-def interrupted(arguments: list[str], seconds: float) -> tuple[int, str]:
-    """Exit code and output of a command that gets Ctrl-C a while after it has started."""
+def interrupted(arguments: list[str], seconds: float, times: int = 1) -> tuple[int, str]:
+    """Exit code and output of a command that gets Ctrl-C a while after it has started, and
+    perhaps once more."""
     process = subprocess.Popen(
         [sys.executable, "-c", START, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -78,7 +79,9 @@ def interrupted(arguments: list[str], seconds: float) -> tuple[int, str]:
         assert process.stdout is not None
         process.stdout.readline()
         time.sleep(seconds)
-        process.send_signal(signal.SIGINT)
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
         try:
             out, err = process.communicate(timeout=60)
         finally:
@@ -90,6 +93,17 @@ def interrupted(arguments: list[str], seconds: float) -> tuple[int, str]:
 def test_ctrl_c_ends_a_check_with_130_and_no_traceback(seconds: float) -> None:
     arguments = ["check", "--geometry", "x86_64", "--boot", "two-nodes", "--profile", "nightly"]
     code, printed = interrupted(arguments, seconds)
+    assert code == 130, printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("command", ["walk", "explore", "race", "zoo", "mutate"])
+def test_ctrl_c_ends_processes_that_work_for_it_however_often(
+    command: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, printed = interrupted([command, "--workers", "2"], 4.0, times)
     assert code == 130, printed
     assert "Traceback" not in printed
 

@@ -306,9 +306,10 @@ def test_a_damaged_verdict_is_refused(tmp_path: Path) -> None:
         Journal(path, Campaign())
 
 
-def test_a_directory_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="directory"):
-        Journal(tmp_path, Campaign())
+def test_what_is_no_file_is_no_checkpoint(tmp_path: Path) -> None:
+    for path in (tmp_path, Path("/dev/full")):
+        with pytest.raises(UserError, match="no regular file"):
+            Journal(path, Campaign())
 
 
 WORDS = ["mutate", "--steps", "40", "--seed", str(SEED), "--workers", "1"]

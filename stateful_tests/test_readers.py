@@ -29,7 +29,7 @@ from hotplug_model.schedules import Schedules
 from hotplug_model.state.locks import Locks
 from hotplug_model.state.rcu import Rcu
 from hotplug_model.trace import Trace
-from hotplug_model.walkers import READERS, WALKERS, Holds
+from hotplug_model.walkers import READERS, WALKERS, Holds, walker
 from hotplug_model.walkers.own import find_reader
 from stateful_tests.kernels import (
     HOLE,
@@ -444,6 +444,11 @@ def test_a_walk_is_an_event_of_a_trace() -> None:
     assert event.pfns_touched() == [pages(16, 17), C]
 
 
+def test_a_walker_asks_one_of_two_predicates() -> None:
+    with pytest.raises(UserError, match="pfn_valid"):
+        walker("mine.c", believes="any page", asks="pfn_vald")
+
+
 @pytest.mark.parametrize(("walker", "pfn"), [("kpageflags", 0), ("kpageflags_read", -1)])
 def test_a_walk_of_nobody_or_to_nowhere_is_refused(walker: str, pfn: int) -> None:
     with pytest.raises(UserError):
@@ -505,6 +510,9 @@ def test_one_s_own_is_checked_against_every_operation_in_one_command(
     assert main([*RACE, "my_walkers:my_careful_scan", *ops]) == 0
     assert "safe: my_walkers:my_careful_scan" in capsys.readouterr().out
     assert main([*RACE, "my_mistake:my_rash_scan", *ops]) == 1
-    assert "unsafe: my_mistake:my_rash_scan" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "unsafe: my_mistake:my_rash_scan" in said
     (path,) = map(str, Path("hotplug-traces").glob("*.json"))
+    command = f"  hotplug-model show {path} \\\n    --walker my_mistake:my_rash_scan\n"
+    assert command in said
     assert main(["replay", path, "--walker", "my_mistake:my_rash_scan"]) == 0

@@ -83,9 +83,11 @@ def draw(
         )
     ]
     lines += matrix(done) if len(done) > 1 else []
+    own = [f"--walker {name}" for name in args.ops if ":" in name]
+    own += [f"--change {name}" for name in args.change if ":" in name]
     for pair in done:
         if len(done) == 1 or pair.verdict not in ("safe", "never"):
-            lines += told(pair, paths.get(pair.kinds, ""))
+            lines += told(pair, paths.get(pair.kinds, ""), own)
     show(lines)
 
 

@@ -51,6 +51,8 @@ class Journal:
         if path is None:
             return
         header = json.dumps(campaign.header())
+        if path.exists() and not path.is_file():
+            raise UserError(f"checkpoint {path}: is no regular file")
         try:
             if not path.exists():
                 path.write_text(header + "\n", encoding="utf-8")

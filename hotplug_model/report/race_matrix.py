@@ -47,7 +47,8 @@ def drawn(verdicts: dict[Kinds, str], rows: list[tuple[str, list[str]]]) -> list
         cells = " ".join(GLYPHS[verdicts[kinds_of(name, other)]] for other in others)
         lines.append(line(f"  {name:{width}} {letters.get(name, ''):1} {cells}"))
     if rows[0][0] in READERS:
-        lines += paragraph(" ".join(f"{letter} {n}" for n, letter in letters.items()), "  ", 2)
+        legend = " ".join(f"{letter} {name}" for name, letter in letters.items())
+        lines += paragraph(legend, "  ", len(names))
     return [*lines, *(line(f"  {meaning}") for meaning in MEANINGS)]
 
 
@@ -56,16 +57,19 @@ def kinds_of(row: str, column: str) -> Kinds:
     return (row, column) if row in READERS else (column, row)
 
 
-def told(pair: Pair, path: str) -> list[Text]:
-    """What became of one pair; of an unsafe one its shortest schedule."""
+def told(pair: Pair, path: str, own: Sequence[str] = ()) -> list[Text]:
+    """What became of one pair; of an unsafe one its shortest schedule, and how to draw it with
+    what is the user's *own*."""
     both = f"{pair.kinds[0]} with {pair.kinds[1]}"
     if pair.trace is None:
         why = f": {', '.join(sorted(pair.defects))}" if pair.defects else ""
         return paragraph(f"{pair.verdict}: {both}{why}", "  ", 4)
+    *first, last = f"hotplug-model show {path}", *(f"  {each}" for each in own)
+    drawn_by = [*(each + " \\" for each in first), last]
     return [
         line(f"  unsafe: {both}: {', '.join(pair.trace.violates)}", "bold red"),
         *schedule(pair.trace),
-        line(f"  hotplug-model show {path}"),
+        *(line(f"  {each}") for each in drawn_by),
     ]
 
 

@@ -12,9 +12,10 @@ from typing import TypeAlias
 import numpy as np
 
 from hotplug_model.arrays import ExtentMask, Pfns
+from hotplug_model.errors import UserError
 from hotplug_model.extents import Extents, Sees
 from hotplug_model.flags import PageFlag, SectionFlag
-from hotplug_model.registry import Registry
+from hotplug_model.registry import Registry, unknown
 
 Scan: TypeAlias = Callable[[Extents], ExtentMask]
 
@@ -87,6 +88,10 @@ READERS: Registry[Walker] = Registry("walker that takes time")
 """Those that can be left in the middle, between a look-up and the use of the page."""
 
 
+ASKED = ("pfn_to_online_page", "pfn_valid")
+"""What a walker may look a page up by."""
+
+
 def walker(
     file: str,
     *,
@@ -100,9 +105,11 @@ def walker(
 ) -> Callable[[Scan], Scan]:
     """Register the decorated function, which says which rows are read.
 
-    Without *takes* the walker believes whatever it reads. One that looks for device pages
-    is no pfn walker, but takes time as these do.
+    Without *takes* the walker believes whatever it reads. It *asks* pfn_to_online_page or
+    pfn_valid. One that looks for device pages is no pfn walker, but takes time as these do.
     """
+    if asks not in ASKED:
+        raise UserError(unknown("predicate that a walker asks", asks, ASKED))
 
     def register(reads: Scan) -> Scan:
         added = Walker(
