@@ -11,12 +11,14 @@ import importlib
 import os
 import sys
 import traceback
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from hotplug_model.commands.cost_arguments import add_cost
 from hotplug_model.commands.interrupt import PatientInterrupt
 from hotplug_model.commands.mutate_arguments import add_mutate
 from hotplug_model.commands.race_arguments import add_race
+from hotplug_model.commands.streams import silence_stdout, tolerate_any_character
+from hotplug_model.commands.users_code import in_users_code
 from hotplug_model.errors import UserError
 from hotplug_model.registry import unknown
 
@@ -373,28 +375,17 @@ def complain(message: str) -> None:
 
 
 def internal_error(error: Exception) -> int:
-    """Say that something is wrong with the tool or its surroundings, not with the kernel."""
+    """Say that something is wrong with the tool or its surroundings, or with the user's code,
+    not with the kernel; the exit code."""
     if os.environ.get(DEBUG):
         traceback.print_exc()
     if isinstance(error, OSError):
         complain(f"cannot go on: {error}")
         silence_stdout()
-    else:
-        kind, text = type(error).__name__, str(error).partition("\n")[0][:200]
-        complain(f"internal error, please report it ({DEBUG}=1 shows more): {kind}: {text}")
+        return 3
+    said = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+    if where := in_users_code(error):
+        complain(f"{where}: {said}")
+        return 2
+    complain(f"internal error, please report it ({DEBUG}=1 shows more): {said}")
     return 3
-
-
-def silence_stdout() -> None:
-    """Nobody reads it any more; without this the interpreter complains once more at exit."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        return
-
-
-def tolerate_any_character(stream: IO[str]) -> None:
-    """A terminal that lacks a character gets its escape, not an exception."""
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")

@@ -469,6 +469,10 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "def my_careful_scan(x):\n"
         "    return x.online_page\n"
     )
+    (tmp_path / "my_slip.py").write_text(
+        "def my_slipping_scan(x):\n"
+        "    return x.no_such_column\n"
+    )
     (tmp_path / "my_mistake.py").write_text(
         "from hotplug_model.walkers import walker\n"
         "@walker('mine.c', believes='any page', asks='pfn_valid')\n"
@@ -481,7 +485,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for registry in (WALKERS, READERS):
         for name in [name for name in registry.names() if "my_" in name]:
             registry.discard(name)
-    for name in ("my_walkers", "my_mistake"):
+    for name in ("my_walkers", "my_mistake", "my_slip"):
         sys.modules.pop(name, None)
 
 
@@ -516,3 +520,11 @@ def test_one_s_own_is_checked_against_every_operation_in_one_command(
     command = f"  hotplug-model show {path} \\\n    --walker my_mistake:my_rash_scan\n"
     assert command in said
     assert main(["replay", path, "--walker", "my_mistake:my_rash_scan"]) == 0
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_slip_in_one_s_own_is_told_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RACE, "my_slip:my_slipping_scan", "offline_memory_block"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("hotplug-model: my_slip.py, line 2, my_slipping_scan(): Attribute")
+    assert said.count("\n") == 1
