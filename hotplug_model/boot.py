@@ -149,8 +149,11 @@ def every_layout() -> list[tuple[str, LayoutMaker]]:
 
 
 def find_layout(name: str) -> LayoutMaker:
-    """The layout called *name*, of either kind."""
-    return ON_REQUEST[name] if name in ON_REQUEST else LAYOUTS[name]
+    """The layout called *name*, of either kind; :class:`UserError` if there is none."""
+    every = dict(every_layout())
+    if name not in every:
+        raise UserError(unknown(LAYOUTS.noun, name, every))
+    return every[name]
 
 
 def search_sections(geometry: Geometry) -> list[PfnRange]:

@@ -242,3 +242,8 @@ def test_nothing_is_there_where_no_ram_is() -> None:
         assert column(kernel, "memmap", pfns) == {MemmapOrigin.NONE}
         assert column(kernel, "content", pfns) == {PageContent.NONE}
         assert column(kernel, "block", pfns) == {BlockState.NONE}
+
+
+def test_a_layout_that_there_is_not_is_told_from_all_that_there_are() -> None:
+    with pytest.raises(UserError, match="unsafe-unplug"):
+        find_layout("unsafe-unplugs")

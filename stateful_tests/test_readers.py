@@ -469,6 +469,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "def my_careful_scan(x):\n"
         "    return x.online_page\n"
     )
+    (tmp_path / "my_twin.py").write_text("def my_scan(x):\n    return x.online_page\n")
     (tmp_path / "my_slip.py").write_text(
         "def my_slipping_scan(x):\n"
         "    return x.no_such_column\n"
@@ -485,7 +486,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for registry in (WALKERS, READERS):
         for name in [name for name in registry.names() if "my_" in name]:
             registry.discard(name)
-    for name in ("my_walkers", "my_mistake", "my_slip"):
+    for name in ("my_walkers", "my_mistake", "my_slip", "my_twin"):
         sys.modules.pop(name, None)
 
 
@@ -496,7 +497,9 @@ def test_a_function_of_one_s_own_is_a_walker() -> None:
     find_reader("my_walkers:my_careful_scan")
     assert READERS["my_walkers:my_careful_scan"].holds is Holds.ONLINE_MEMS
     assert find_reader("kpageflags_read") == "kpageflags_read"
-    for wrong in ("kpageflags", "my_walkers:nothing", "my_walkers:NO_FUNCTION", "nowhere:f"):
+    for wrong in (
+        "kpageflags", "my_walkers:nothing", "my_walkers:NO_FUNCTION", "nowhere:f", "my_twin:my_scan"
+    ):  # fmt: skip
         with pytest.raises(UserError):
             find_reader(wrong)
 
@@ -520,6 +523,7 @@ def test_one_s_own_is_checked_against_every_operation_in_one_command(
     command = f"  hotplug-model show {path} \\\n    --walker my_mistake:my_rash_scan\n"
     assert command in said
     assert main(["replay", path, "--walker", "my_mistake:my_rash_scan"]) == 0
+    assert main(["replay", path, "--walker", "nobody"]) == 2
 
 
 @pytest.mark.usefixtures("mine")

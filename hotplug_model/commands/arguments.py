@@ -48,6 +48,13 @@ def own_walkers(names: list[str]) -> tuple[str, ...]:
     return tuple(map(find_reader, own))
 
 
+def named_walkers(names: list[str]) -> None:
+    """Make code of the user's known; :class:`UserError` for what is no walker at all."""
+    look_here_too()
+    for name in names:
+        find_reader(name)
+
+
 def settle(args: argparse.Namespace) -> KernelVariant:
     """The kernel, with what the user left open filled in from the changes it names.
 

@@ -6,7 +6,7 @@ import argparse
 
 from hotplug_model.changes import KernelVariant
 from hotplug_model.cli import complain
-from hotplug_model.commands.arguments import load_trace, override, own_walkers
+from hotplug_model.commands.arguments import load_trace, named_walkers, override
 from hotplug_model.errors import UserError
 from hotplug_model.report.lines import printable
 from hotplug_model.trace import Trace, broken, replay
@@ -15,7 +15,7 @@ from hotplug_model.trace import Trace, broken, replay
 def run(args: argparse.Namespace) -> int:
     """A line a file; 0 if all are as recorded, 1 if one differs, 2 if one is no trace."""
     variant = override(args)
-    own_walkers(args.walker)
+    named_walkers(args.walker)
     return max(replay_file(path, variant, args.change) for path in args.files)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hotplug_model.commands.arguments import STDIN, load_trace, override, own_walkers
+from hotplug_model.commands.arguments import STDIN, load_trace, named_walkers, override
 from hotplug_model.report.counterexample import page
 from hotplug_model.report.lines import line, show
 
@@ -12,7 +12,7 @@ from hotplug_model.report.lines import line, show
 def run(args: argparse.Namespace) -> int:
     """Draw each trace on a page of its own."""
     variant = override(args)
-    own_walkers(args.walker)
+    named_walkers(args.walker)
     for number, path in enumerate(args.files):
         trace = load_trace(path, args.change)
         if number:

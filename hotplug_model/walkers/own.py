@@ -27,6 +27,8 @@ def find_reader(name: str) -> str:
         raise UserError(f"walker {name!r}: {type(error).__name__}: {error}") from None
     known = {reader.reads: reader for reader in READERS}
     if scan not in known:
+        if scan.__name__ in READERS:
+            raise UserError(f"walker {name!r}: another one is called {scan.__name__}")
         walker(module_name, believes="an online page")(scan)
         known[scan] = READERS[scan.__name__]
     READERS.add(name, known[scan])
