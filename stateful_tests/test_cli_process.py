@@ -97,13 +97,12 @@ def test_ctrl_c_ends_a_check_with_130_and_no_traceback(seconds: float) -> None:
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("command", ["walk", "explore", "race", "zoo", "mutate"])
+@pytest.mark.parametrize(("command", "times"), [("explore", 1), ("walk", 2), ("mutate", 2)])
 def test_ctrl_c_ends_processes_that_work_for_it_however_often(
     command: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, printed = interrupted([command, "--workers", "2"], 4.0, times)
+    code, printed = interrupted([command, "--workers", "2"], 3.0, times)
     assert code == 130, printed
     assert "Traceback" not in printed
 

@@ -100,7 +100,7 @@ def workers_wait_for_no_signal(x: Extents) -> list[PfnRange]:
     return broken(x, Law.WORKER_WAITS_FOR_A_SIGNAL)
 
 
-@law(reads="pfns lender", quiescent=True)
+@law(Law.BACKED_UNNOTICED, reads="pfns lender ledger", quiescent=True)
 def backed_memory_is_used(x: Extents) -> list[PfnRange]:
     """A page went online that the host of Hyper-V is behind, and the driver keeps it.
 
@@ -108,16 +108,16 @@ def backed_memory_is_used(x: Extents) -> list[PfnRange]:
 
     Source: hv_online_page(), hv_bring_pgs_online(), drivers/hv/hv_balloon.c.
     """
-    device = x.kernel.lender
+    device, missed = x.kernel.lender, broken(x, Law.BACKED_UNNOTICED)
     if not isinstance(device, HvBalloon) or not device.regions:
-        return []
+        return missed
     kept = x.is_online_ram & x.page_has(PageFlag.WITHHELD)
     wrong: list[PfnRange] = []
     for number, region in enumerate(device.regions):
         older = merge_ranges(sorted(each.pfns for each in device.regions[:number]))
         for part in without(region.pfns, older):
             wrong += [page for backed in region.backed(part) for page in within(x, backed, kept)]
-    return list(merge_ranges(sorted(wrong)))
+    return sorted({*merge_ranges(sorted(wrong)), *missed})
 
 
 @law(reads="pfns lender", by=unplugged)
