@@ -11,7 +11,7 @@ What is found is not shrunk. Bugs that take two operations at once are left out:
 two in flight.
 
     python benchmarks/detection.py [--seeds N] [--budget N] [--workers N] [--json] [CHANGE ...]
-    python benchmarks/detection.py --raw benchmarks/detection-2026-11-28.json [--summary]
+    python benchmarks/detection.py --raw benchmarks/detection-2026-11-30.json [--summary]
 """
 
 from __future__ import annotations
