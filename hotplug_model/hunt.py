@@ -17,7 +17,7 @@ from hotplug_model.race import Race, RaceRequest
 from hotplug_model.settings import PROFILES
 from hotplug_model.trace import Trace
 from hotplug_model.walk import RandomWalk, WalkRequest
-from hotplug_model.workers import blocked_interrupts, end, pool_of
+from hotplug_model.workers import blocked_interrupts, pool_of
 
 BUDGET = PROFILES["ci"].examples * PROFILES["ci"].steps
 """Operations that a hunt may take: as many as ``check --profile ci`` tries."""
@@ -130,4 +130,4 @@ def hunts(names: list[str], nr_seeds: int, workers: int) -> Iterator[Hunted]:
         for name, futures in pending.items():
             yield Hunted(change=name, hunts=tuple(future.result() for future in futures))
     finally:
-        end(pool)
+        pool.end()

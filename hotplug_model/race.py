@@ -32,7 +32,7 @@ from hotplug_model.ops.walk import Walk
 from hotplug_model.schedules import Schedules
 from hotplug_model.trace import Trace, broken, replay
 from hotplug_model.walkers.own import find_reader
-from hotplug_model.workers import blocked_interrupts, end, pool_of
+from hotplug_model.workers import blocked_interrupts, pool_of
 
 Broke: TypeAlias = tuple[str, str | None]
 """An invariant, and the known defect of mainline that broke it, if any."""
@@ -199,7 +199,7 @@ def race_all(request: RaceRequest, pairs: Sequence[Kinds], workers: int) -> Iter
         for each in pending:
             yield each.result()
     finally:
-        end(pool)
+        pool.end()
 
 
 def start_racing(request: RaceRequest, release: str | None, changes: tuple[str, ...]) -> None:

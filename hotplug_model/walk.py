@@ -23,7 +23,7 @@ from hotplug_model.ops import Op
 from hotplug_model.together import draw_next, drawn_layouts, swarm
 from hotplug_model.trace import Trace, broken
 from hotplug_model.verdict import Report, Request, conclude
-from hotplug_model.workers import blocked_interrupts, end, pool_of, wait_for
+from hotplug_model.workers import blocked_interrupts, pool_of, wait_for
 
 STEPS = 100_000
 """Steps of a walk that is given neither steps nor seconds."""
@@ -224,7 +224,7 @@ def explore_in_processes(
         yield from (f for each in pending if each.done() for f in each.result()[1:] if f)
         raise
     finally:
-        end(pool)
+        pool.end()
 
 
 Named: TypeAlias = tuple[WalkRequest, str | None, tuple[str, ...], tuple[str, ...], float]

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1
@@ -20,26 +20,30 @@ def nothing() -> None:
     """What a worker does first that needs nothing."""
 
 
-def pool_of(
-    workers: int, start: Callable[..., None] = nothing, *args: object
-) -> ProcessPoolExecutor:
+class Pool(ProcessPoolExecutor):
+    """Processes that are ended at once, whatever they are at."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._others = multiprocessing.active_children()
+        super().__init__(*args, **options)
+
+    def end(self) -> None:
+        """End them. Nothing interrupts that: who presses Ctrl-C twice would wait for ever."""
+        with blocked_interrupts():
+            for worker in multiprocessing.active_children():
+                if worker not in self._others:
+                    worker.kill()
+            self.shutdown(cancel_futures=True)
+
+
+def pool_of(workers: int, start: Callable[..., None] = nothing, *args: object) -> Pool:
     """Processes that call *start* with *args* before anything else."""
-    return ProcessPoolExecutor(
+    return Pool(
         workers,
         # Forking would copy threads' locks, and signal handlers.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=partial(start_worker, start, *args),
     )
-
-
-def end(pool: ProcessPoolExecutor) -> None:
-    """End the processes of *pool* at once, whatever they are at. Nothing interrupts that: who
-    presses Ctrl-C twice would wait for them for ever."""
-    with blocked_interrupts():
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        pool.shutdown()
 
 
 def start_worker(start: Callable[..., None], *args: object) -> None:

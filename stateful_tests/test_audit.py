@@ -280,4 +280,4 @@ def test_a_user_that_raises_is_named_in_one_line(
     finally:
         USERS.discard("raises/shown")
     (complaint,) = capsys.readouterr().err.splitlines()
-    assert complaint.endswith("--user raising_user, line 7, raises(): KeyError: 'no such page'")
+    assert complaint.endswith("raising_user.py, line 7, raises(): KeyError: 'no such page'")

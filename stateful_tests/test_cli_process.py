@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hotplug_model.workers import pool_of
 from stateful_tests.traces import collision
 
 
@@ -128,3 +130,16 @@ def test_a_full_stdout_gets_one_line() -> None:
         )  # fmt: skip
     assert result.returncode == 3
     assert result.stderr == "hotplug-model: cannot go on: [Errno 28] No space left on device\n"
+
+
+def test_a_pool_ends_its_own_processes_only() -> None:
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    try:
+        pool = pool_of(1)
+        busy = pool.submit(time.sleep, 60)
+        pool.end()
+        assert busy.done()
+        assert other.is_alive()
+    finally:
+        other.kill()

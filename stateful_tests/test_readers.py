@@ -532,3 +532,14 @@ def test_a_slip_in_one_s_own_is_told_with_its_line(capsys: pytest.CaptureFixture
     said = capsys.readouterr().err
     assert said.startswith("hotplug-model: my_slip.py, line 2, my_slipping_scan(): Attribute")
     assert said.count("\n") == 1
+
+
+def test_the_working_directory_is_asked_for_code_only_if_code_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert main(["replay", "nothing.json", "--walker", "kpageflags_read"]) == 2
+    assert str(tmp_path) not in sys.path
+    assert main(["replay", "nothing.json", "--walker", "nowhere:f"]) == 2
+    assert str(tmp_path) in sys.path

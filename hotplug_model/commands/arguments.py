@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from hotplug_model.architectures import ARCHITECTURES
@@ -40,19 +41,15 @@ def look_here_too() -> None:
         sys.path.insert(0, os.getcwd())
 
 
-def own_walkers(names: list[str]) -> tuple[str, ...]:
-    """Those of *names* that are code of the user's, which is known from now on."""
-    own = tuple(name for name in names if ":" in name)
-    if own:
+def named_walkers(names: Iterable[str]) -> tuple[str, ...]:
+    """*names*, once they are known: of the package, or code of the user's.
+
+    :class:`UserError` for what is no walker at all.
+    """
+    known = tuple(names)
+    if any(":" in name for name in known):
         look_here_too()
-    return tuple(map(find_reader, own))
-
-
-def named_walkers(names: list[str]) -> None:
-    """Make code of the user's known; :class:`UserError` for what is no walker at all."""
-    look_here_too()
-    for name in names:
-        find_reader(name)
+    return tuple(map(find_reader, known))
 
 
 def settle(args: argparse.Namespace) -> KernelVariant:

@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 import sys
-from traceback import extract_tb
 from typing import Any
 
 from hotplug_model.audit import BEFORE, SERIES, Audit, Cell, Comparison, audit, compare
@@ -35,12 +34,9 @@ def run(args: argparse.Namespace) -> int:
     for name in dict.fromkeys(args.user):
         import_users(name)
     variant = named_variant(args)
-    try:
-        found = audit(variant)
-        base = audit(base_of(variant)) if variant.changes else None
-        compared = [] if variant.changes else compare(args.release)[1]
-    except Exception as error:
-        raise blamed(error, args.user) from error
+    found = audit(variant)
+    base = audit(base_of(variant)) if variant.changes else None
+    compared = [] if variant.changes else compare(args.release)[1]
     new = found.new(base) if base else []
     if args.json:
         print(json.dumps(as_json(found, new, base, compared), indent=2))
@@ -65,16 +61,6 @@ def import_users(name: str) -> None:
         raise UserError(f"--user {name}: {type(error).__name__}: {error}") from error
     if len(USERS) == known:
         raise UserError(f"--user {name}: it registers no user of PageReserved()")
-
-
-def blamed(error: Exception, modules: list[str]) -> Exception:
-    """*error*, as one line, if a user of one of *modules* raised it; else as it is."""
-    files = {str(sys.modules[name].__file__): name for name in modules}
-    frames = [f for f in extract_tb(error.__traceback__) if f.filename in files]
-    if not frames:
-        return error
-    at = f"--user {files[frames[-1].filename]}, line {frames[-1].lineno}, {frames[-1].name}()"
-    return UserError(f"{at}: {type(error).__name__}: {error}")
 
 
 def base_of(variant: KernelVariant) -> KernelVariant:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hotplug_model.cli import complain
-from hotplug_model.commands.arguments import own_walkers, settle
+from hotplug_model.commands.arguments import named_walkers, settle
 from hotplug_model.commands.search import layouts
 from hotplug_model.contenders import REQUESTS, REQUESTS_IN_A_MATRIX, Kinds, every_pair
 from hotplug_model.defects import DEFECTS
@@ -25,7 +25,7 @@ from hotplug_model.trace_file import TraceFile
 
 def run(args: argparse.Namespace) -> int:
     """Race, write a trace for each unsafe pair, draw; 1 if there is one."""
-    own = own_walkers(args.ops)
+    own = named_walkers(name for name in args.ops if ":" in name)
     pairs = every_pair(args.ops)
     request = replace(request_of(args), walkers=own)
     # Always the same one first: whose turn is first is part of the search.

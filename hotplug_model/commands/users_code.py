@@ -8,17 +8,17 @@ from traceback import extract_tb
 
 import hotplug_model
 
-OURS = Path(hotplug_model.__file__).parent
-INSTALLED = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
+NOT_THE_USERS = [
+    Path(hotplug_model.__file__).parent,
+    *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")),
+]
 
 
 def in_users_code(error: BaseException) -> str:
-    """File, line and function of the user's that raised *error*, itself or in a library that it
-    called; "" if that was ours."""
+    """File, line and function of the user's that raised *error*, itself or by what it called;
+    "" if it had no part in it."""
     for frame in reversed(extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        if path.is_relative_to(OURS):
-            return ""
-        if path.is_file() and not any(map(path.is_relative_to, INSTALLED)):
+        if path.is_file() and not any(map(path.is_relative_to, NOT_THE_USERS)):
             return f"{path.name}, line {frame.lineno}, {frame.name}()"
     return ""

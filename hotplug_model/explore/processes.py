@@ -11,7 +11,7 @@ from itertools import islice
 from hotplug_model.explore.expander import Expander, Expansion
 from hotplug_model.explore.exploration import Expanding
 from hotplug_model.explore.space import Path, Space
-from hotplug_model.workers import blocked_interrupts, end, pool_of, wait_for
+from hotplug_model.workers import blocked_interrupts, pool_of, wait_for
 
 CHUNK = 2
 """States that a worker expands at a time: neighbours, which mostly have the same parent."""
@@ -34,7 +34,7 @@ def expanding_in(
     try:
         yield lambda paths: expand_ahead(pool, paths, workers * AHEAD, meanwhile)
     finally:
-        end(pool)
+        pool.end()
 
 
 def expand_ahead(

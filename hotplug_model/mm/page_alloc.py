@@ -249,6 +249,8 @@ def is_free(kernel: Kernel, pfns: PfnRange) -> bool:
     """Whether the buddy allocator has all of *pfns* to give: what goes online or offline is
     isolated.
 
+    # Simplified: what goes online is so until its block says MEM_ONLINE, a few steps longer.
+
     Source: pfn_range_valid_contig(), mm/page_alloc.c; start_isolate_page_range() in
     offline_pages() and, for what goes online, MIGRATE_ISOLATE in online_pages(),
     mm/memory_hotplug.c.

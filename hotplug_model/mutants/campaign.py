@@ -15,7 +15,7 @@ from hotplug_model.explore.journal import digest_of_model
 from hotplug_model.mutants.source import Mutant, mutants
 from hotplug_model.mutants.trial import Trials, Verdict
 from hotplug_model.walk import mix
-from hotplug_model.workers import blocked_interrupts, end, pool_of
+from hotplug_model.workers import blocked_interrupts, pool_of
 
 FORMAT = 1
 
@@ -121,7 +121,7 @@ def trying(
             yield pending.popleft().result()
             pending += [pool.submit(judge, mutant) for mutant in islice(rest, 1)]
     finally:
-        end(pool)
+        pool.end()
 
 
 TRIALS: list[Trials] = []
