@@ -362,7 +362,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m hotplug_model.catalogue")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     for path in parser.parse_args(argv).files:
-        path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+        try:
+            path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            parser.error(f"{path}: {getattr(error, 'strerror', None) or error}")
     return 0
 
 

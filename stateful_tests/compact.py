@@ -79,6 +79,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("target", type=Path, nargs="?", default=RECORDINGS)
     args = parser.parse_args(arguments)
     paths = sorted(args.source.glob("*.gz"))
+    if not paths or not args.target.is_dir():
+        parser.error("no recordings in SOURCE" if not paths else "no directory TARGET")
     size = 0
     for path in paths:
         content = packed(compact(json.loads(gzip.decompress(path.read_bytes()))))

@@ -145,6 +145,12 @@ def test_files_are_renewed_in_place(tmp_path: Path) -> None:
     assert "| `collision`" in file.read_text()
 
 
+def test_a_file_that_is_not_there_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        catalogue.main(["nowhere/a.md"])
+    assert "nowhere/a.md: No such file or directory" in capsys.readouterr().err
+
+
 def test_list_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "geometries", "--markdown"]) == 0
     assert capsys.readouterr().out == markdown(TABLES["geometries"]())

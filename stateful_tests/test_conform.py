@@ -519,6 +519,20 @@ def test_a_boot_memmap_nowhere_is_one_line(tmp_path: Path) -> None:
         conform(written(tmp_path, recording))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "it has no 'kernel_key'"), ("[]", "no JSON object"),
+        ('{"kernel_key": "6.1", "steps": [4]}', "another form"),
+    ],
+)  # fmt: skip
+def test_what_is_no_recording_is_told_in_words(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "none.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"{path}: not a recording: .*{said}"):
+        load(path)
+
+
 def test_a_cut_gzip_file_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "cut.json.gz"
     path.write_bytes(FUZZ.read_bytes()[:300])

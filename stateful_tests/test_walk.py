@@ -245,7 +245,7 @@ MISTAKES = {
     "walk --geometry tinny": "did you mean tiny,",
     "walk --boot colision": "did you mean collision",
     "walk --release 5.1l": "no release '5.1l'",
-    "walk --json nowhere/out.json": "cannot write JSON",
+    "walk --json nowhere/out.json": "JSON to nowhere/out.json: No such file or directory",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
 import os
 import shlex
@@ -145,8 +146,15 @@ def refuse_unwritable(path: str | None) -> None:
     if path in (None, STDOUT):
         return
     target = Path(str(path))
-    if target.is_dir() or not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
-        raise UserError(f"cannot write JSON to {path}")
+    reason = None
+    if target.is_dir():
+        reason = errno.EISDIR
+    elif not target.parent.is_dir():
+        reason = errno.ENOENT
+    elif not os.access(target if target.exists() else target.parent, os.W_OK):
+        reason = errno.EACCES
+    if reason is not None:
+        raise UserError(f"cannot write JSON to {path}: {os.strerror(reason)}")
 
 
 def write_json(path: str | None, result: dict[str, Any]) -> bool:

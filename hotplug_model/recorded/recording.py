@@ -74,8 +74,12 @@ def load(path: Path) -> Recording:
         if "layout" in raw:
             return load_fuzz(path.name, raw)
         return load_scenario(path.name, raw)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        raise UserError(f"{path}: not a recording: {type(error).__name__} {error}"[:160]) from None
+    except KeyError as error:
+        raise UserError(f"{path}: not a recording: it has no {error}"[:160]) from None
+    except ValueError as error:
+        raise UserError(f"{path}: not a recording: {error}"[:160]) from None
+    except (TypeError, IndexError, AttributeError, OverflowError):
+        raise UserError(f"{path}: not a recording: what it holds has another form") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
