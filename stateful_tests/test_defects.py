@@ -24,6 +24,7 @@ from hotplug_model.ops.memory_hotplug import OfflineAndRemoveMemory, RemoveMemor
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.ops.pages import PinPages
 from hotplug_model.ops.user_pages import PinUserPages, UnpinUserPages
+from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
 from hotplug_model.ops.walk import Walk
 from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
 from hotplug_model.pfn import PfnRange
@@ -198,6 +199,13 @@ SHOWN: dict[str, Shown] = {
     "what-is-backed-meanwhile-stays-offline": Shown(
         (HotAddReq(pages(16, 20)), at_once(online(2), HotAddReq(pages(20, 24)), 4)),
         QUIESCENT, {"backed_memory_is_used"}, layout("hyper-v"),
+    ),
+    "a-broken-page-is-subtracted-twice": Shown(
+        (
+            VirtioMemProbe(pages(16, 24), 0, 2, False), VirtioMemRequest(4), online(2),
+            HardOfflinePage(23), offline(2),
+        ),
+        QUIESCENT, {"managed_pages_add_up"}, layout(),
     ),
     "a-page-is-freed-under-a-walker": Shown(
         (

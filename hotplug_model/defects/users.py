@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hotplug_model.arrays import Column, ExtentMask
-from hotplug_model.defects.defect import known_defect, put_down_to
+from hotplug_model.defects.defect import known_defect, no_rows, put_down_to
 from hotplug_model.extents import Extents
 from hotplug_model.flags import PageFlag
 from hotplug_model.state.ledger import Cause
@@ -104,6 +104,23 @@ def what_is_backed_meanwhile_stays_offline(x: Extents) -> ExtentMask:
     """
     missed = x.touched(put_down_to(x, Cause.GOES_ONLINE))
     return missed & x.is_online_ram & x.page_has(PageFlag.WITHHELD)
+
+
+@known_defect("managed_pages_add_up", quiescent=True, causes=(Cause.BROKEN,))
+def a_broken_page_is_subtracted_twice(x: Extents) -> ExtentMask:
+    """A page that is unplugged and broken is taken off managed_pages again by offlining.
+
+    virtio-mem takes what it unplugs off managed_pages, and since v6.11 offlining leaves out
+    what is PageOffline. But __offline_isolated_pages() first asks for PageHWPoison, and goes
+    on without counting the page as one that is off already. memory_failure() sets that flag
+    on a PageOffline page, too, and leaves it there though it can do nothing. With each time
+    that such a block goes offline its zone manages a page less than it has.
+
+    Source: __offline_isolated_pages() in mm/page_alloc.c; offline_pages() in
+    mm/memory_hotplug.c; virtio_mem_fake_offline() in drivers/virtio/virtio_mem.c;
+    memory_failure() in mm/memory-failure.c (6.12).
+    """
+    return no_rows(x)
 
 
 def idle(x: Extents) -> Column:

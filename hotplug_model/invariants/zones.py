@@ -11,9 +11,10 @@ from hotplug_model.arrays import ExtentMask, Pfns
 from hotplug_model.boot import boot_zones, zone_limits
 from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState, ZoneType
-from hotplug_model.invariants.invariant import always, law
+from hotplug_model.invariants.invariant import always, broken, law
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.ledger import Law
 from hotplug_model.state.zone import (
     LISTED,
     MANAGED,
@@ -249,7 +250,7 @@ def nodes_count_what_their_zones_count(x: Extents) -> list[PfnRange]:
     return [node.span for nid, node in nodes.items() if wrong[nid]]
 
 
-@law(reads="pfns nodes", quiescent=True)
+@law(Law.SUBTRACTED_TWICE, reads="pfns nodes ledger", quiescent=True)
 def managed_pages_add_up(x: Extents) -> list[PfnRange]:
     """managed_pages of a zone is not the number of pages that its buddy allocator was given.
 
@@ -261,7 +262,10 @@ def managed_pages_add_up(x: Extents) -> list[PfnRange]:
     rows = x.is_managed
     nr_zones = len(x.zone_numbers)
     counted = np.bincount(x.zone_index[rows], x.nr_pages[rows], nr_zones).astype(np.int64)
-    return spans(x, counted != x.zone_numbers[:, MANAGED])
+    uncounted = x.kernel.ledger.uncounted
+    counted -= [uncounted[nid, zone] for nid, zone, _ in each_zone(x.kernel)]
+    wrong = spans(x, counted != x.zone_numbers[:, MANAGED])
+    return sorted({*wrong, *broken(x, Law.SUBTRACTED_TWICE)})
 
 
 def spans(x: Extents, zones: NDArray[np.bool_]) -> list[PfnRange]:

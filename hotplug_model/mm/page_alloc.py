@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
+import numpy as np
+
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import (
     BlockState,
@@ -286,7 +288,16 @@ def offline_isolated_pages(kernel: Kernel, pfns: PfnRange) -> int:
 
     Source: __offline_isolated_pages(); commit 503b158fc30f's series (in v6.11).
     """
-    flags = kernel.pfns.within(pfns, "page_flags")
-    skipped = kernel.pfns.lengths(pfns)[(flags & PageFlag.PG_offline) != 0].sum()
+    flags, lengths = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.lengths(pfns)
+    away, broken = ((flags & bit) != 0 for bit in (PageFlag.PG_offline, PageFlag.PG_hwpoison))
     kernel.pfns.clear_bits(pfns, "page_flags", PageFlag.MANAGED)
-    return pfns.nr_pages - (int(skipped) if kernel.rules.offline_skips_page_offline else 0)
+    if not kernel.rules.offline_skips_page_offline:
+        return pfns.nr_pages
+    # A broken page is passed over before anybody asks whether it is offline.
+    zone = kernel.pfns.at(pfns.start_pfn, "nid"), kernel.pfns.at(pfns.start_pfn, "zone")
+    ends = pfns.start_pfn + lengths.cumsum()
+    for row in np.flatnonzero(away & broken).tolist():
+        end, nr_pages = int(ends[row]), int(lengths[row])
+        kernel.ledger.uncounted[zone] += nr_pages
+        kernel.ledger.breach(Law.SUBTRACTED_TWICE, PfnRange(end - nr_pages, end), Cause.BROKEN)
+    return pfns.nr_pages - int(lengths[away & ~broken].sum())

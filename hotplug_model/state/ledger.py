@@ -61,6 +61,8 @@ class Law(IntEnum):
     """A page was freed by itself that the buddy allocator had given as part of one."""
     BACKED_UNNOTICED = 24
     """Memory was backed while it went online, when its driver had passed over it."""
+    SUBTRACTED_TWICE = 25
+    """Pages were taken off managed_pages of their zone that were not counted there any more."""
 
 
 class Cause(IntEnum):
@@ -102,6 +104,8 @@ class Cause(IntEnum):
     """The pages were with the driver's callback, and their section was not online yet."""
     SET_ANEW_UNDER_A_WALKER = 17
     """Its count was set anew when it was freed, though a walker had a reference on it."""
+    BROKEN = 18
+    """The page was broken, too, and offlining asks for that first."""
 
 
 class Entry(NamedTuple):
@@ -119,6 +123,8 @@ class Ledger:
 
     outstanding: Counter[MemmapOrigin] = field(default_factory=Counter)
     breaches: list[Entry] = field(default_factory=list)
+    uncounted: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """By node and zone, how far managed_pages is too low for what was subtracted twice."""
     operation: object = "boot"
     """The operation in flight, for the blame; put into words only if it is to blame."""
     cause: Cause = Cause.NONE
@@ -140,10 +146,14 @@ class Ledger:
 
     def copy(self) -> Self:
         """An independent copy."""
-        return type(self)(self.outstanding.copy(), list(self.breaches), self.operation, self.cause)
+        return type(self)(
+            self.outstanding.copy(), list(self.breaches), self.uncounted.copy(), self.operation,
+            self.cause,
+        )  # fmt: skip
 
     def numbers(self) -> list[int]:
         """What a fingerprint needs; who broke a law is no state."""
         balance = [self.outstanding[origin] for origin in MemmapOrigin]
         broken = [(e.law, e.pfns.start_pfn, e.pfns.end_pfn, e.cause) for e in self.breaches]
-        return balance + [int(number) for entry in broken for number in entry]
+        missing = [(*zone, nr) for zone, nr in sorted(self.uncounted.items())]
+        return balance + [int(number) for entry in (*broken, *missing) for number in entry]
