@@ -32,6 +32,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from hotplug_model.changes import CHANGES
 from hotplug_model.checker import Checker
+from hotplug_model.flags import MemoryClass
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.hunt import request_for
 from hotplug_model.kernel import Kernel
@@ -93,8 +94,8 @@ class Blind:
         number, kind = index(4), index(7)
         if kind == 0:
             return AddMemory(index(2), pfns, 0)
-        if kind in (1, 2) and any(map(pfns.overlaps, of_devices(kernel))):
-            # Nobody removes as RAM what is a device's; mainline does not refuse it.
+        if kind in (1, 2) and was_added_for_a_device(kernel, pfns):
+            # Nobody removes that as RAM; mainline does not refuse it.
             return None
         if kind == 1:
             return RemoveMemory(pfns)
@@ -123,9 +124,11 @@ class Blind:
         return True
 
 
-def of_devices(kernel: Kernel) -> list[PfnRange]:
-    """What devices have mapped."""
-    return [pfns for pgmap in kernel.pgmaps.values() for pfns in pgmap.ranges]
+def was_added_for_a_device(kernel: Kernel, pfns: PfnRange) -> bool:
+    """Whether some of *pfns* was, be it that the device never came to be."""
+    inside = PfnRange(pfns.start_pfn, min(pfns.end_pfn, kernel.geometry.all_pfns.end_pfn))
+    memory = kernel.pfns.within(inside, "memory")
+    return bool((memory > MemoryClass.SYSTEM_RAM).any())
 
 
 def tool(name: str, seed: int, budget: int) -> Found:

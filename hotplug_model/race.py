@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from hotplug_model.boot import BootLayout
 from hotplug_model.changes import KernelVariant
-from hotplug_model.checker import QUIESCENT, Checker, Violation
+from hotplug_model.checker import QUIESCENT, Checker, Violation, carry_out
 from hotplug_model.contenders import (
     REQUESTS,
     Kinds,
@@ -23,7 +23,9 @@ from hotplug_model.contenders import (
     everything,
 )
 from hotplug_model.defects import DEFECTS
+from hotplug_model.defects.defect import WALKERS_SEE
 from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.invariants.walkers import may_run, must_not_see
 from hotplug_model.kernel import Kernel
 from hotplug_model.minimise import minimise
 from hotplug_model.ops import Op
@@ -31,6 +33,7 @@ from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.walk import Walk
 from hotplug_model.schedules import Schedules
 from hotplug_model.trace import Trace, broken, replay
+from hotplug_model.walkers import READERS, WALKERS
 from hotplug_model.walkers.own import find_reader
 from hotplug_model.workers import blocked_interrupts, pool_of
 
@@ -65,7 +68,8 @@ class Pair:
     alone: set[Broke] = field(default_factory=set)
     """What breaks even if one runs after the other."""
     defects: set[str] = field(default_factory=set)
-    """Known defects of mainline and accepted races that show in flight only."""
+    """Known defects of mainline and accepted races that show in flight only, and those that
+    the walker of the pair meets in the middle of the other."""
     trace: Trace | None = None
     """The shortest schedule that breaks something else."""
 
@@ -133,6 +137,8 @@ class Race:
         if nr == 1:
             contest.alone = one_after_the_other(start, ops)
             pair.alone |= contest.alone
+            if isinstance(ops[0], Walk) and any(defect for _, defect in contest.alone):
+                pair.defects |= in_sight(start, ops[0], ops[1])
             if isinstance(ops[0], Walk) and any(defect is None for _, defect in contest.alone):
                 # It is no race, but who asks about a walker wants to know.
                 pair.trace = self._trace(start, ops[1])
@@ -169,6 +175,24 @@ def one_after_the_other(start: Start, ops: Sequence[Op]) -> set[Broke]:
         checker = Checker(kernel.snapshot(), sound=start.sound)
         found += broke + everything(checker.apply(second))
     return set(map(what, found))
+
+
+def in_sight(start: Start, walk: Walk, op: Op) -> set[str]:
+    """Known defects in the middle of *op* by which the walker comes to what it must not see. They
+    are there whether it walks or not, but who asks about a walker wants to know."""
+    met: set[str] = set()
+    kernel, walker = start.kernel.snapshot(), READERS[walk.walker]
+    checker = Checker(kernel, sound=start.sound)
+
+    def at(milestone: str) -> None:
+        x = kernel.extents()
+        if may_run(x, walker) and (rows := walker.reads(x) & must_not_see(x)).any():
+            known = [v for v in checker.look(milestone) if v.invariant in WALKERS_SEE]
+            met.update(v.defect for v in known if v.defect and rows[x.touched(v.pfns)].any())
+
+    if walk.walker in WALKERS:
+        carry_out(kernel, op, at)
+    return met
 
 
 def what(violation: Violation) -> Broke:

@@ -208,6 +208,8 @@ class KernelRules:
     """What holding a page of a device means for its map: it stays ``while_held`` (4.12 to
     5.17), ``never`` (5.18 and later), or as long as some reference that was taken with
     another look-up, ``per_look_up`` (before 4.12)."""
+    memory_failure_asks_for_data: bool
+    """Whether memory_failure() leaves what of a map is no data, or not initialised yet."""
     memunmap_kills_reference: bool
     """Whether memunmap_pages() kills the reference of the map, so that nobody gets another,
     not its caller at some time."""

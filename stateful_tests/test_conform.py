@@ -547,7 +547,7 @@ def test_conform_prints_a_line_a_file_and_the_total(capsys: pytest.CaptureFixtur
     assert main(["conform", str(FUZZ), str(F_ERRORS)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith("fuzz_6.1_1.json.gz: v6.1 with c1a6c536fb08, ")
+    assert lines[0].startswith("fuzz_6.1_1.json.gz: v6.1 with 001002e73712, ")
     assert ": 50 steps, " in lines[0]
     assert lines[2].endswith("0 mismatches")
 

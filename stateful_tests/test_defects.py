@@ -238,10 +238,6 @@ SHOWN: dict[str, Shown] = {
         (device(C), at_once(Walk("pin_user_pages_fast", 16), MemunmapPages(0), 1)),
         "A: returns", {"walkers_use_mapped_pages"}, layout(),
     ),
-    "device-page-is-found-before-it-is-initialised": Shown(
-        (at_once(device(C), Walk("memory_failure_dev_pagemap", 16), 7),), "B: returns",
-        {"walkers_use_no_poisoned_page"}, layout(),
-    ),
     "first-pfn-decides-for-a-pageblock": Shown(
         HALF_A_PAGEBLOCK, "resize_zone_range", {"walkers_take_no_zone_device_page"},
         layout("stale", "arm64_64k"), "arm64_64k",

@@ -109,23 +109,3 @@ def a_device_goes_while_its_pages_are_held(x: Extents) -> ExtentMask:
     mm/gup.c (6.1).
     """
     return no_rows(x)
-
-
-@known_defect(
-    *USED_WHEN_GONE,
-    quiescent=True,
-    causes=(Cause.UNINITIALISED,),
-)
-def device_page_is_found_before_it_is_initialised(x: Extents) -> ExtentMask:
-    """A map is found by get_dev_pagemap() before the struct pages of its range are written.
-
-    pagemap_range() stores the map, whose reference is live already, in pgmap_array and
-    only then adds the pages; memmap_init_zone_device() comes last, without a lock. Once
-    the section is valid, memory_failure() gets a reference on the map and
-    memory_failure_dev_pagemap() goes on to use the struct page, poisoned as it is. The
-    longer the range, the longer that lasts.
-
-    Source: pagemap_range(), get_dev_pagemap() in mm/memremap.c; memory_failure(),
-    memory_failure_dev_pagemap() in mm/memory-failure.c (6.1).
-    """
-    return no_rows(x)

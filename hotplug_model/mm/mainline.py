@@ -90,6 +90,7 @@ MAINLINE = KernelRules(
     memunmap_waits_for_references=True,
     device_public=False,
     device_page_keeps_its_map="never",
+    memory_failure_asks_for_data=True,
     memunmap_kills_reference=True,
     devmap_managed_put_as_got=True,
     memmap_freed_before_reset=True,

@@ -29,16 +29,18 @@ def memory_failure(kernel: Kernel, pfn: int, mapped: bool = False) -> Steps:
     memory_failure_dev_pagemap().
 
     # Simplified: it takes no time between the look-up and the mark; the walker of that name
-    does.
+    does, and it alone takes a pfn without data for a page, as before v5.12.
 
     Source: memory_failure().
     """
+    if not kernel.geometry.all_pfns.contains(PfnRange(pfn, pfn + 1)):
+        raise KernelRefusal(errno.ENXIO)
     x = kernel.extents()
     row = x.row_at(pfn)
     pgmap = kernel.pgmaps.get(int(x.dev_pagemap[row]))
     if x.online_page[row]:
         mark_ram(kernel, pfn)
-    elif pgmap is None or x.page_pgmap[row] < 0:
+    elif pgmap is None or pgmap.range_with(pfn) is None:
         raise KernelRefusal(errno.ENXIO)
     else:
         memory_failure_dev_pagemap(kernel, pgmap, pfn, mapped)
@@ -63,7 +65,8 @@ def memory_failure_dev_pagemap(
         raise KernelRefusal(errno.EBUSY)
     if pgmap.type in UNSUPPORTED:
         raise KernelRefusal(errno.ENXIO)
-    head = pfn // pgmap.vmemmap_nr * pgmap.vmemmap_nr
+    first = pgmap.pfn_first(pgmap.range_with(pfn) or 0)
+    head = pfn - (pfn - first) % pgmap.vmemmap_nr
     kernel.pfns.set_bits(PfnRange(head, head + 1), "page_flags", PageFlag.PG_hwpoison)
 
 

@@ -133,7 +133,8 @@ def pagemap_range(kernel: Kernel, pgmap_id: int, range_id: int) -> Steps:
         raise KernelRefusal(errno.EINVAL)
     x = kernel.extents()
     for pfn in (pfns.start_pfn, pfns.end_pfn - 1):
-        if x.dev_pagemap[x.row_at(pfn)] >= 0:
+        known = kernel.geometry.all_pfns.contains(PfnRange(pfn, pfn + 1))
+        if known and x.dev_pagemap[x.row_at(pfn)] >= 0:
             raise KernelRefusal(errno.ENOMEM)
     shares = kernel.rules.memremap_part_of_section == "maps"
     around = pfns.widened(kernel.geometry.pages_per_section)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import NotifierAction, PageFlag, SectionFlag, ZoneType
+from hotplug_model.flags import NotifierAction, PageFlag, PageUser, SectionFlag, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.hugetlb import dissolve_free_hugetlb_folios
 from hotplug_model.mm.hv_balloon import hv_online_page
@@ -170,13 +171,15 @@ def leave_zonelists(kernel: Kernel, nid: int, zone_type: ZoneType) -> None:
 
 
 def has_unmovable_pages(kernel: Kernel, pfns: PfnRange, zone_type: ZoneType) -> bool:
-    """Whether a page of *pfns* can never be moved: reserved, or held in a kernel zone.
-    PageOffline pages are left to whoever marked them, broken ones are skipped.
+    """Whether a page of *pfns* can never be moved: reserved, or held in a kernel zone by whoever
+    takes pages that are on no LRU list. PageOffline pages are left to whoever marked them, broken
+    ones are skipped.
 
     Source: has_unmovable_pages() with MEMORY_OFFLINE, mm/page_isolation.c.
     """
     flags, refs = kernel.pfns.within(pfns, "page_flags"), kernel.pfns.within(pfns, "refcount")
     held = (refs > 0) & (flags & (PageFlag.PG_offline | PageFlag.PG_hwpoison) == 0)
+    held &= ~on_lru(kernel, pfns)
     if zone_type == ZoneType.ZONE_MOVABLE:
         held[:] = False
     return bool(((flags & PageFlag.PG_reserved != 0) | held).any())
@@ -185,8 +188,8 @@ def has_unmovable_pages(kernel: Kernel, pfns: PfnRange, zone_type: ZoneType) -> 
 def scan_movable_pages(kernel: Kernel, pfns: PfnRange) -> None:
     """What offlining would wait for. Refuses with -EBUSY at a PageOffline page that its
     owner has not let go of, with -EINTR where the kernel tries until a signal comes: at a
-    page that is held, or that is free where it is not found. What comes first counts. A broken
-    page is unmapped and skipped, whoever holds it.
+    page that is held, or that is free where it is not found. Of a user's page and a
+    PageOffline one the first counts. A broken page is unmapped and skipped, whoever holds it.
 
     # Simplified: memory_failure() has failed to unmap what somebody uses.
 
@@ -203,10 +206,22 @@ def scan_movable_pages(kernel: Kernel, pfns: PfnRange) -> None:
     if (flags & PageFlag.PARKED).any():
         kernel.ledger.breach(Law.PARKED, pfns)
         raise KernelRefusal(errno.EINTR)
-    held = np.flatnonzero((refs > 0) & ~skipped)
-    if len(held):
-        offline = flags[held[0]] & PageFlag.PG_offline
-        raise KernelRefusal(errno.EBUSY if offline else errno.EINTR)
+    held = (refs > 0) & ~skipped
+    away = held & (flags & PageFlag.PG_offline != 0)
+    if held.any():
+        # What is on no LRU list is passed over, and holds offlining up only behind that.
+        first = np.flatnonzero(away | held & on_lru(kernel, pfns))
+        raise KernelRefusal(errno.EBUSY if len(first) and away[first[0]] else errno.EINTR)
+
+
+def on_lru(kernel: Kernel, pfns: PfnRange) -> NDArray[np.bool_]:
+    """Rows of *pfns* that a process has mapped, who may have let a device or a guest have them.
+
+    Source: PageLRU() in has_unmovable_pages() and scan_movable_pages().
+    """
+    users, flags = kernel.pfns.within(pfns, "users"), kernel.pfns.within(pfns, "page_flags")
+    mapped = users & (PageUser.VFIO | PageUser.KVM | PageUser.GASKET) != 0
+    return np.asarray(mapped & (flags & PageFlag.PG_offline == 0))
 
 
 def mhp_init_memmap_on_memory(

@@ -62,6 +62,14 @@ class DevPagemap:
         """``pfn_len()``: data pages of a range."""
         return self.ranges[range_id].end_pfn - self.pfn_first(range_id)
 
+    def range_with(self, pfn: int) -> int | None:
+        """``pgmap_pfn_valid()``: the range whose data *pfn* is. What pagemap_range() is still at
+        is none yet, and what an altmap keeps for itself never."""
+        for range_id, pfns in enumerate(self.ranges[: self.nr_range]):
+            if self.pfn_first(range_id) <= pfn < pfns.end_pfn:
+                return range_id
+        return None
+
     @property
     def vmemmap_nr(self) -> int:
         """``pgmap_vmemmap_nr()``: pages in a compound page."""

@@ -88,8 +88,6 @@ class Cause(IntEnum):
     OUTSIDE_RCU = 9
     """Freed after a grace period, but read by pfn_to_online_page(), which is in no section
     of RCU."""
-    UNINITIALISED = 10
-    """The device page can be found, and its initialisation was put off."""
     SKIPPED = 11
     """Offlining passed over a broken page, though somebody holds a reference on it."""
     UNCOUNTED = 12

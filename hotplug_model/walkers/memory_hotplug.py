@@ -119,7 +119,6 @@ def movable_or_kernel(x: Extents) -> ExtentMask:
     "mm/memory_hotplug.c",
     believes="a section whose pages are all online in one zone",
     takes=movable_or_kernel,
-    holds=Holds.DEVICE_HOTPLUG,
 )
 def auto_movable_zone_for_pfn(x: Extents) -> ExtentMask:
     """Looks at the first page of each section of a dynamic memory group for its zone.
@@ -127,7 +126,10 @@ def auto_movable_zone_for_pfn(x: Extents) -> ExtentMask:
     # Simplified: there are no memory groups here; every section that was added after
     boot counts as part of one.
 
-    Source: auto_movable_zone_for_pfn().
+    Who puts a block online holds device_hotplug_lock; who reads in sysfs which zones it could
+    go to holds nothing.
+
+    Source: auto_movable_zone_for_pfn(); valid_zones_show() in drivers/base/memory.c.
     """
     firsts = every_nth_pfn(x, x.geometry.pages_per_section, "auto_movable_zone_for_pfn")
     return in_hotplugged_block(x) & firsts

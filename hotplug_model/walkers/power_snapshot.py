@@ -5,6 +5,7 @@ from __future__ import annotations
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import (
+    Holds,
     every_pfn_of_zones,
     page_offline,
     page_reserved,
@@ -35,6 +36,7 @@ def copied(x: Extents) -> ExtentMask:
     takes=saved,
     copies=copied,
     complete=True,
+    holds=Holds.DEVICE_HOTPLUG,
     sees=Sees.ROW,
 )
 def saveable_page(x: Extents) -> ExtentMask:
@@ -43,6 +45,7 @@ def saveable_page(x: Extents) -> ExtentMask:
     # Simplified: none of it is nosave, free or high memory; saveable_highmem_page()
     therefore finds nothing. Before kernel_page_present() every page counted as present.
 
-    Source: saveable_page(), count_data_pages(), copy_data_pages().
+    Source: saveable_page(), count_data_pages(), copy_data_pages(); lock_device_hotplug() in
+    hibernate() and software_resume(), kernel/power/hibernate.c.
     """
     return every_pfn_of_zones(x, "saveable_page")

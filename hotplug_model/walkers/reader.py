@@ -14,7 +14,7 @@ from hotplug_model.flags import MemmapOrigin, PageContent, PageFlag, SectionFlag
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import PartSteps, Steps
-from hotplug_model.state.dev_pagemap import DevPagemap, references_of
+from hotplug_model.state.dev_pagemap import references_of
 from hotplug_model.state.ledger import Cause, Law
 from hotplug_model.state.locks import MEM_HOTPLUG_LOCK
 from hotplug_model.state.rcu import RCU_READ_LOCK, page_ext_of, usage_of
@@ -248,13 +248,17 @@ def read_page_ext(kernel: Kernel, pfn: int) -> Steps:
 def walk_device(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
     """What looks for pages of a device map, and keeps a reference on the map.
 
-    Source: memory_failure(), memory_failure_dev_pagemap(), mm/memory-failure.c (6.1).
+    Source: memory_failure(), memory_failure_dev_pagemap(), mm/memory-failure.c (6.1); commit
+    34dc45be4563 (in v5.12) for pgmap_pfn_valid().
     """
     valid = yield from pfn_valid(kernel, pfn)
     pgmap_id = find_pgmap(kernel, pfn)
-    if not valid or pgmap_id is None or not has_data_at(kernel.pgmaps[pgmap_id], pfn):
+    if not valid or pgmap_id is None:
         return
-    if not Page.of(kernel, pfn).is_device and not is_unfinished(kernel, pgmap_id, pfn):
+    is_data = kernel.pgmaps[pgmap_id].range_with(pfn) is not None
+    if not is_data and kernel.rules.memory_failure_asks_for_data:
+        return
+    if is_data and not Page.of(kernel, pfn).is_device:
         # Lost before: that is left to the invariants that look at every milestone.
         return
     yield from kernel.locks.take_shared(references_of(pgmap_id))
@@ -262,9 +266,7 @@ def walk_device(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
         yield walker.holds.value
         page = Page.of(kernel, pfn)
         if not page.is_device:
-            unfinished = is_unfinished(kernel, pgmap_id, pfn)
-            cause = Cause.UNINITIALISED if unfinished else Cause.NONE
-            kernel.ledger.breach(page.broken, PfnRange(pfn, pfn + 1), cause)
+            kernel.ledger.breach(page.broken, PfnRange(pfn, pfn + 1))
     finally:
         kernel.locks.drop_shared(references_of(pgmap_id))
 
@@ -300,18 +302,3 @@ def pin_device_page(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
 
 USES = {Holds.PGMAP: walk_device, Holds.DEVICE_PAGE: pin_device_page}
 """What those do that do not look for System RAM."""
-
-
-def has_data_at(pgmap: DevPagemap, pfn: int) -> bool:
-    """pgmap_pfn_valid(): whether *pfn* is no part of an altmap."""
-    parts = (PfnRange(pgmap.pfn_first(i), r.end_pfn) for i, r in enumerate(pgmap.ranges))
-    return any(part.contains(PfnRange(pfn, pfn + 1)) for part in parts)
-
-
-def is_unfinished(kernel: Kernel, pgmap_id: int, pfn: int) -> bool:
-    """Whether *pfn* is in a range of a live map that pagemap_range() is still at."""
-    pgmap = kernel.pgmaps.get(pgmap_id)
-    if pgmap is None:
-        return False
-    done = pgmap.ranges[: pgmap.nr_range]
-    return not any(pfns.contains(PfnRange(pfn, pfn + 1)) for pfns in done)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.extents import Extents, Sees
+from hotplug_model.extents import Extents
 from hotplug_model.walkers.walker import (
+    Holds,
     every_nth_pfn,
     first_pfn_decides,
     in_hotplugged_block,
@@ -12,7 +13,7 @@ from hotplug_model.walkers.walker import (
 )
 
 BIG_BLOCKS = "virtio_mem_bbm"
-"""Its three walkers of big blocks."""
+"""Its walkers of big blocks. A third, virtio_mem_bbm_bb_is_offline(), reads no struct page."""
 # Simplified: there is no virtio-mem device here; all memory that was added after boot
 # counts as plugged by one.
 
@@ -27,15 +28,6 @@ def whole_sections(x: Extents) -> ExtentMask:
     """Sections added after boot whose first page is online."""
     rows = first_pfn_decides(x, x.geometry.pages_per_section, BIG_BLOCKS)
     return x.remember("virtio_mem_whole_sections", lambda: in_hotplugged_block(x) & rows)
-
-
-@walker("drivers/virtio/virtio_mem.c", believes="a section that is not offline", sees=Sees.ROW)
-def virtio_mem_bbm_bb_is_offline(x: Extents) -> ExtentMask:
-    """Looks at the first page of each section of a big block: is it online?
-
-    Source: virtio_mem_bbm_bb_is_offline().
-    """
-    return first_pages(x)
 
 
 @walker(
@@ -55,9 +47,13 @@ def virtio_mem_bbm_bb_is_movable(x: Extents) -> ExtentMask:
     "drivers/virtio/virtio_mem.c",
     believes="a section all of which is online and can be taken from the allocator",
     takes=whole_sections,
+    holds=Holds.DEVICE_HOTPLUG,
 )
 def virtio_mem_bbm_offline_remove_and_unplug_bb(x: Extents) -> ExtentMask:
     """Takes each section of a big block whose first page is online from the allocator.
+
+    # Simplified: it holds hotplug_mutex, as its notifier does while a block of its own goes
+    online or offline. device_hotplug_lock, which offlining holds, stands for that.
 
     Source: virtio_mem_bbm_offline_remove_and_unplug_bb().
     """
