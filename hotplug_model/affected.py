@@ -82,10 +82,10 @@ DISAGREEMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "ef69bc9f689d": (("5.3", "5.4", "5.6"), ARM64_LACKS),
     "641fe2e9387a": (("4.9",), SET_UP_AT_ADD),
-    "d613f53c83ec": (("4.9",), SET_UP_AT_ADD),
     "5ec8e8ea8b77": (("5.3",), DEVICE_FIRST),
     "82f0b6f041fa": (("5.3",), DEVICE_FIRST),
     "50f44ee7248a": (("4.9", "4.14", "4.20"), DEVICE_FIRST),
+    "34dc45be4563": (("4.9", "4.14", "4.20", "5.3"), DEVICE_FIRST),
     "001002e73712": (("4.9", "4.14"), ONLINE_UNLOCKED),
     "8df1d0e4a265": (("4.9", "4.14"), ONLINE_UNLOCKED),
     "b1d5488a252d": (

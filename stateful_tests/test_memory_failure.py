@@ -315,3 +315,28 @@ def test_whoever_waits_for_a_page_that_is_held_is_right() -> None:
         assert do(kernel, *before) is None
         outcome = Checker(kernel).apply(offline(2))
         assert (str(outcome.refusal), outcome.violations) == ("-EINTR", [])
+
+
+def test_a_pfn_that_no_section_can_have_is_unknown() -> None:
+    end = GEOMETRIES["tiny"].all_pfns.end_pfn
+    for last in add(D), device(D):
+        kernel = boot("auto-online")
+        assert do(kernel, last) is None
+        assert do(kernel, HardOfflinePage(end + 8)) == errno.ENXIO
+        assert kernel.num_poisoned_pages == 0
+        assert do(kernel, device(pages(end, end + 8), pgmap_id=1)) == errno.EINVAL
+
+
+def test_what_an_altmap_keeps_for_itself_is_no_page_of_the_device() -> None:
+    kernel = boot("stale")
+    first = device(HOLE), MemunmapPages(0), device(HOLE, altmap=(1, 1))
+    assert do(kernel, *first) is None
+    assert do(kernel, HardOfflinePage(HOLE.start_pfn, mapped=True)) == errno.ENXIO
+    assert not marked(kernel, HOLE.start_pfn)
+
+
+def test_a_compound_page_begins_where_its_range_does() -> None:
+    kernel = boot()
+    mapped = MemremapPages(0, (pages(18, 26),), "generic", 0, (), vmemmap_shift=2)
+    assert do(kernel, mapped, HardOfflinePage(19, mapped=True)) is None
+    assert marked(kernel, 18)

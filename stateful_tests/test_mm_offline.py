@@ -23,6 +23,8 @@ from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.pages import PinPages
+from hotplug_model.ops.user_pages import PinUserPages
+from hotplug_model.ops.xen_balloon import IncreaseReservation
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
 from stateful_tests.kernels import (
@@ -311,3 +313,30 @@ def test_of_a_pfn_that_is_no_int_what_is_left_of_it_decided_before_5_15(
     beyond = zone == ZoneType.ZONE_DMA
     assert kinds == ({"zones_keep_below_their_limits"} if beyond else set())
     assert do(kernel, offline(2)) is None
+
+
+# What is held
+
+
+def test_a_page_that_a_process_has_is_waited_for_in_a_kernel_zone_too() -> None:
+    kernel = machine(add(C), online(2), PinUserPages("vfio", pages(17, 18)))
+    assert do(kernel, offline(2)) == errno.EINTR
+    told = [action for action, _ in kernel.notified]
+    assert told == [NotifierAction.MEM_GOING_OFFLINE, NotifierAction.MEM_CANCEL_OFFLINE]
+
+
+def test_a_page_that_is_on_no_lru_list_is_not_isolated_there() -> None:
+    kernel = machine(add(C), online(2), PINNED)
+    assert do(kernel, offline(2)) == errno.EBUSY
+    assert kernel.notified == []
+
+
+@pytest.mark.parametrize(
+    ("hold", "refused"),
+    [(PinPages(pages(16, 17)), errno.EBUSY), (PinUserPages("vfio", pages(16, 17)), errno.EINTR)],
+)
+def test_a_balloon_is_found_behind_what_is_on_no_lru_list_only(hold: Op, refused: int) -> None:
+    kernel = machine(
+        add(C), online(2, "online_movable"), IncreaseReservation(pages(16, 17)), hold, of="xen"
+    )
+    assert do(kernel, offline(2)) == refused

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from hotplug_model import steps
+from hotplug_model.changes import KernelVariant
 from hotplug_model.errors import ModelError
 from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY
 from hotplug_model.mm.mainline import MAINLINE
@@ -76,7 +77,7 @@ ORDERS: dict[str, tuple[str, tuple[Op, ...], Op, str]] = {
     ),
     "add_memory whose second block fails": (
         "memmap-on-memory", (device(pages(28, 30)),), add(CD, mhp_flags=MHP_MEMMAP_ON_MEMORY),
-        f"{ADDED} {MAPPED} {SECTION_GOES} {UNMAPPED}",
+        f"{ADDED} {MAPPED} remove_memory_block_devices* {SECTION_GOES} {UNMAPPED}",
     ),
     "online": ("collision", (add(C),), online(2), WENT_ONLINE),
     "online a block with its own memmap": (
@@ -109,15 +110,20 @@ ORDERS: dict[str, tuple[str, tuple[Op, ...], Op, str]] = {
     "an offline of what cannot move": ("collision", (add(C), online(2)), offline(2, True), ""),
     "remove_memory": (
         "collision", (add(C),), remove(C),
-        f"remove_memory_block_devices {SECTION_GOES} {UNMAPPED} remove_memory",
+        f"remove_memory_block_devices* {SECTION_GOES} {UNMAPPED} remove_memory",
+    ),
+    "remove_memory of blocks with their own memmaps": (
+        "memmap-on-memory", (add(CD, mhp_flags=MHP_MEMMAP_ON_MEMORY),), remove(CD),
+        f"remove_memory_block_devices* {SECTION_GOES} {UNMAPPED} "
+        f"remove_memory_block_devices* {SECTION_GOES} {UNMAPPED} remove_memory",
     ),
     "remove_memory of a boot section": (
         "two-nodes", (offline(1),), remove(B),
-        f"remove_memory_block_devices {SECTION_GOES} {UNMAPPED} remove_memory",
+        f"remove_memory_block_devices* {SECTION_GOES} {UNMAPPED} remove_memory",
     ),
     "offline_and_remove_memory": (
         "collision", (add(C), online(2)), OfflineAndRemoveMemory(C, False),
-        f"{WENT_OFFLINE} remove_memory_block_devices {SECTION_GOES} {UNMAPPED} remove_memory",
+        f"{WENT_OFFLINE} remove_memory_block_devices* {SECTION_GOES} {UNMAPPED} remove_memory",
     ),
     "offline_and_remove_memory that rolls back": (
         "collision", (add(CD), online(2), online(3), PinPages(pages(30, 31))),
@@ -182,9 +188,14 @@ def test_before_5_5_a_zone_gives_up_its_pages_at_removal() -> None:
     gone = passed("collision", (add(C), online(2)), offline(2), rules)
     assert gone == [*OFFLINE.split(), "memory_block_offline"]
     removed = passed("collision", (add(C), online(2), offline(2)), remove(C), rules)
-    expected = f"remove_memory_block_devices {ZONE_GIVES_UP} {SECTION_GOES} {UNMAPPED} "
+    expected = f"remove_memory_block_devices* {ZONE_GIVES_UP} {SECTION_GOES} {UNMAPPED} "
     expected += "remove_memory"
     assert removed == expected.split()
+
+
+def test_before_6_8_block_devices_go_without_mem_hotplug_lock() -> None:
+    rules = KernelVariant.named("6.5", ()).rules()
+    assert passed("collision", (add(C),), remove(C), rules)[0] == "remove_memory_block_devices"
 
 
 def test_without_the_taint_the_order_has_no_place_for_it() -> None:

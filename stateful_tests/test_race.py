@@ -125,6 +125,17 @@ def test_mainline_takes_device_hotplug_lock_and_the_pair_is_safe() -> None:
     assert pair.nr_schedules > pair.nr_requests > 0
 
 
+@pytest.mark.parametrize(
+    ("op", "defect"),
+    [
+        ("memremap_pages", "taint-comes-after-the-bit"), ("memunmap_pages", "dying-map-is-no-map"),
+    ],
+)  # fmt: skip
+def test_a_defect_that_a_walker_meets_on_its_way_is_told(op: str, defect: str) -> None:
+    pair = Race(request()).race(("kpageflags_read", op))
+    assert (pair.verdict, pair.defects) == ("known", {defect})
+
+
 def test_what_breaks_one_after_the_other_is_no_race() -> None:
     rules = KernelVariant.named(None, ("1f90a3477df3",)).rules()
     start = Start(kernel=boot(rules=rules), events=())

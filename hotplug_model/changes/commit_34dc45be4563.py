@@ -16,6 +16,8 @@ from hotplug_model.rules import KernelRules
     races=("memory_failure_dev_pagemap", "memremap_pages"),
 )
 def any_pfn_of_a_map_is_data(rules: KernelRules) -> KernelRules:
-    """memory_failure() uses the page of whatever pfn has a map: of an altmap, and of a range
-    that pagemap_range() has stored and not initialised yet."""
+    """memory_failure() uses the page of whatever pfn has a map.
+
+    Of an altmap, too, and of a range that pagemap_range() has stored and not initialised yet.
+    """
     return replace(rules, memory_failure_asks_for_data=False)

@@ -109,6 +109,22 @@ def remove_memory_block_devices(kernel: Kernel, pfns: PfnRange) -> None:
         kernel.set_block_state(block_id, BlockState.NONE)
 
 
+def remove_devices(kernel: Kernel, pfns: PfnRange) -> Steps:
+    """remove_memory_block_devices(), and a milestone."""
+    remove_memory_block_devices(kernel, pfns)
+    yield "remove_memory_block_devices"
+
+
+def online_new_blocks(kernel: Kernel, pfns: PfnRange) -> Steps:
+    """Online each new block by default policy; the walk ends at the first failure."""
+    for block_id in kernel.blocks_in(pfns):
+        try:
+            kernel.blocks[block_id].online_type = kernel.layout.memhp_default_state
+            yield from device_online(kernel, block_id)
+        except KernelRefusal:
+            return
+
+
 def zone_links(kernel: Kernel, pfns: PfnRange) -> ZoneLinks:
     """The blocks in *pfns*, each with the zone that counts it."""
     blocks = kernel.blocks_in(pfns)

@@ -109,7 +109,7 @@ def add_memory_resource(kernel: Kernel, nid: int, pfns: PfnRange, mhp_flags: int
         kernel.locks.drop("mem_hotplug_lock")
     yield "mem_hotplug_done"
     if kernel.layout.memhp_default_state != OnlineType.MMOP_OFFLINE:
-        yield from online_new_blocks(kernel, pfns)
+        yield from base_memory.online_new_blocks(kernel, pfns)
 
 
 def hotadd_memblock(kernel: Kernel, nid: int, pfns: PfnRange) -> None:
@@ -152,7 +152,7 @@ def add_sections_and_blocks(
             yield from add_part(kernel, nid, part, block_altmap(kernel, part))
         except KernelRefusal:
             done = PfnRange(pfns.start_pfn, part.start_pfn)
-            yield from remove_blocks(kernel, done, removal_parts(kernel, done))
+            yield from remove_blocks(kernel, removal_parts(kernel, done))
             raise
 
 
@@ -219,12 +219,10 @@ def held_shared(kernel: Kernel, pfns: PfnRange, altmap: Altmap) -> bool:
     return any(e.cause in (Cause.SHARED, Cause.CORRUPTED) for e in strange)
 
 
-def remove_blocks(
-    kernel: Kernel, pfns: PfnRange, parts: list[tuple[PfnRange, Altmap | None]]
-) -> Steps:
-    """remove_memory_blocks_and_altmaps(): block devices first, then each one's sections."""
-    base_memory.remove_memory_block_devices(kernel, pfns)
+def remove_blocks(kernel: Kernel, parts: list[tuple[PfnRange, Altmap | None]]) -> Steps:
+    """remove_memory_blocks_and_altmaps(): of each block the device, then the sections."""
     for part, altmap in parts:
+        yield from base_memory.remove_devices(kernel, part)
         yield from arch_remove_memory(kernel, part, MemoryClass.SYSTEM_RAM, altmap)
         end_altmap(kernel, part, altmap)
 
@@ -257,16 +255,6 @@ def memmap_pages_per_block(kernel: Kernel) -> int:
     return -(-size >> kernel.geometry.page_shift)
 
 
-def online_new_blocks(kernel: Kernel, pfns: PfnRange) -> Steps:
-    """Online each new block by default policy; the walk ends at the first failure."""
-    for block_id in kernel.blocks_in(pfns):
-        try:
-            kernel.blocks[block_id].online_type = kernel.layout.memhp_default_state
-            yield from base_memory.device_online(kernel, block_id)
-        except KernelRefusal:
-            return
-
-
 def remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
     """Remove *pfns*, all of whose blocks are offline: blocks, sections, resource.
 
@@ -289,7 +277,11 @@ def remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
 
 
 def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
-    """remove_memory() with device_hotplug_lock held."""
+    """remove_memory() with device_hotplug_lock held.
+
+    Source: try_remove_memory(); commit 6b8f0798b85a (in v6.8), since which block devices go
+    under mem_hotplug_lock, and each with its sections if they have altmaps.
+    """
     blocks = kernel.blocks_in(pfns)
     if any(kernel.blocks[b].state != BlockState.MEM_OFFLINE for b in blocks):
         raise KernelRefusal(errno.EBUSY)
@@ -298,12 +290,14 @@ def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
     nid = kernel.blocks[blocks[-1]].nid if blocks else None
     links = base_memory.zone_links(kernel, pfns)
     first = kernel.rules.blocks_removed_first
-    if first:
-        base_memory.remove_memory_block_devices(kernel, pfns)
-        yield "remove_memory_block_devices"
+    locked = kernel.rules.memmap_on_memory == "per_block"
+    if first and not locked:
+        yield from base_memory.remove_devices(kernel, pfns)
     yield from kernel.locks.take("mem_hotplug_lock")
     try:
         for part, altmap in parts:
+            if first and locked:
+                yield from base_memory.remove_devices(kernel, part)
             yield from unlink_zone(kernel, part, nid, links)
             remove = arch_remove_memory if first else remove_with_blocks
             yield from remove(kernel, part, MemoryClass.SYSTEM_RAM, altmap)

@@ -8,7 +8,7 @@ from hotplug_model.registry import unknown
 
 STABLE_6_1 = (
     "001002e73712", "5ec8e8ea8b77", "82f0b6f041fa", "af288a426c3e", "c1a6c536fb08",
-    "cd681403a870", "d613f53c83ec", "f42ce5f087eb",
+    "cd681403a870", "f42ce5f087eb",
 )  # fmt: skip
 """What 6.1.192 has beyond v6.1 of what matters on x86: read in its sources. Where memmaps are
 poisoned the recordings show cd681403a870; the first four show in flight only."""

@@ -11,6 +11,15 @@ from hotplug_model.rules import KernelRules
 from hotplug_model.users.user import BEFORE, GUP, USERS
 from hotplug_model.users.vfio_iommu_type1 import PINNED
 
+HELD = GUP - {PageState.COHERENT}
+"""What who is given pages holds of them.
+
+# Simplified: nobody holds a device-coherent page, since with that memunmap_pages() waits.
+
+Source: zone_device_page_init(), free_zone_device_folio() in mm/memremap.c (6.12); commit
+0dc45ca1ce18 ("mm/memremap.c: take a pgmap reference on page allocation").
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pinner:
@@ -64,10 +73,10 @@ PINNERS = {
         bit=PageUser.VFIO, asks="is_invalid_reserved_pfn", pins=PINNED, longterm=True,
     ),
     "kvm": Pinner(
-        bit=PageUser.KVM, asks="kvm_is_reserved_pfn", pins=GUP, refers=True, mended=BEFORE,
+        bit=PageUser.KVM, asks="kvm_is_reserved_pfn", pins=HELD, refers=True, mended=BEFORE,
     ),
     "gasket": Pinner(
-        bit=PageUser.GASKET, asks="gasket_release_page", pins=GUP, counts=False, follows=False,
+        bit=PageUser.GASKET, asks="gasket_release_page", pins=HELD, counts=False, follows=False,
     ),
 }  # fmt: skip
 """By the name that a trace has for it.

@@ -32,9 +32,8 @@ def memory_failure(x: Extents) -> ExtentMask:
 
 
 def unpoisonable(x: Extents) -> ExtentMask:
-    """Pages that are not reserved, not a device's, and that at most one user holds."""
-    rows = every_pfn(x, "unpoison_memory") & ~page_reserved(x) & (x.refcount <= 1)
-    return rows & ~x.is_zone_device if asks_pfn_valid(x, "unpoison_memory") else rows
+    """Pages that are not reserved and that at most one user holds."""
+    return every_pfn(x, "unpoison_memory") & ~page_reserved(x) & (x.refcount <= 1)
 
 
 @walker(
@@ -48,6 +47,8 @@ def unpoison_memory(x: Extents) -> ExtentMask:
     """Takes a broken page, which the caller names, back into use.
 
     # Simplified: it comes to any page, broken or not; it takes its reference on broken ones.
+    On every release it is as since commit d613f53c83ec: before, the first block that was added
+    and not put online broke each of them, and would hide all else.
 
     Source: unpoison_memory(), __get_unpoison_page(); commit d613f53c83ec (in v6.17).
     """
