@@ -49,7 +49,7 @@ from stateful_tests.kernels import (
 
 ONLINE_C = (add(C), online(2))
 UNPLUG = OfflineAndRemoveMemory(C, unmovable=False)
-HELD_BACK = ("kmemleak_scan", "saveable_page")
+HELD_BACK = ("kmemleak_scan", "saveable_page", "pagetypeinfo_showblockcount_print")
 """Walkers that exclude offlining."""
 
 

@@ -28,6 +28,7 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.faults import Allocation
 from hotplug_model.state.ledger import Law
+from hotplug_model.state.locks import zone_lock
 from hotplug_model.state.rcu import page_ext_of
 
 BUILT_IN = {"": generic_online_page, "xen": xen_online_page, "hyper-v": hv_online_page}
@@ -145,6 +146,8 @@ def offline_pages(
         for part in ram:
             kernel.pfns.set_bits(part, "page_flags", PageFlag.PG_reserved)
     yield "offline_mem_sections"
+    # __offline_isolated_pages() takes it: who walks the zone under it has seen its pages online.
+    yield from kernel.locks.drain(zone_lock(nid, zone_type))
     managed = sum(offline_isolated_pages(kernel, part) for part in ram)
     adjust_managed_page_count(kernel, pfns.start_pfn, -managed)
     adjust_present_page_count(kernel, nid, zone_type, -sum(part.nr_pages for part in ram))

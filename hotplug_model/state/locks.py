@@ -17,6 +17,11 @@ class Waits(str):
     __slots__ = ()
 
 
+def zone_lock(nid: int, zone: int) -> str:
+    """``zone->lock``, of which only is known who walks the zone under it."""
+    return f"zone->lock of node {nid}, zone {zone}"
+
+
 @dataclass(slots=True)
 class Locks:
     """Who holds ``device_hotplug_lock``, ``mem_hotplug_lock`` for writing, and the lock of

@@ -16,7 +16,7 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import PartSteps, Steps
 from hotplug_model.state.dev_pagemap import references_of
 from hotplug_model.state.ledger import Cause, Law
-from hotplug_model.state.locks import MEM_HOTPLUG_LOCK
+from hotplug_model.state.locks import MEM_HOTPLUG_LOCK, zone_lock
 from hotplug_model.state.rcu import RCU_READ_LOCK, page_ext_of, usage_of
 from hotplug_model.walkers.walker import Holds, Walker
 
@@ -73,9 +73,13 @@ def walk(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
     # Simplified: a walker comes to one pfn, not to one after the other, and what it asks
     besides whether a pfn is online or valid it asks at the very first.
     """
-    locks = kernel.locks
+    locks, shared = kernel.locks, ""
     if walker.holds is Holds.ONLINE_MEMS:
-        yield from locks.take_shared(MEM_HOTPLUG_LOCK)
+        shared = MEM_HOTPLUG_LOCK
+    elif walker.holds is Holds.ZONE_LOCK:
+        shared = zone_lock(kernel.pfns.at(pfn, "nid"), kernel.pfns.at(pfn, "zone"))
+    if shared:
+        yield from locks.take_shared(shared)
     elif walker.holds is Holds.DEVICE_HOTPLUG:
         yield from locks.take("device_hotplug_lock")
     try:
@@ -83,8 +87,8 @@ def walk(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
             yield from USES.get(walker.holds, walk_ram)(kernel, walker, pfn)
     finally:
         kernel.rcu.forget(locks.context)
-        if walker.holds is Holds.ONLINE_MEMS:
-            locks.drop_shared(MEM_HOTPLUG_LOCK)
+        if shared:
+            locks.drop_shared(shared)
         elif walker.holds is Holds.DEVICE_HOTPLUG:
             locks.drop("device_hotplug_lock")
 

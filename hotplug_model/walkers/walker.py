@@ -38,7 +38,8 @@ class Holds(Enum):
     PAGE_EXT = "page_ext_get"
     """rcu_read_lock() while it reads what page_ext says of the page; else nothing."""
     ZONE_LOCK = "zone->lock"
-    """Nothing that hotplug does to a section or to its memmap waits for it."""
+    """Of the zone that it walks. Offlining takes it when the sections are offline, and before it
+    does anything to their memmap; nothing else that hotplug does to these waits for it."""
     PGMAP = "get_dev_pagemap"
     """A reference on the map whose page it is."""
     DEVICE_PAGE = "get_page of a device's"
