@@ -181,6 +181,11 @@ def test_what_backs_the_memmap_is_said_where_it_stays_and_should_not() -> None:
     assert not any("memmap of" in each for each in drawn(collision()))
 
 
+def test_a_zone_that_manages_less_than_is_present_says_so() -> None:
+    text = "\n".join(drawn(regression("defect-a-broken-page-is-subtracted-twice")))
+    assert "managed 0xe of 0x12  ->  span [0x2-0xc) managed 0x9 of 0xa" in text
+
+
 def test_the_counters_of_an_altmap_are_said() -> None:
     lines = drawn(regression("defect-private-memory-forgets-its-altmap"))
     assert "  altmap of pgmap 0: 4 of 4 pages allocated, 0 lost  ->  none" in lines

@@ -59,7 +59,9 @@ def entries(kernel: Kernel) -> dict[str, str]:
     for nid, node in kernel.nodes.items():
         for kind, zone in zip(ZoneType, node.zones, strict=True):
             if zone.spanned_pages or zone.present_pages:
-                found[zone_key(nid, kind)] = f"span {zone.span} present {zone.present_pages:#x}"
+                managed, present = zone.managed_pages, zone.present_pages
+                part = f"managed {managed:#x} of" if managed != present else "present"
+                found[zone_key(nid, kind)] = f"span {zone.span} {part} {present:#x}"
     for pgmap_id, pgmap in sorted(kernel.pgmaps.items()):
         found[f"pgmap {pgmap_id}"] = f"{pgmap.ref.name.lower()}, {pgmap.nr_refs} references"
         found |= altmap_entry(f"altmap of pgmap {pgmap_id}", pgmap.altmap)
