@@ -171,6 +171,7 @@ CHANGES: dict[str, Change] = {
     "ledger": lambda k: k.ledger.allocated(MemmapOrigin.BUDDY, 1),
     **{f"ledger.outstanding {o.name}": balance(o) for o in MemmapOrigin},
     "ledger.breaches": lambda k: k.ledger.breach(Law.FREED_TWICE, D),
+    "ledger.uncounted": lambda k: k.ledger.uncounted.update({(0, 2): 1}),
     **dict(entry_changes()),
     "hugetlb": lambda k: setattr(k, "hugetlb", (pages(16, 20),)),
     "vmemmap": write_vmemmap("level"),
