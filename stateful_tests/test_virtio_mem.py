@@ -415,3 +415,8 @@ def test_what_went_online_beside_a_big_block_that_stays_goes_to_the_allocator() 
     steps.run(together.steps(kernel))
     assert device(kernel).states == {1: BbmState.VIRTIO_MEM_BBM_BB_ADDED}
     assert flags(kernel, region) == {PageFlag.MANAGED}
+
+
+@pytest.mark.parametrize(("geometry", "loads"), [("tiny", True), ("tiny_tile", False)])
+def test_the_driver_is_loaded_only_where_memory_can_be_removed(geometry: str, loads: bool) -> None:
+    assert VirtioMemProbe.enabled(boot(geometry=geometry)) == loads

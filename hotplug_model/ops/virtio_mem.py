@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 from hotplug_model.errors import KernelRefusal, UserError
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm import virtio_mem_driver
+from hotplug_model.mm.arch_memory import arch_memory
 from hotplug_model.mm.virtio_mem import device_of
 from hotplug_model.ops.draw import empty_blocks, pick, rarely, window_blocks
 from hotplug_model.ops.op import Chooser, Op
@@ -34,8 +35,13 @@ class VirtioMemProbe(Op):
 
     @classmethod
     def enabled(cls, kernel: Kernel) -> bool:
-        """Whether the driver is not loaded yet and there is room."""
-        return not is_virtio_mem(kernel) and bool(empty_blocks(kernel))
+        """Whether the driver is not loaded yet and there is room.
+
+        Where no memory is ever removed there is no driver: CONFIG_VIRTIO_MEM depends on
+        CONFIG_MEMORY_HOTREMOVE.
+        """
+        removes = arch_memory(kernel).removal_errno is None
+        return removes and not is_virtio_mem(kernel) and bool(empty_blocks(kernel))
 
     @classmethod
     def draw(cls, kernel: Kernel, choose: Chooser) -> Self:
