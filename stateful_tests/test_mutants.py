@@ -345,7 +345,7 @@ def test_a_survivor_that_is_harmless_is_said_to_be(
     assert main(WORDS) == 0
     said = capsys.readouterr().out
     assert f"  harmless: {why_harmless(excused[0])}" in said
-    assert "of the survivors 1 differ from the model, 1 of them harmless" in said
+    assert "survivors that differ from the model: 1, harmless of these: 1" in said
 
 
 def test_mutate_as_json_holds_every_verdict(

@@ -59,7 +59,7 @@ def summary(done: list[tuple[Mutant, Verdict]]) -> str:
     count = totals(done)
     differing, harmless = count.pop("survived and differ"), count.pop("harmless of these")
     said = ", ".join(f"{nr} {name}" for name, nr in count.items())
-    others = f"of the survivors {differing} differ from the model, {harmless} of them harmless"
+    others = f"survivors that differ from the model: {differing}, harmless of these: {harmless}"
     return f"{len(done)} mutants: {said}; {others}"
 
 

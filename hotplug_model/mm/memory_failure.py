@@ -40,7 +40,7 @@ def memory_failure(kernel: Kernel, pfn: int, mapped: bool = False) -> Steps:
     pgmap = kernel.pgmaps.get(int(x.dev_pagemap[row]))
     if x.online_page[row]:
         mark_ram(kernel, pfn)
-    elif pgmap is None or pgmap.range_with(pfn) is None:
+    elif pgmap is None:
         raise KernelRefusal(errno.ENXIO)
     else:
         memory_failure_dev_pagemap(kernel, pgmap, pfn, mapped)
@@ -53,20 +53,22 @@ def memory_failure_dev_pagemap(
     """Mark the page of a device; of a compound page the first.
 
     Refuses with -EBUSY unless some file of a DAX device has the page, *mapped*: whom to
-    tell is locked by that file; and with -ENXIO for memory whose driver would have to be asked,
-    as its caller does for the memmap of a device, which nobody can do without.
+    tell is locked by that file; and with -ENXIO for what is no data of the map, first of all, and
+    for memory whose driver would have to be asked.
 
     # Simplified: the filesystem on fs-dax memory supports no such thing.
 
     Source: memory_failure_dev_pagemap(), mf_generic_kill_procs(); dax_lock_page() in
     fs/dax.c (6.1).
     """
+    range_id = pgmap.range_with(pfn)
+    if range_id is None:
+        raise KernelRefusal(errno.ENXIO)
     if not mapped:
         raise KernelRefusal(errno.EBUSY)
     if pgmap.type in UNSUPPORTED:
         raise KernelRefusal(errno.ENXIO)
-    first = pgmap.pfn_first(pgmap.range_with(pfn) or 0)
-    head = pfn - (pfn - first) % pgmap.vmemmap_nr
+    head = pfn - (pfn - pgmap.pfn_first(range_id)) % pgmap.vmemmap_nr
     kernel.pfns.set_bits(PfnRange(head, head + 1), "page_flags", PageFlag.PG_hwpoison)
 
 
