@@ -21,6 +21,8 @@ GONE = ("tiny_ia64", "tiny_x86_32", "tiny_sh", "tiny_tile")
 """Of those that do so no more; none of them has ZONE_DEVICE."""
 IA64, CLASSIC, TILE = GONE[:1], GONE[1:], GONE[3:]
 """CLASSIC has no SPARSEMEM_VMEMMAP, and TILE removes nothing."""
+REMOVING, CLASSIC_REMOVING = GONE[:3], CLASSIC[:2]
+"""Those without TILE, which has no driver of virtio-mem."""
 X86 = EVERYWHERE[:2]
 ARM64, ARM64_64K, POWERPC, S390 = EVERYWHERE[2:]
 NOT_56 = (X86[0], ARM64, ARM64_64K, POWERPC, S390)
@@ -134,15 +136,15 @@ OF_THE_GONE: dict[Fate, tuple[str, ...]] = {
     Fate("offline_and_remove_memory", Allocation.NOTIFIER, EBUSY, VETOED): TILE,
     Fate("offline_memory_block", Allocation.NOTIFIER, ENOMEM): GONE,
     Fate("online_memory_block", Allocation.NOTIFIER, ENOMEM): GONE,
-    Fate("virtio_mem_request", Allocation.MEMORY_BLOCK, OK): GONE,
+    Fate("virtio_mem_request", Allocation.MEMORY_BLOCK, OK): REMOVING,
     Fate("virtio_mem_request", Allocation.MEMORY_BLOCK, OK, KEEPS): IA64,
-    Fate("virtio_mem_request", Allocation.NOTIFIER, OK): GONE,
+    Fate("virtio_mem_request", Allocation.NOTIFIER, OK): REMOVING,
     Fate("virtio_mem_request", Allocation.PAGE_TABLE, OK): IA64,
-    Fate("virtio_mem_request", Allocation.RESOURCE, OK): GONE,
-    Fate("virtio_mem_request", Allocation.USAGE, OK): GONE,
-    Fate("virtio_mem_request", Allocation.VIRTQUEUE, OK): GONE,
-    Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK): GONE,
-    Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK, KVFREE): CLASSIC,
+    Fate("virtio_mem_request", Allocation.RESOURCE, OK): REMOVING,
+    Fate("virtio_mem_request", Allocation.USAGE, OK): REMOVING,
+    Fate("virtio_mem_request", Allocation.VIRTQUEUE, OK): REMOVING,
+    Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK): REMOVING,
+    Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK, KVFREE): CLASSIC_REMOVING,
     Fate("virtio_mem_request", Allocation.VMEMMAP_PAGE, OK, KEEPS): IA64,
 }
 OF_ALL = {
