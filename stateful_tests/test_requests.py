@@ -209,6 +209,13 @@ def test_an_allocation_that_fails_is_a_reason() -> None:
     assert requests_are_refused_for_a_reason(before, refusal, kernel) == []
 
 
+def test_a_driver_that_bound_a_device_has_some_of_its_memory_whatever_failed() -> None:
+    before = boot()
+    idle = before.snapshot()
+    idle.ledger.operation = DaxKmemProbe((D,), 0, fail_at="resource")
+    assert requests_that_are_granted_are_carried_out(before, None, idle) == [D]
+
+
 def test_nothing_is_demanded_of_a_machine_that_was_asked_for_nothing() -> None:
     kernel = busy()
     for each in ASKED:

@@ -70,8 +70,11 @@ def why_refuse_to_bind(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 
 
 def not_bound(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
-    """Memory that could be added and is not, or that is not below the driver's region."""
+    """Memory that could be added and is not, or that is not below the driver's region; a
+    driver that has bound a device and has none of its memory."""
     ranges = blocks_filled(before, asked["ranges"])
+    if not kernel.iomem.named(KMEM):
+        yield from ranges
     for number, pfns in enumerate(ranges):
         again = any(pfns.overlaps(other) for other in ranges[:number])
         if asked["fail_at"] or again or cannot_be_added(before, pfns):

@@ -13,6 +13,7 @@ NOTHING_YET = (
     " judged for reading it."
 )
 POISONED = "What a struct page that is poison says besides is nobody's to read."
+SOONER = "Device pages with an altmap are initialised under the lock: sooner, but not otherwise."
 COUNTS = "It says what counts are judged by, too."
 FALLS_BACK = (
     "Where no huge page can be had either base pages do or the add is refused; each architecture"
@@ -39,8 +40,21 @@ HARMLESS: dict[tuple[str, str, str], str] = {
     ("mm/online.py", "has_unmovable_pages", "left-out: held[:] = False"): (
         "A page that is held keeps its block online either way, and offlining gives up in both."
     ),
-    ("mm/page_alloc.py", "runs_constructor", "'constructor' or pgmap.altmap is not None"): (
-        "Device pages with an altmap are initialised under the lock: sooner, but not otherwise."
+    ("mm/page_alloc.py", "runs_constructor", "'constructor' or pgmap.altmap is not None"): SOONER,
+    ("mm/page_alloc.py", "runs_constructor", "!= 'constructor' and pgmap.altmap"): SOONER,
+    ("mm/memremap.py", "memunmap_pages", "left-out: end_altmap("): (
+        "It only judges: what an altmap has not got back is written down there and nowhere else."
+    ),
+    ("mm/memory_hotplug.py", "register_memory_resource", "RESOURCE, 1) or not empty"): (
+        "There is memory for a region at all times: who cannot fail is not wrong."
+    ),
+    ("mm/hv_balloon.py", "hv_online_page", "'page_flags', PageFlag.WITHHELD) -> left out"): (
+        "What the host has not backed is marked PageOffline already; this mark is the model's own"
+        " note."
+    ),
+    ("mm/virtio_mem_bbm.py", "plug_request", "left-out: vm.states[block] = UNUSED"): (
+        "A big block that could not be plugged is new again, not unused, and the next one either"
+        " way."
     ),
     ("mm/memory_hotplug.py", "supports_memmap_on_memory", "% huge and (kernel.pages_per_b"): (
         "Who asks for a memmap in the block that is added may be given an ordinary one."
@@ -58,6 +72,7 @@ HARMLESS: dict[tuple[str, str, str], str] = {
     ("mm/zones.py", "remove_pfn_range_from_zone", "-> if not kernel.rules.page_init_poi"): POISON,
     ("mm/zones.py", "remove_pfn_range_from_zone", "left-out: page_init_poison("): POISON,
     ("mm/sparse_vmemmap.py", "write_struct_pages", "zone=0, nid=0, refcount=0"): NOTHING_YET,
+    ("mm/sparse_vmemmap.py", "write_struct_pages", "nid=0, page_flags=0, page_pgmap"): NOTHING_YET,
     ("mm/virtio_mem_sbm.py", "unplug_any_sb_online", "block, 0, vm.parts)) -> left out"): (
         "Sub-blocks that are not unplugged at once are unplugged one by one."
     ),
