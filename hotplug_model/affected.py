@@ -39,6 +39,7 @@ INTRODUCED: dict[str, Release] = {
     "6659d0279980": (5, 13),
     "af288a426c3e": (5, 0),
     "memmap-by-pfn-to-page": (5, 3),
+    "read-page-owner-asks-pfn-valid": (5, 3),
 }
 """The first release with the bug, where its fix says so: 5.3 has commit ba72b4c8cf60
 ("mm/sparsemem: support sub-section hotplug"), 4.13 commit f1dd2cd13c4b ("mm,
@@ -129,7 +130,7 @@ def affected(traces: Sequence[Trace]) -> Iterator[Affected]:
     """
     for change in CHANGES:
         shown = [trace for trace in traces if shows(trace, change)]
-        if change.commit and shown:
+        if change.shipped and shown:
             found = tuple(name for name in ASKED if any(has(name, change, t) for t in shown))
             yield Affected(change=change, releases=found)
 
@@ -142,19 +143,22 @@ def shows(trace: Trace, change: Change) -> bool:
 
 def has(release: str, change: Change, trace: Trace) -> bool:
     """Whether *release* has the bug that *change* brings back."""
-    lacks = change.since is not None and RELEASES[release] < change.since
-    return lacks and set(trace.violates) <= violated(trace, release)
+    asked = (change.name,) if change.hides else ()
+    return lacks(release, change) and set(trace.violates) <= violated(trace, release, asked)
 
 
-def violated(trace: Trace, release: str) -> set[str]:
-    """All that *trace* breaks on *release*, at whichever of its events."""
-    checker = trace.machine(KernelVariant.named(release, ()))
+def lacks(release: str, change: Change) -> bool:
+    """Whether *release* is older than what ended the bug, if anything did."""
+    return change.since is None or RELEASES[release] < change.since
+
+
+def violated(trace: Trace, release: str, changes: tuple[str, ...] = ()) -> set[str]:
+    """All that *trace* breaks on *release* with *changes*, at whichever of its events."""
+    checker = trace.machine(KernelVariant.named(release, changes))
     found = [checker.boot(), *(checker.apply(event).violations for event in trace.events)]
     return {name for violations in found for name in broken(violations)}
 
 
 def expected(change: Change, release: str) -> bool:
     """Whether *release* has the bug by what is known of its history."""
-    at = RELEASES[release]
-    first = INTRODUCED.get(change.name, (0, 0))
-    return change.since is not None and first <= at < change.since
+    return lacks(release, change) and RELEASES[release] >= INTRODUCED.get(change.name, (0, 0))

@@ -93,9 +93,9 @@ def asked(invariant: Invariant) -> str:
 
 
 def since(change: Change) -> str:
-    """The first release that has a commit."""
-    if not (change.commit and change.since):
-        return "never shipped"
+    """The first release that has a commit, or does no more what others do."""
+    if not change.since:
+        return "not mended" if change.hides else "never shipped"
     return f"v{change.since[0]}.{change.since[1]}"
 
 

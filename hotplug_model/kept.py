@@ -90,7 +90,6 @@ REASONS: dict[str, str] = {
     "markers_claim_no_page_in_use": "the next removal would free it; this says so before",
     "self_hosted_memmap_is_nobodys_memory": "memmap in the buddy allocator breaks much later",
     "walkers_take_no_stale_page": "where memmaps are not poisoned it is all that notices row 18",
-    "walkers_read_mapped_pages": "a fault, where the other invariants on walkers say nonsense",
     "walkers_miss_no_online_page": "what pfn_to_online_page() denies wrongly shows nowhere else",
     "kernel_zones_are_in_the_linear_map": "it alone notices a known defect of mainline, on x86-32",
     "memory_is_read_through_the_linear_map": "a fault of the reader, not of the map",

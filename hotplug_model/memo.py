@@ -32,7 +32,7 @@ class Keys:
     def __init__(self, x: Extents) -> None:
         lie = where_rows_lie(x)
         kernel = x.kernel
-        common = bytes((kernel.locks.mem_hotplug, kernel.layout.holes_in_zone)) + lie.salt
+        common = kernel.locks.of_hotplug + bytes((kernel.layout.holes_in_zone,)) + lie.salt
         spanned = lie.spans_whole[x.zone_index, np.arange(len(x.start_pfn))]
         cells = np.column_stack((x.cells, x.dev_pagemap, spanned))
         held = cells.view(f"V{cells.dtype.itemsize * cells.shape[1]}").ravel().tolist()

@@ -89,7 +89,7 @@ PARTS: dict[str, Callable[[Kernel], bytes]] = {
     "pgmaps": lambda kernel: packed((kernel.devmap_managed_key, *numbered(kernel.pgmaps))),
     "ledger": lambda kernel: packed(kernel.ledger.numbers()),
     "lender": lent,
-    "locks": lambda kernel: bytes((kernel.locks.mem_hotplug,)),
+    "locks": lambda kernel: kernel.locks.of_hotplug,
     "vetoes": lambda kernel: packed(sorted(kernel.vetoes)),
     "memblock": marked,
     "roots": roots,

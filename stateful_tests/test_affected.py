@@ -43,7 +43,7 @@ def matrix() -> dict[str, set[str]]:
 
 
 def test_every_bug_that_shipped_is_in_the_matrix() -> None:
-    assert set(matrix()) == {change.name for change in CHANGES if change.commit and change.breaks}
+    assert set(matrix()) == {change.name for change in CHANGES if change.shipped and change.breaks}
 
 
 def test_replays_agree_with_history_but_for_what_is_listed() -> None:
@@ -57,7 +57,7 @@ def test_replays_agree_with_history_but_for_what_is_listed() -> None:
 
 def test_what_introduced_a_bug_is_older_than_its_fix() -> None:
     for name, release in INTRODUCED.items():
-        assert release < (CHANGES[name].since or release)
+        assert CHANGES[name].hides or release < (CHANGES[name].since or release)
 
 
 @pytest.mark.parametrize("name", ["collision", "zone-span-does-not-shrink", "hole-in-zone"])

@@ -18,11 +18,13 @@ from hotplug_model.checker import Checker
 from hotplug_model.extents import Extents
 from hotplug_model.flags import BlockState, PageContent, PageFlag, ZoneType
 from hotplug_model.geometry import GEOMETRIES, Geometry
+from hotplug_model.invariants.walkers import walkers_now
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.ops.memremap import MemunmapPages
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
+from hotplug_model.state.locks import DEVICE_HOTPLUG_LOCK, MEM_HOTPLUG_LOCK
 from hotplug_model.walkers import WALKERS, Walker
 from hotplug_model.walkers.compaction import resettable
 from hotplug_model.walkers.page_alloc import whole_pageblocks
@@ -153,6 +155,17 @@ def test_every_walker_says_what_it_does_and_where_the_kernel_says_so(walker: Wal
     assert walker.doc.endswith((".", "?"))
 
 
+@pytest.mark.parametrize("lock", [MEM_HOTPLUG_LOCK, DEVICE_HOTPLUG_LOCK])
+def test_no_walker_looks_while_hotplug_has_the_lock_that_it_waits_for(lock: str) -> None:
+    kernel = shared_section("tiny", MAINLINE, mapped=True)
+    kernel.locks.holder[lock] = 0
+    kept_away = set(WALKERS) - set(walkers_now(kernel.extents()))
+    assert kept_away == {walker for walker in WALKERS if walker.waits_for == lock}
+    assert any(walker.name == "saveable_page" for walker in kept_away) == (
+        lock == DEVICE_HOTPLUG_LOCK
+    )
+
+
 # Where the kernel is broken
 
 BROKEN: dict[str, KernelRules] = {
@@ -168,8 +181,9 @@ BROKEN: dict[str, KernelRules] = {
 
 ONCE_WRONG = {
     name for change in CHANGES for name in change.rewrite(MAINLINE).asks_pfn_valid
-} - {"kern_addr_valid"}
-"""What asks kern_addr_valid() reads memory, no struct page."""
+} - {"kern_addr_valid", "read_page_owner"}
+"""What asks kern_addr_valid() reads memory, no struct page; read_page_owner() goes wrong only
+where a chunk is larger than a subsection."""
 LIAR = replace(
     MAINLINE, pfn_to_online_page=lambda x: x.mapped, offline_rejects_holes=False
 )
@@ -495,6 +509,30 @@ def test_rows_are_those_that_the_page_at_a_time_loop_reads(name: str, sizes: Geo
         assert set(rows.nonzero()[0].tolist()) == machine.rows(loop(machine)), f"seed {seed}"
         told_apart += bool(rows.any() and not rows.all())
     assert told_apart > 20
+
+
+def twin_read_page_owner(m: Machine) -> Iterator[int]:
+    pfn, size = 0, m.sizes.max_order_nr_pages
+    while pfn < m.sizes.all_pfns.end_pfn:
+        if pfn % size == 0 and not m.at(m.x.pfn_valid, pfn):
+            pfn += size
+            continue
+        if m.kernel.pfns.at(pfn, "content") != PageContent.POISONED:
+            yield pfn
+        pfn += 1
+
+
+def test_who_asks_for_the_first_pfn_of_a_chunk_reads_all_of_it() -> None:
+    rules = replace(MAINLINE, asks_pfn_valid=frozenset({"read_page_owner"}))
+    invalid = 0
+    for seed in range(60):
+        kernel = scrambled(seed, COARSE).snapshot()
+        kernel.rules = rules
+        machine = Machine(kernel)
+        rows = WALKERS["read_page_owner"].reads(machine.x)
+        assert set(rows.nonzero()[0].tolist()) == machine.rows(twin_read_page_owner(machine))
+        invalid += int((rows & ~machine.x.pfn_valid).any())
+    assert invalid
 
 
 def test_a_visit_counts_from_the_start_of_the_zone_unless_told_otherwise() -> None:

@@ -38,7 +38,7 @@ class Change:
     """Abbreviated commit id; a slug where there is none that could be confirmed."""
     subject: str
     since: Release | None
-    """First release with the commit; None for what never shipped."""
+    """First release with the commit, or without what :attr:`hides`; None if there is none."""
     rewrite: Rewrite
     breaks: tuple[str, ...] = ()
     """Invariants that the change violates, exactly. Empty if it is not a fix."""
@@ -54,6 +54,14 @@ class Change:
     """Newer commits on the same rule, which must be undone with it."""
     races: tuple[str, ...] = ()
     """The two operations that must be in flight at once to show it, if it takes two."""
+    hides: bool = False
+    """Whether kernels do so, but are modelled without it: it shows so soon that it would hide
+    all else."""
+
+    @property
+    def shipped(self) -> bool:
+        """Whether there are releases that do so."""
+        return self.commit or self.hides
 
     @property
     def rules(self) -> frozenset[str]:
@@ -118,6 +126,29 @@ def proposing(
         change = Change(
             name=name, subject=subject, since=None, rewrite=apply, breaks=breaks,
             geometry=geometry, boots=boots, faults=faults,
+        )  # fmt: skip
+        CHANGES.add(name, change)
+        return apply
+
+    return register
+
+
+def hiding(
+    name: str,
+    subject: str,
+    *,
+    until: Release | None = None,
+    breaks: tuple[str, ...],
+    geometry: str = "tiny",
+    boots: tuple[str, ...] = (),
+) -> Callable[[Rewrite], Rewrite]:
+    """Register the decorated function as what kernels do, *until* a release or to this day,
+    and no kernel of the model does unasked."""
+
+    def register(apply: Rewrite) -> Rewrite:
+        change = Change(
+            name=name, subject=subject, since=until, rewrite=apply, breaks=breaks,
+            geometry=geometry, boots=boots, hides=True,
         )  # fmt: skip
         CHANGES.add(name, change)
         return apply

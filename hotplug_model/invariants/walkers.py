@@ -32,7 +32,7 @@ def walkers_now(x: Extents) -> list[Walker]:
 
 def may_run(x: Extents, walker: Walker) -> bool:
     """Whether hotplug does not hold what the walker waits for."""
-    return not (x.kernel.locks.mem_hotplug and walker.waits_for_hotplug)
+    return walker.waits_for not in x.kernel.locks.holder
 
 
 def read(x: Extents) -> ExtentMask:

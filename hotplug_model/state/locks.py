@@ -9,6 +9,7 @@ from hotplug_model.errors import ModelError
 from hotplug_model.rules import Steps
 
 MEM_HOTPLUG_LOCK = "mem_hotplug_lock"
+DEVICE_HOTPLUG_LOCK = "device_hotplug_lock"
 
 
 class Waits(str):
@@ -93,6 +94,11 @@ class Locks:
     def mem_hotplug(self) -> bool:
         """Whether somebody holds mem_hotplug_lock for writing."""
         return MEM_HOTPLUG_LOCK in self.holder
+
+    @property
+    def of_hotplug(self) -> bytes:
+        """Which of the two big locks somebody has alone: what keeps walkers away."""
+        return bytes(name in self.holder for name in (MEM_HOTPLUG_LOCK, DEVICE_HOTPLUG_LOCK))
 
     @property
     def any_held(self) -> bool:

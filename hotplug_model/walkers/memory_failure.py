@@ -47,8 +47,7 @@ def unpoison_memory(x: Extents) -> ExtentMask:
     """Takes a broken page, which the caller names, back into use.
 
     # Simplified: it comes to any page, broken or not; it takes its reference on broken ones.
-    On every release it is as since commit d613f53c83ec: before, the first block that was added
-    and not put online broke each of them, and would hide all else.
+    On every release it is as since commit d613f53c83ec: see ``unpoison-asks-pfn-valid``.
 
     Source: unpoison_memory(), __get_unpoison_page(); commit d613f53c83ec (in v6.17).
     """

@@ -30,6 +30,28 @@ def copied(x: Extents) -> ExtentMask:
     return saved(x) & (x.kernel_page_present | ~page_reserved(x))
 
 
+def of_the_zone(x: Extents) -> ExtentMask:
+    """Pages of the zone that is walked."""
+    return pages_of_zones(x, "mark_free_pages")
+
+
+@walker(
+    "kernel/power/snapshot.c",
+    believes="a page of the zone, to be marked as free or not",
+    takes=of_the_zone,
+    holds=Holds.DEVICE_HOTPLUG,
+    sees=Sees.ROW,
+)
+def mark_free_pages(x: Extents) -> ExtentMask:
+    """Asks every page of every zone which zone it is of.
+
+    No kernel of the model asks pfn_valid(), as all do: see ``mark-free-pages-asks-pfn-valid``.
+
+    Source: mark_free_pages(); lock_device_hotplug() in hibernate(), kernel/power/hibernate.c.
+    """
+    return every_pfn_of_zones(x, "mark_free_pages")
+
+
 @walker(
     "kernel/power/snapshot.c",
     believes="RAM whose content must be in the image",

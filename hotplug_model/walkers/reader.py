@@ -16,7 +16,7 @@ from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import PartSteps, Steps
 from hotplug_model.state.dev_pagemap import references_of
 from hotplug_model.state.ledger import Cause, Law
-from hotplug_model.state.locks import MEM_HOTPLUG_LOCK, zone_lock
+from hotplug_model.state.locks import DEVICE_HOTPLUG_LOCK, MEM_HOTPLUG_LOCK, zone_lock
 from hotplug_model.state.rcu import RCU_READ_LOCK, page_ext_of, usage_of
 from hotplug_model.walkers.walker import Holds, Walker
 
@@ -81,7 +81,7 @@ def walk(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
     if shared:
         yield from locks.take_shared(shared)
     elif walker.holds is Holds.DEVICE_HOTPLUG:
-        yield from locks.take("device_hotplug_lock")
+        yield from locks.take(DEVICE_HOTPLUG_LOCK)
     try:
         if comes_to(kernel, walker, pfn):
             yield from USES.get(walker.holds, walk_ram)(kernel, walker, pfn)
@@ -90,7 +90,7 @@ def walk(kernel: Kernel, walker: Walker, pfn: int) -> Steps:
         if shared:
             locks.drop_shared(shared)
         elif walker.holds is Holds.DEVICE_HOTPLUG:
-            locks.drop("device_hotplug_lock")
+            locks.drop(DEVICE_HOTPLUG_LOCK)
 
 
 def comes_to(kernel: Kernel, walker: Walker, pfn: int) -> bool:

@@ -16,6 +16,7 @@ from hotplug_model.errors import UserError
 from hotplug_model.extents import Extents, Sees
 from hotplug_model.flags import PageFlag, SectionFlag
 from hotplug_model.registry import Registry, unknown
+from hotplug_model.state.locks import DEVICE_HOTPLUG_LOCK, MEM_HOTPLUG_LOCK
 
 Scan: TypeAlias = Callable[[Extents], ExtentMask]
 
@@ -46,6 +47,13 @@ class Holds(Enum):
     """A reference on a page of a device, and by that perhaps on its map."""
 
 
+WAITS_FOR = {
+    Holds.ONLINE_MEMS: MEM_HOTPLUG_LOCK,
+    Holds.MEM_HOTPLUG: MEM_HOTPLUG_LOCK,
+    Holds.DEVICE_HOTPLUG: DEVICE_HOTPLUG_LOCK,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walker:
     """One kernel function that visits pfns, as two questions about extents."""
@@ -72,10 +80,10 @@ class Walker:
     """``pfn_to_online_page`` or ``pfn_valid``: how mainline looks a page up."""
 
     @property
-    def waits_for_hotplug(self) -> bool:
-        """Whether it runs with mem_hotplug_lock held, for reading or writing, so that it
-        never sees the middle of another operation that holds it for writing."""
-        return self.holds in (Holds.ONLINE_MEMS, Holds.MEM_HOTPLUG)
+    def waits_for(self) -> str | None:
+        """The lock with which hotplug keeps it away: it never sees the middle of an operation
+        that has that one alone."""
+        return WAITS_FOR.get(self.holds)
 
     @property
     def doc(self) -> str:
