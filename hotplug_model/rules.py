@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from hotplug_model.arrays import ExtentMask
@@ -30,7 +30,7 @@ class KernelRules:
 
     pfn_to_online_page: Callable[[Extents], ExtentMask]
     """Pfns for which pfn_to_online_page() returns a page."""
-    online_checks_subsection: str
+    online_checks_subsection: Literal["always", "slow_path", "never"]
     """Where it asks the subsection bit: ``always``, on the ``slow_path`` only, ``never``."""
     online_checks_arch_pfn_valid: bool
     """Whether it asks pfn_valid() where an architecture knows holes in a zone."""
@@ -51,7 +51,7 @@ class KernelRules:
     """Kernel functions that ask pfn_valid() where mainline asks pfn_to_online_page()."""
     section_taint_zone_device: bool
     """Whether an unaligned ZONE_DEVICE range taints the sections of its ends."""
-    memremap_part_of_section: str
+    memremap_part_of_section: Literal["maps", "keeps_off", "pads"]
     """What memremap_pages() does if asked for a part of a section: ``maps`` it, ``keeps_off``
     a section that has System RAM (seed 001), or does so and ``pads`` it to whole sections
     (before 5.3)."""
@@ -117,9 +117,9 @@ class KernelRules:
     add_memory() when all of its sections are there."""
     blocks_removed_first: bool
     """Whether memory block devices go before any of their sections, not with the last."""
-    memmap_on_memory: str
+    memmap_on_memory: Literal["absent", "one_block", "per_block"]
     """``absent``, ``one_block`` (5.13) or ``per_block`` (6.8)."""
-    block_altmap_stored: str
+    block_altmap_stored: Literal["last", "first", "never"]
     """When a memory block gets its altmap: ``last``, when its device is registered, or ``first``;
     or ``never``: before 6.6 it knows how many pages its memmap takes, and no more."""
     memmap_on_memory_falls_back: bool
@@ -137,13 +137,13 @@ class KernelRules:
     """Whether hv_balloon leaves alone what went online before, if the host backs it again."""
     offlining_reserves: bool
     """Whether offlined pages are PG_reserved."""
-    kvm_is_reserved_pfn: str
+    kvm_is_reserved_pfn: Literal["reserved", "online", "not_device", "ad_tracked", "absent"]
     """What KVM asks before it touches a struct page: ``reserved``, ``online`` (seed 000),
     ``not_device`` (5.4), ``ad_tracked`` (6.0), or nothing any more: ``absent``. See
     ``hotplug_model.users``."""
-    kvm_is_mmio_pfn: str
+    kvm_is_mmio_pfn: Literal["reserved", "online", "online_uncached"]
     """``reserved``, ``online`` (seed 000) or ``online_uncached`` (seed 000, corrected)."""
-    hwpoison_user_mappings: str
+    hwpoison_user_mappings: Literal["reserved", "offline"]
     """``reserved``, or ``offline`` (6.6): asks PageOffline(), too."""
     dax_kmem_copies_its_name: bool
     """Whether the region of a dax device has a name of its own, not the device's."""
@@ -151,21 +151,21 @@ class KernelRules:
     """Whether dev_dax_kmem_probe() releases a region whose memory could not be added."""
     saveable_page_asks_page_offline: bool
     """Whether hibernation leaves PageOffline pages out of its image."""
-    is_invalid_reserved_pfn: str
+    is_invalid_reserved_pfn: Literal["reserved", "online"]
     """``reserved`` or ``online`` (seed 000)."""
-    check_page_span: str
+    check_page_span: Literal["reserved", "not_device", "absent"]
     """``reserved``, ``not_device`` (seed 000) or ``absent``."""
-    gasket_release_page: str
+    gasket_release_page: Literal["reserved", "not_device", "absent"]
     """``reserved``, ``not_device`` (seed 000) or ``absent``."""
-    transfer_complete_cb: str
+    transfer_complete_cb: Literal["reserved", "not_device", "absent"]
     """``reserved``, ``not_device`` (seed 000) or ``absent``."""
-    kvmppc_book3s_instantiate_page: str
+    kvmppc_book3s_instantiate_page: Literal["reserved", "online", "absent"]
     """``reserved``, ``online`` (seed 000) or ``absent``."""
-    hash_page_do_lazy_icache: str
+    hash_page_do_lazy_icache: Literal["reserved", "online"]
     """``reserved`` or ``online`` (seed 000)."""
-    maybe_pte_to_page: str
+    maybe_pte_to_page: Literal["reserved", "online"]
     """``reserved`` or ``online`` (seed 000)."""
-    ioremap_check_ram: str
+    ioremap_check_ram: Literal["reserved", "online"]
     """``reserved`` or ``online`` (seed 000)."""
     offline_skips_page_offline: bool
     """Whether offlining takes off managed_pages only what is not PageOffline; else whoever
@@ -204,7 +204,7 @@ class KernelRules:
     """Whether memunmap_pages() unplugs nothing before the last reference is dropped."""
     device_public: bool
     """Whether there is MEMORY_DEVICE_PUBLIC (4.14 to 5.2)."""
-    device_page_keeps_its_map: str
+    device_page_keeps_its_map: Literal["while_held", "never", "per_look_up"]
     """What holding a page of a device means for its map: it stays ``while_held`` (4.12 to
     5.17), ``never`` (5.18 and later), or as long as some reference that was taken with
     another look-up, ``per_look_up`` (before 4.12)."""
@@ -220,7 +220,7 @@ class KernelRules:
     matters without SPARSEMEM_VMEMMAP only."""
     rollback_passes_altmap: bool
     """Whether a failed add removes its pages with the altmap it had added them with."""
-    vmemmap_marks_unpopulated: str
+    vmemmap_marks_unpopulated: Literal["always", "never", "misplaced"]
     """Whether x86 marks the parts of a huge page of vmemmap that were never populated:
     ``always``, ``never``, or ``misplaced``, in the part that is used."""
     p4d_offset_in_remove_pagetable: bool
@@ -231,7 +231,7 @@ class KernelRules:
     """Whether x86 knows, when it frees, that base pages never came from an altmap."""
     arm64_frees_vmemmap: bool
     """Whether arm64 has a vmemmap_free()."""
-    zone_device_init: str
+    zone_device_init: Literal["deferred", "under_lock", "constructor"]
     """When struct pages of ZONE_DEVICE are initialised: ``deferred`` until mem_hotplug_lock is
     dropped, ``under_lock`` (and visited again for their map), or by a ``constructor`` that
     the altmap brings; without an altmap that is as under the lock."""
@@ -247,7 +247,7 @@ class KernelRules:
     """Whether CONFIG_ZONE_DEVICE takes nothing that s390 does not have."""
     powerpc_has_zone_device: bool
     """Whether powerpc asks for CONFIG_ZONE_DEVICE."""
-    arm64_memory_hotplug: str
+    arm64_memory_hotplug: Literal["absent", "add", "remove"]
     """What arm64 has of it: ``absent``, ``add`` (5.0) or ``remove`` as well (5.7), which
     CONFIG_ZONE_DEVICE depends on."""
     powerpc_unmaps_what_failed: bool

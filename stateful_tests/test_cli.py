@@ -41,6 +41,15 @@ def fails(rules):
 
 def returns_nothing(rules):
     return None
+
+def misspelt(rules):
+    return replace(rules, zone_device_init="defered")
+
+def no_function(rules):
+    return replace(rules, block_zone=2)
+
+def no_truth(rules):
+    return replace(rules, early_memmap_kept="yes")
 """
 
 
@@ -142,6 +151,9 @@ MISTAKES = {
     "check --change own:nothing": "has no attribute",
     "check --change own:fails": "two lines",
     "check --change own:returns_nothing": "must take KernelRules",
+    "check --change own:misspelt": "did you mean deferred?",
+    "check --change own:no_function": "rule 'block_zone' must be a function",
+    "check --change own:no_truth": "rule 'early_memmap_kept' must be of type bool",
     "check --change broken:f": "never closed",
     "check --geometry tinny": "did you mean tiny,",
     "check --boot colision": "did you mean collision",
@@ -245,7 +257,7 @@ def test_a_terminal_gets_a_bar_and_everyone_else_lines(
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     main(CHECK)
     plain = capsys.readouterr().err
-    assert re.search(r"^checking: 1 examples, 1 steps, \d+ s$", plain, re.MULTILINE)
+    assert re.search(r"^checking: 1 example, 1 step, \d+ s$", plain, re.MULTILINE)
     assert "\x1b" not in plain
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setattr(progress, "BAR_SECONDS", 0.0)

@@ -72,7 +72,7 @@ def test_what_holds_is_exit_0_and_says_how_far(capsys: pytest.CaptureFixture[str
     assert main([*SMALL[:-1], "1"]) == 0
     first, second, _ = capsys.readouterr().out.splitlines()
     assert first.startswith("HELD: mainline at tiny: complete to depth 1, ")
-    assert second.endswith("; 1 states in which everything was tried")
+    assert second.endswith("; 1 state in which everything was tried")
 
 
 def test_without_symmetry_more_states_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +103,7 @@ def test_progress_names_states_frontier_depth_and_rate(
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     assert main(SMALL) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("exploring: 1 states, 1 in the frontier, depth 1, ")
+    assert lines[0].startswith("exploring: 1 state, 1 in the frontier, depth 1, ")
     assert all(" transitions/s, " in line for line in lines)
 
 

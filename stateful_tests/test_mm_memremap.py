@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -112,7 +113,9 @@ def test_device_private_memory_needs_a_kernel_that_was_built_with_it() -> None:
 
 
 @pytest.mark.parametrize(("rule", "end_pfn"), [("keeps_off", 20), ("pads", 24)])
-def test_before_5_3_a_section_is_not_shared(rule: str, end_pfn: int) -> None:
+def test_before_5_3_a_section_is_not_shared(
+    rule: Literal["keeps_off", "pads"], end_pfn: int
+) -> None:
     kernel = boot(rules=replace(MAINLINE, memremap_part_of_section=rule))
     assert do(kernel, device(HOLE)) == errno.ENXIO
     assert do(kernel, device(PIECE)) is None
@@ -345,12 +348,12 @@ def test_every_range_of_a_map_goes() -> None:
 @pytest.mark.parametrize("altmap", [(), (1, 11)])
 @pytest.mark.parametrize("when", ["under_lock", "constructor"])
 def test_when_device_pages_are_initialised_makes_no_difference_in_the_end(
-    when: str, altmap: tuple[int, ...]
+    when: Literal["under_lock", "constructor"], altmap: tuple[int, ...]
 ) -> None:
     for kind in ("generic", "private"):
         ends = []
-        for rule in (when, "deferred"):
-            kernel = boot("stale", rules=replace(MAINLINE, zone_device_init=rule))
+        for rules in (replace(MAINLINE, zone_device_init=when), MAINLINE):
+            kernel = boot("stale", rules=rules)
             assert do(kernel, device(pages(16, 32), kind=kind, altmap=altmap)) is None
             ends.append(kernel.fingerprint())
         assert ends[0] == ends[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -135,7 +136,7 @@ def test_removing_refuses(
 
 @pytest.mark.parametrize(("kind", "err"), [("one_block", errno.EINVAL), ("per_block", None)])
 def test_before_6_8_blocks_with_their_own_memmap_are_removed_one_by_one(
-    kind: str, err: int | None
+    kind: Literal["one_block", "per_block"], err: int | None
 ) -> None:
     kernel = boot("memmap-on-memory", rules=replace(MAINLINE, memmap_on_memory=kind))
     assert do(kernel, HOSTED, add(D, mhp_flags=MHP_MEMMAP_ON_MEMORY)) is None

@@ -95,7 +95,7 @@ def test_the_middle_of_a_long_trace_is_left_out() -> None:
 
 def test_a_trace_that_holds_is_drawn_without_a_table() -> None:
     lines = [t.plain for t in page(collision(), "t.json", KernelVariant())]
-    assert lines[0] == "mainline holds through all 1 steps"
+    assert lines[0] == "mainline holds through 1 step"
     assert not any("violated" in text for text in lines)
 
 

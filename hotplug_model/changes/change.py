@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Set
+from dataclasses import Field, dataclass, field, fields
 from functools import cache
 from inspect import cleandoc
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from hotplug_model.errors import UserError
 from hotplug_model.mm.mainline import MAINLINE
@@ -236,9 +237,31 @@ def find_change(name: str) -> Change:
         raise UserError(f"change {name!r}: {error}") from None
     subject = cleandoc(getattr(function, "__doc__", None) or function_name).partition("\n")[0]
     rewrite: Rewrite = function
-    if not isinstance(_try_rewrite(name, rewrite), KernelRules):
+    rules = _try_rewrite(name, rewrite)
+    if not isinstance(rules, KernelRules):
         raise UserError(f"change {name!r} must take KernelRules and return KernelRules")
+    for rule in fields(KernelRules):
+        refuse_nonsense(name, rule, getattr(rules, rule.name))
     return Change(name=name, subject=subject, since=None, rewrite=rewrite)
+
+
+def refuse_nonsense(name: str, rule: Field[Any], value: object) -> None:
+    """Raise :class:`UserError` if change *name* gives *rule* what no kernel can make sense of."""
+    what, usual = f"change {name!r}: rule {rule.name!r}", getattr(MAINLINE, rule.name)
+    words = words_of(rule)
+    if words and value not in words:
+        raise UserError(f"{what}: {unknown('value', str(value), words)}")
+    if callable(usual) and not callable(value):
+        raise UserError(f"{what} must be a function")
+    kind = Set if isinstance(usual, Set) else type(usual)
+    if usual is not None and not callable(usual) and not isinstance(value, kind):
+        raise UserError(f"{what} must be of type {kind.__name__}")
+
+
+def words_of(rule: Field[Any]) -> tuple[str, ...]:
+    """What a rule may be that is one of several words, told from its declaration."""
+    of, _, words = str(rule.type).partition("Literal[")
+    return () if of else ast.literal_eval(f"({words.removesuffix(']')},)")
 
 
 def _try_rewrite(name: str, rewrite: Rewrite) -> object:

@@ -24,8 +24,6 @@ DECIDES_WORSE = ("users_decide_as_rightly_as_they_did",)
 UNFOILED = ("collision",)
 """A layout on which the whole series breaks nothing: boot reserved no RAM there."""
 RESERVED, ONLINE, NOT_DEVICE = "reserved", "online", "not_device"
-CORRECTED = "online_uncached"
-"""What kvm_is_mmio_pfn() should ask: as posted, and how the host maps an online page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +157,7 @@ def corrected(rules: KernelRules) -> KernelRules:
     """KVM asks how the host maps a page, online or not; hv_online_page() marks what it leaves."""
     whole = series(rules)
     reserves = whole.reserves_withheld_pages | {"hv_online_page"}
-    return replace(whole, kvm_is_mmio_pfn=CORRECTED, reserves_withheld_pages=reserves)
+    return replace(whole, kvm_is_mmio_pfn="online_uncached", reserves_withheld_pages=reserves)
 
 
 @proposing(

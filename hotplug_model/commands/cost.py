@@ -15,6 +15,7 @@ from hotplug_model.cost import PAGE_TABLES, Cost, CostRequest, Pages, cost
 from hotplug_model.errors import UserError
 from hotplug_model.geometry import GEOMETRIES, Geometry
 from hotplug_model.state.ledger import Law
+from hotplug_model.words import counted
 
 SUFFIXES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 FROM = {
@@ -106,7 +107,7 @@ def initialised(found: Cost) -> list[str]:
 def left(found: Cost, page: int) -> list[str]:
     """What cycles of add and remove leave behind."""
     done = len(found.left)
-    after = f"  after {done} cycle{'s' if done > 1 else ''} of add and remove"
+    after = f"  after {counted(done, 'cycle')} of add and remove"
     nr_pages = sum(found.leaked.values())
     if not found.leaked:
         return [f"{after} nothing is left"]

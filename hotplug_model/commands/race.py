@@ -21,6 +21,7 @@ from hotplug_model.race import Pair, RaceRequest, race_all
 from hotplug_model.report.lines import line, show
 from hotplug_model.report.race_matrix import matrix, told
 from hotplug_model.trace_file import TraceFile
+from hotplug_model.words import counted
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     request = replace(request_of(args), walkers=own)
     # Always the same one first: whose turn is first is part of the search.
     racing = race_all(request, pairs, args.workers or os.cpu_count() or 1)
-    done = list(racing if args.json else counted(racing, len(pairs)))
+    done = list(racing if args.json else watched(racing, len(pairs)))
     paths = {pair.kinds: keep(args, pair) for pair in done if pair.trace is not None}
     if args.json:
         print(json.dumps(to_json(args, request, done, paths), indent=2))
@@ -51,7 +52,7 @@ def request_of(args: argparse.Namespace) -> RaceRequest:
     )  # fmt: skip
 
 
-def counted(racing: Iterator[Pair], of: int) -> Iterator[Pair]:
+def watched(racing: Iterator[Pair], of: int) -> Iterator[Pair]:
     """Say on a terminal how far it has come."""
     for nr, pair in enumerate(racing, 1):
         if sys.stderr.isatty():
@@ -78,7 +79,7 @@ def draw(
     lines = [
         line(
             f"{request.variant} at {request.geometry}: up to {most}, "
-            f"{counting(len(request.layouts), 'boot layout')}, {counting(tried, 'schedule')}",
+            f"{counted(len(request.layouts), 'boot layout')}, {counted(tried, 'schedule')}",
             "bold",
         )
     ]
@@ -89,11 +90,6 @@ def draw(
         if len(done) == 1 or pair.verdict not in ("safe", "never"):
             lines += told(pair, paths.get(pair.kinds, ""), own)
     show(lines)
-
-
-def counting(nr: int, what: str) -> str:
-    """One thing, or several."""
-    return f"{nr} {what}{'' if nr == 1 else 's'}"
 
 
 def to_json(

@@ -14,6 +14,7 @@ from hotplug_model.changes import CHANGES
 from hotplug_model.errors import UserError
 from hotplug_model.hunt import BUDGET, Hunt, Hunted, hunts, quarry
 from hotplug_model.markdown import Row, Table, code, markdown
+from hotplug_model.words import counted
 from hotplug_model.zoo import ROWS
 
 HEADING = ("change", "row", "in", "found", "steps", "events", "seconds", "violates")
@@ -89,7 +90,7 @@ def verdict(done: list[Hunted]) -> str:
     """All in one line."""
     missed = [each.change for each in done if len(each.found) < len(each.hunts)]
     seeds = len(done[0].hunts)
-    of = f"{len(done)} bugs on {seeds} seed{'s' if seeds > 1 else ''}, {BUDGET} operations each"
+    of = f"{counted(len(done), 'bug')} on {counted(seeds, 'seed')}, {BUDGET} operations each"
     return f"missed {', '.join(missed)} of {of}" if missed else f"found all of {of}"
 
 

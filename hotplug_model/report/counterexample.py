@@ -26,6 +26,7 @@ from hotplug_model.report.lines import WIDTH, line, paragraph, printable
 from hotplug_model.report.story import Story, tell
 from hotplug_model.trace import Trace
 from hotplug_model.trace_file import replay_options
+from hotplug_model.words import counted
 
 MAX_LINES = 40
 MAX_SCHEDULE = 18
@@ -70,7 +71,7 @@ def headline(story: Story) -> Text:
     """What this is about, in a sentence."""
     nr, at = len(story.events), story.broken_at
     if at is None:
-        return line(f"{story.variant} holds through all {nr} steps", "bold green")
+        return line(f"{story.variant} holds through {counted(nr, 'step')}", "bold green")
     where = "at boot" if at < 0 else f"in step {at + 1}"
     root = story.violations[0]
     return line(f"{story.variant} violates {root.invariant} {where}", "bold red")
@@ -123,7 +124,7 @@ def steps(story: Story, head: int, tail: int) -> list[Text]:
     ]
     for before, index in pairwise([-1, *shown]):
         if index > before + 1:
-            lines.append(line(f"  {'':<{LABEL}}... {index - before - 1} steps ..."))
+            lines.append(line(f"  {'':<{LABEL}}... {counted(index - before - 1, 'step')} ..."))
         lines += step(story, plan, index, index == last)
     if story.violations and not midway:
         lines += carets(story, plan)

@@ -12,6 +12,7 @@ from hotplug_model.explore.space import Space
 from hotplug_model.report.lines import line, paragraph
 from hotplug_model.report.summary import known_json, violations_json
 from hotplug_model.report.ways_back import ways_json
+from hotplug_model.words import counted
 
 
 def verdict(explored: Explored) -> list[Text]:
@@ -41,7 +42,7 @@ def proven(explored: Explored) -> str:
     exploration = explored.exploration
     if explored.trace is not None:
         nr = len(explored.trace.events)
-        return f"{nr} step{'' if nr == 1 else 's'}, {SHORTEST}"
+        return f"{counted(nr, 'step')}, {SHORTEST}"
     if exploration.complete:
         return "complete"
     return f"complete to depth {max(0, exploration.depth)}"
@@ -51,20 +52,20 @@ def counts(explored: Explored) -> str:
     """What was counted."""
     exploration = explored.exploration
     return (
-        f"{len(exploration.visited)} states, {exploration.transitions} transitions; "
-        f"{exploration.expanded} states in which everything was tried"
+        f"{counted(len(exploration.visited), 'state')}, "
+        f"{counted(exploration.transitions, 'transition')}; "
+        f"{counted(exploration.expanded, 'state')} in which everything was tried"
     )
 
 
 def tried(space: Space) -> str:
     """What was tried in each state."""
-    nr = len(space.machines)
-    layouts = f"{nr} boot layout{'' if nr == 1 else 's'}"
+    layouts = counted(len(space.machines), "boot layout")
     ops = ", ".join(space.ops) if space.ops else "every operation"
-    unusual = f"{space.unusual or 'no'} unusual choice{'' if space.unusual == 1 else 's'} each"
+    unusual = counted(space.unusual, "unusual choice") if space.unusual else "no unusual choices"
     faults = ", and every single allocation failing" if space.faults else ""
     symmetry = "" if space.symmetry else "; numbering matters"
-    return f"{layouts}: {ops}; at most {unusual}{faults}{symmetry}"
+    return f"{layouts}: {ops}; at most {unusual} each{faults}{symmetry}"
 
 
 def to_json(explored: Explored, path: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hotplug_model.coverage import Coverage
 from hotplug_model.explore import Exploration
 from hotplug_model.explore.way_back import WaysBack
 from hotplug_model.trace import Trace
+from hotplug_model.words import counted
 
 LINE_SECONDS = 5.0
 BAR_SECONDS = 0.2
@@ -76,13 +77,14 @@ class CheckProgress(SearchProgress):
         """An operation was carried out."""
         if self.due():
             done = self.seconds if self._timed else coverage.examples
-            text = f"{coverage.examples} examples, {coverage.steps} steps"
+            text = f"{counted(coverage.examples, 'example')}, {counted(coverage.steps, 'step')}"
             self.draw(text, done, self._total)
 
     def found(self, trace: Trace) -> None:
         """A counterexample is there; from now on it gets shorter."""
         self._doing = "minimising"
-        self.draw(f"a counterexample of {len(trace.events)} steps", self._total, self._total)
+        nr = counted(len(trace.events), "step")
+        self.draw(f"a counterexample of {nr}", self._total, self._total)
 
 
 class ExploreProgress(SearchProgress):
@@ -100,9 +102,10 @@ class ExploreProgress(SearchProgress):
         if self.due():
             begin, end = exploration.depths[-2:]
             rate = (exploration.transitions - self._first) / self.seconds
+            states = counted(len(exploration.visited), "state")
             self.draw(
-                f"{len(exploration.visited)} states, {exploration.frontier} in the frontier, "
-                f"depth {exploration.depth + 1}, {rate:.0f} transitions/s",
+                f"{states}, {exploration.frontier} in the frontier, "
+                f"depth {exploration.depth + 1}, {rate:.{0 if rate >= 10 else 1}f} transitions/s",
                 exploration.expanded - begin, end - begin,
             )  # fmt: skip
 

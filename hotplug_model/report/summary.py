@@ -19,6 +19,7 @@ from hotplug_model.reachable import nr_possible_pairs
 from hotplug_model.report.lines import line, paragraph
 from hotplug_model.trace import Trace
 from hotplug_model.verdict import Report
+from hotplug_model.words import counted
 
 MAX_DEFECTS = 4
 """Known defects that are listed when a counterexample needs the room."""
@@ -35,8 +36,9 @@ def verdict(report: Report) -> Text:
     if report.interrupted:
         words += " (interrupted)"
     return line(
-        f"{words}: {request.variant} at {request.geometry}: {coverage.examples} examples, "
-        f"{coverage.steps} steps, {report.seconds:.1f} s, seed {request.seed}",
+        f"{words}: {request.variant} at {request.geometry}: "
+        f"{counted(coverage.examples, 'example')}, {counted(coverage.steps, 'step')}, "
+        f"{report.seconds:.1f} s, seed {request.seed}",
         style,
     )
 
@@ -44,7 +46,7 @@ def verdict(report: Report) -> Text:
 def minimal(trace: Trace) -> Text:
     """How short the counterexample is, and how far a shorter one was looked for."""
     nr = len(trace.events)
-    return line(f"  {nr} step{'' if nr == 1 else 's'}, {trace.found[MINIMAL]}")
+    return line(f"  {counted(nr, 'step')}, {trace.found[MINIMAL]}")
 
 
 def known_defects(known: Counter[str], most: int | None = None) -> list[Text]:
