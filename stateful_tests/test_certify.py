@@ -139,6 +139,13 @@ def test_the_search_counts_the_depths_that_it_has_tried() -> None:
     )
 
 
+def test_where_no_operation_leads_anywhere_there_is_nothing_longer() -> None:
+    trace = of_change(SLOW_PATH, add(C), VetoMemoryNotifier(True, False), online(2))
+    search = Shorter(suspicion_of(trace), trace, (MemunmapPages,))
+    assert search.first(4000) is None
+    assert search.complete == 2
+
+
 def test_a_shorter_trace_of_another_bug_is_not_accepted() -> None:
     trace = collision(nr_before=2)
     suspicion = Suspicion(trace, bug_of(replay(trace)[1]) | {("present_pages_add_up", "")})

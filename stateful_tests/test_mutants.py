@@ -253,6 +253,15 @@ def test_a_larger_sample_holds_the_smaller_one_in_the_order_of_the_source() -> N
     assert Campaign().chosen() == mutants()
 
 
+def test_a_sample_stays_the_same_when_there_are_other_mutants_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sample, every = Campaign(sample=50).chosen(), mutants()
+    monkeypatch.setattr(campaigns, "mutants", lambda: every[100:])
+    left = [mutant for mutant in sample if mutant in every[100:]]
+    assert left == [mutant for mutant in Campaign(sample=50).chosen() if mutant in sample]
+
+
 @pytest.fixture
 def at_hand(monkeypatch: pytest.MonkeyPatch, trials: Trials) -> list[str]:
     """Trials in this process, and the names of those that were tried."""

@@ -74,7 +74,8 @@ class Shorter:
                         return found
                 each = (left - self.suspicion.budget) / len(level)
                 level = list(arrived.values())
-                self.complete += 1
+                # Where nothing leads anywhere any more there is nothing longer, either.
+                self.complete = self.complete + 1 if level else len(self.trace.events) - 1
         except OutOfBudget:
             pass
         return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from hotplug_model.errors import UserError
 from hotplug_model.explore.journal import digest_of_model
 from hotplug_model.mutants.source import Mutant, mutants
 from hotplug_model.mutants.trial import Trials, Verdict
-from hotplug_model.walk import mix
 from hotplug_model.workers import blocked_interrupts, pool_of
 
 FORMAT = 1
@@ -30,10 +30,18 @@ class Campaign:
     """How many, chosen by the seed; None for all."""
 
     def chosen(self) -> list[Mutant]:
-        """The mutants, by file and line."""
+        """The mutants, by file and line. What a sample holds depends on what they say, so that
+        it stays the same but for what is written anew."""
+        alike: Counter[tuple[str, str, str]] = Counter()
+        ranks: list[tuple[bytes, int]] = []
         found = mutants()
-        by_chance = sorted(range(len(found)), key=lambda index: mix(mix(self.seed) ^ index))
-        return [found[index] for index in sorted(by_chance[: self.sample])]
+        for index, mutant in enumerate(found):
+            what = mutant.file, mutant.function, mutant.said
+            named = json.dumps([self.seed, *what, alike[what]])
+            ranks.append((sha256(named.encode()).digest(), index))
+            alike[what] += 1
+        drawn = sorted(index for _, index in sorted(ranks)[: self.sample])
+        return [found[index] for index in drawn]
 
     def header(self) -> dict[str, object]:
         """What a journal of it begins with. A larger sample of the same seed goes on."""
