@@ -10,6 +10,7 @@ import pytest
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import Checker, carry_out
 from hotplug_model.errors import KernelRefusal
+from hotplug_model.flags import ZoneType
 from hotplug_model.invariants import INVARIANTS
 from hotplug_model.invariants.requests import (
     ANSWERS,
@@ -31,6 +32,7 @@ from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.virtio_mem import SbmState, VirtioMem
 from hotplug_model.together import draw_next, swarm
 from hotplug_model.trace import Trace
 from hotplug_model.walk import SeededChooser
@@ -214,6 +216,33 @@ def test_a_driver_that_bound_a_device_has_some_of_its_memory_whatever_failed() -
     idle = before.snapshot()
     idle.ledger.operation = DaxKmemProbe((D,), 0, fail_at="resource")
     assert requests_that_are_granted_are_carried_out(before, None, idle) == [D]
+
+
+@pytest.mark.parametrize(
+    ("of", "first", "movable"),
+    [("collision", (), False), ("two-nodes", (), True),
+     ("two-nodes", (OnlineMemoryBlock(3, "online_kernel"),), False)],
+)  # fmt: skip
+def test_plain_online_goes_where_one_zone_spans_the_block_or_as_movable_node_says(
+    of: str, first: tuple[Op, ...], movable: bool
+) -> None:
+    machine = after(AddMemory(0, C, 0), AddMemory(0, D, 0), *first, of=lambda: boot(of))
+    before, refusal, kernel = answered(machine, OnlineMemoryBlock(2, "online"))
+    assert refusal is None
+    assert (kernel.blocks[2].zone == ZoneType.ZONE_MOVABLE) == movable
+    assert requests_that_are_granted_are_carried_out(before, None, kernel) == []
+    kernel.blocks[2].zone = ZoneType.ZONE_NORMAL if movable else ZoneType.ZONE_MOVABLE
+    assert requests_that_are_granted_are_carried_out(before, None, kernel) == [C]
+
+
+def test_what_is_plugged_and_for_nobody_is_gone_after_the_next_request() -> None:
+    probe = after(VirtioMemProbe(D, 0, 2, force_bbm=False))
+    before, refusal, kernel = answered(probe, VirtioMemRequest(0))
+    assert refusal is None
+    assert requests_that_are_granted_are_carried_out(before, None, kernel) == []
+    assert isinstance(kernel.lender, VirtioMem)
+    kernel.lender.states[3] = SbmState.VIRTIO_MEM_SBM_MB_PLUGGED
+    assert D in requests_that_are_granted_are_carried_out(before, None, kernel)
 
 
 def test_nothing_is_demanded_of_a_machine_that_was_asked_for_nothing() -> None:

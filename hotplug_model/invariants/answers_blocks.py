@@ -24,6 +24,7 @@ BUSY = (errno.EBUSY, errno.EINTR)
 """What a page that is held may be answered with: whether the kernel tries again depends on
 where it finds that."""
 
+KERNEL_ZONES = (ZoneType.ZONE_DMA, ZoneType.ZONE_DMA32, ZoneType.ZONE_NORMAL)
 NOT_FREED = PageFlag.PG_reserved | PageFlag.PG_hwpoison | PageFlag.PG_vmemmap_self_hosted
 """Marks of pages that onlining does not give to the buddy allocator."""
 
@@ -208,9 +209,22 @@ def not_online(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[Pfn
             yield from [] if kept else within(x, ram.intersection(pfns), lost)
     block = kernel.blocks[asked["block_id"]]
     movable = asked["online_type"] == "online_movable"
-    wrong_zone = movable != (block.zone == ZoneType.ZONE_MOVABLE)
-    if block.state != BlockState.MEM_ONLINE or (asked["online_type"] != "online" and wrong_zone):
+    anywhere = asked["online_type"] == "online"
+    if anywhere:
+        movable = is_meant_to_be_movable(before, block.nid, pfns)
+    # What rules name a zone otherwise is judged by itself.
+    odd = anywhere and (kernel.rules.zones_at_add or kernel.rules.zone_for_pfn_range_truncates)
+    wrong_zone = movable != (block.zone == ZoneType.ZONE_MOVABLE) and not odd
+    if block.state != BlockState.MEM_ONLINE or wrong_zone:
         yield pfns
+
+
+def is_meant_to_be_movable(kernel: Kernel, nid: int, pfns: PfnRange) -> bool:
+    """Whether memory that may go online anywhere goes to ZONE_MOVABLE: where a zone spans it
+    there, and movable_node decides if none does or several do."""
+    movable = kernel.zone(nid, ZoneType.ZONE_MOVABLE).intersects(pfns)
+    others = any(kernel.zone(nid, each).intersects(pfns) for each in KERNEL_ZONES)
+    return movable if movable != others else kernel.layout.movable_node
 
 
 def why_not_offline(kernel: Kernel, asked: Arguments) -> Iterator[int]:

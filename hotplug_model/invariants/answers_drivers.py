@@ -151,7 +151,7 @@ def why_refuse_to_let_go(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 
 def not_resized(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
     """A size that is not what was wanted, nor nearer to it, if nothing was in the way; blocks
-    that are empty and not gone."""
+    that are empty and not gone, or that are plugged and for nobody."""
     old, vm = before.lender, kernel.lender
     if not isinstance(old, VirtioMem) or not isinstance(vm, VirtioMem):
         return
@@ -171,6 +171,8 @@ def not_resized(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[Pf
         yield vm.region
     if asked["fail_at"] or old.broken or before.vetoes:
         return
+    if vm.in_state(SbmState.VIRTIO_MEM_SBM_MB_PLUGGED):
+        yield vm.region
     shrinks = wanted < old.plugged_size
     excused = may_not_shrink(before, old) if shrinks else may_not_grow(before, old, wanted)
     if abs(got - wanted) >= vm.part_pages and not excused:

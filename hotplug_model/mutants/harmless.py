@@ -59,6 +59,34 @@ HARMLESS: dict[tuple[str, str, str], str] = {
     ("mm/memory_hotplug.py", "supports_memmap_on_memory", "% huge and (kernel.pages_per_b"): (
         "Who asks for a memmap in the block that is added may be given an ordinary one."
     ),
+    ("mm/memory_hotplug.py", "supports_memmap_on_memory", "fits = memmap % huge and (not"): (
+        "Where the memmap of a block fills no huge pages base pages map it; elsewhere the block is"
+        " given an ordinary one."
+    ),
+    ("mm/base_memory.py", "online_new_blocks", "left-out: return"): (
+        "New blocks behind one that could not go online go online, too: that is what was wanted."
+    ),
+    ("mm/compound_vmemmap.py", "reuse_compound_section", "vmemmap_nr <= kernel"): (
+        "A compound page that goes on in another section has struct pages of its own there: dearer,"
+        " not wrong."
+    ),
+    ("mm/memremap.py", "pagemap_range", "left-out: raise KernelRefusal(errno.ENXIO)"): (
+        "What is asked for over System RAM is refused by section_activate(), too, with -EEXIST, and"
+        " undone; what undoing it tears is a known defect."
+    ),
+    ("mm/online.py", "offline_pages", "yield 'MEM_GOING_OFFLINE' -> after scan_movable"): (
+        "What lies between is a look for what cannot move, which changes nothing."
+    ),
+    ("mm/sparse_vmemmap.py", "show_in_pfn_table", "all(both) or both[0]"): (
+        "A struct page of which one half is mapped says that it is mapped: nobody reads it."
+    ),
+    ("mm/sub_pmd.py", "vmemmap_use_sub_pmd", "more = part.end_pfn == region.end_pfn"): (
+        "No more than two sections have a part of one huge page, so that a second part leaves"
+        " nothing to remember."
+    ),
+    ("state/runs.py", "RunTable._cut_at", "-> if pfn > self._end:"): (
+        "An empty run behind the last pfn: a state has two forms, and is judged twice."
+    ),
     ("mm/hv_balloon.py", "hv_bring_pgs_online", "-> reserves = 'hv_page_online_one' not in"): (
         "What Hyper-V keeps was reserved until seed 000: no user of the flag goes wrong by that."
     ),
@@ -73,6 +101,7 @@ HARMLESS: dict[tuple[str, str, str], str] = {
     ("mm/zones.py", "remove_pfn_range_from_zone", "left-out: page_init_poison("): POISON,
     ("mm/sparse_vmemmap.py", "write_struct_pages", "zone=0, nid=0, refcount=0"): NOTHING_YET,
     ("mm/sparse_vmemmap.py", "write_struct_pages", "nid=0, page_flags=0, page_pgmap"): NOTHING_YET,
+    ("mm/sparse_vmemmap.py", "write_struct_pages", "NONE, nid=0, page_flags=0, refc"): NOTHING_YET,
     ("mm/virtio_mem_sbm.py", "unplug_any_sb_online", "block, 0, vm.parts)) -> left out"): (
         "Sub-blocks that are not unplugged at once are unplugged one by one."
     ),
