@@ -205,13 +205,13 @@ WAYS = {"tool": tool, "plain": plain, "uniform": uniform}
 
 def table(found: list[Found]) -> list[str]:
     """A line for each bug and way: medians over seeds."""
-    lines = [f"{'change':<26} {'way':<8} {'found':>8} {'steps':>7} {'seconds':>8} {'events':>7}"]
+    lines = [f"{'change':<30} {'way':<8} {'found':>8} {'steps':>7} {'seconds':>8} {'events':>7}"]
     for change, way in dict.fromkeys((each.change, each.way) for each in found):
         same = [each for each in found if (each.change, each.way) == (change, way)]
         hits = [each for each in same if each.found]
         events = statistics.median(each.events or 0 for each in hits) if hits else 0
         lines.append(
-            f"{change:<26} {way:<8} {len(hits):>3} of {len(same):<2} "
+            f"{change:<30} {way:<8} {len(hits):>3} of {len(same):<2} "
             f"{statistics.median(each.steps for each in same):>6.0f} "
             f"{statistics.median(each.cpu_seconds for each in same):>8.2f} {events:>7.0f}"
         )

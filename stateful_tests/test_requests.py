@@ -32,6 +32,7 @@ from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.ops.xen_balloon import DecreaseReservation, IncreaseReservation
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.hv_balloon import HvBalloon
 from hotplug_model.state.virtio_mem import SbmState, VirtioMem
 from hotplug_model.together import draw_next, swarm
 from hotplug_model.trace import Trace
@@ -243,6 +244,20 @@ def test_what_is_plugged_and_for_nobody_is_gone_after_the_next_request() -> None
     assert isinstance(kernel.lender, VirtioMem)
     kernel.lender.states[3] = SbmState.VIRTIO_MEM_SBM_MB_PLUGGED
     assert D in requests_that_are_granted_are_carried_out(before, None, kernel)
+
+
+@pytest.mark.parametrize(("end", "wrong"), [(22, []), (21, [pages(21, 22)]), (23, [pages(22, 23)])])
+def test_what_the_host_has_backed_counts_as_backed_and_nothing_else(
+    end: int, wrong: list[PfnRange]
+) -> None:
+    in_two_parts = after(HotAddReq(pages(16, 20)), of=lambda: boot("hyper-v"))
+    before, refusal, kernel = answered(in_two_parts, HotAddReq(pages(22, 24)))
+    assert refusal is None
+    assert isinstance(kernel.lender, HvBalloon)
+    (region,) = kernel.lender.regions
+    assert region.gaps == (pages(20, 22),)
+    region.gaps = (pages(20, end),)
+    assert requests_that_are_granted_are_carried_out(before, None, kernel) == wrong
 
 
 def test_nothing_is_demanded_of_a_machine_that_was_asked_for_nothing() -> None:

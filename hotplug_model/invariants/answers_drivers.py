@@ -23,7 +23,7 @@ from hotplug_model.invariants.answers_blocks import (
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.faults import Allocation
-from hotplug_model.state.hv_balloon import HvBalloon
+from hotplug_model.state.hv_balloon import HvBalloon, without
 from hotplug_model.state.resource import KMEM, KMEM_LEFT
 from hotplug_model.state.virtio_mem import SbmState, VirtioMem
 
@@ -242,9 +242,19 @@ def not_hyper_v(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 
 def not_hot_added(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
     """Blocks that are backed, if they are in no region yet and nobody is in the way; blocks
-    that are not."""
+    that are not. Pages that count as backed, or do not any more, and others than those that the
+    host has backed now."""
     device, pfns = before.lender, asked["pfns"]
-    if not isinstance(device, HvBalloon) or not device.do_hot_add or asked["fail_at"]:
+    if not isinstance(device, HvBalloon) or not device.do_hot_add:
+        return
+    was, now = backed(before), backed(kernel)
+    yield from (part for each in now for part in without(each, [*was, pfns]))
+    yield from (part for each in was for part in without(each, now))
+    if isinstance(kernel.lender, HvBalloon):
+        for region in kernel.lender.regions:
+            added = PfnRange(region.start_pfn, region.ha_end_pfn)
+            yield from without(pfns.intersection(added), now)
+    if asked["fail_at"]:
         return
     blocks = [before.block_pfns(each) for each in before.block_ids(pfns)]
     known = any(region.pfns.overlaps(each) for region in device.regions for each in blocks)
@@ -253,6 +263,13 @@ def not_hot_added(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[
             yield from not_added(before, kernel, {"pfns": each})
         more = kernel.blocks.keys() - before.blocks.keys() - {*before.block_ids(pfns)}
         yield from map(kernel.block_pfns, sorted(more))
+
+
+def backed(kernel: Kernel) -> list[PfnRange]:
+    """What the driver believes that the host is behind."""
+    device = kernel.lender
+    regions = device.regions if isinstance(device, HvBalloon) else []
+    return [part for region in regions for part in region.backed(region.pfns)]
 
 
 ANSWERS_OF_DRIVERS: dict[str, Answer] = {

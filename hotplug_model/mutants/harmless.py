@@ -15,6 +15,12 @@ NOTHING_YET = (
 POISONED = "What a struct page that is poison says besides is nobody's to read."
 SOONER = "Device pages with an altmap are initialised under the lock: sooner, but not otherwise."
 COUNTS = "It says what counts are judged by, too."
+ASKED = "It says what an operation may ask for; a kernel that is asked for less is not wrong."
+TWO_FORMS = "A state has two forms, of more runs and of fewer, and is judged twice."
+ODD_SIZE = (
+    "Where the memmap of a block fills no huge pages base pages map it; elsewhere the block is"
+    " given an ordinary one."
+)
 FALLS_BACK = (
     "Where no huge page can be had either base pages do or the add is refused; each architecture"
     " decides for itself, and nothing is lost."
@@ -59,10 +65,26 @@ HARMLESS: dict[tuple[str, str, str], str] = {
     ("mm/memory_hotplug.py", "supports_memmap_on_memory", "% huge and (kernel.pages_per_b"): (
         "Who asks for a memmap in the block that is added may be given an ordinary one."
     ),
-    ("mm/memory_hotplug.py", "supports_memmap_on_memory", "fits = memmap % huge and (not"): (
-        "Where the memmap of a block fills no huge pages base pages map it; elsewhere the block is"
-        " given an ordinary one."
+    ("mm/memory_hotplug.py", "supports_memmap_on_memory", "fits = memmap % huge and ("): ODD_SIZE,
+    ("mm/memory_hotplug.py", "supports_memmap_on_memory", "% huge or not (kernel."): ODD_SIZE,
+    ("mm/memory_hotplug.py", "add_part", "-> if not kernel.rules.zones_at_add:"): (
+        "What is removed again is in no zone yet, so that it leaves none."
     ),
+    ("mm/base_memory.py", "init_memory_block", "MEM_OFFLINE) -> left out"): (
+        "Pfns of a new block do not say yet that it is offline: its device does."
+    ),
+    ("mm/online.py", "mhp_deinit_memmap_on_memory", "left-out: return"): (
+        "Of a block without a memmap of its own nothing is taken back, a milestone more."
+    ),
+    ("mm/sparse.py", "sparse_add_section", "pfns == section and flags"): (
+        "Where boot has mapped the memmap populating it finds nothing to do; what /proc/vmstat"
+        " counts is held against recordings."
+    ),
+    ("mm/sparse_vmemmap.py", "write_struct_pages", "nr_pages > 0 or kernel.pfns"): (
+        "A struct page that reaches into a page that comes with it is written twice, with the same."
+    ),
+    ("mm/xen_balloon.py", "outside", "-> return [pfns for pfns in found if isinstance"): ASKED,
+    ("state/runs.py", "RunTable.merge", "(cells[1:] == cells[:-1])"): TWO_FORMS,
     ("mm/base_memory.py", "online_new_blocks", "left-out: return"): (
         "New blocks behind one that could not go online go online, too: that is what was wanted."
     ),
@@ -84,9 +106,7 @@ HARMLESS: dict[tuple[str, str, str], str] = {
         "No more than two sections have a part of one huge page, so that a second part leaves"
         " nothing to remember."
     ),
-    ("state/runs.py", "RunTable._cut_at", "-> if pfn > self._end:"): (
-        "An empty run behind the last pfn: a state has two forms, and is judged twice."
-    ),
+    ("state/runs.py", "RunTable._cut_at", "-> if pfn > self._end:"): TWO_FORMS,
     ("mm/hv_balloon.py", "hv_bring_pgs_online", "-> reserves = 'hv_page_online_one' not in"): (
         "What Hyper-V keeps was reserved until seed 000: no user of the flag goes wrong by that."
     ),
@@ -112,9 +132,7 @@ HARMLESS: dict[tuple[str, str, str], str] = {
         "A big block that is added has the number of a memory block that is offline, and no other"
         " can go online."
     ),
-    ("mm/xen_balloon.py", "ballooned_pages", "-> ours = kernel.layout.hypervisor == 'xen' and"): (
-        "It says what an operation may ask for; a kernel that is asked for less is not wrong."
-    ),
+    ("mm/xen_balloon.py", "ballooned_pages", "-> ours = kernel.layout.hypervisor == 'xen'"): ASKED,
     ("mm/xen_balloon.py", "xen_online_page", "left-out: kernel.pfns.set_bits("): (
         "What hotplug adds is marked PageOffline already; the other mark is the model's own note."
     ),
