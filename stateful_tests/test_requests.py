@@ -10,7 +10,7 @@ import pytest
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import Checker, carry_out
 from hotplug_model.errors import KernelRefusal
-from hotplug_model.flags import ZoneType
+from hotplug_model.flags import MHP_MEMMAP_ON_MEMORY, ZoneType
 from hotplug_model.invariants import INVARIANTS
 from hotplug_model.invariants.requests import (
     ANSWERS,
@@ -234,6 +234,16 @@ def test_plain_online_goes_where_one_zone_spans_the_block_or_as_movable_node_say
     assert requests_that_are_granted_are_carried_out(before, None, kernel) == []
     kernel.blocks[2].zone = ZoneType.ZONE_NORMAL if movable else ZoneType.ZONE_MOVABLE
     assert requests_that_are_granted_are_carried_out(before, None, kernel) == [C]
+
+
+def test_a_block_holds_its_memmap_only_if_that_was_wanted() -> None:
+    wanted, unasked = AddMemory(0, D, MHP_MEMMAP_ON_MEMORY), AddMemory(0, D, 0)
+    before, refusal, kernel = answered(lambda: boot("memmap-on-memory"), wanted)
+    assert refusal is None
+    assert kernel.blocks[3].altmap
+    assert requests_that_are_granted_are_carried_out(before, None, kernel) == []
+    kernel.ledger.operation = unasked
+    assert requests_that_are_granted_are_carried_out(before, None, kernel) == [D]
 
 
 def test_what_is_plugged_and_for_nobody_is_gone_after_the_next_request() -> None:

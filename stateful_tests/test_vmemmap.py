@@ -636,6 +636,16 @@ def test_a_marker_beside_a_page_in_use_claims_nothing() -> None:
     assert holds(kernel, "markers_claim_no_page_in_use")
 
 
+def test_a_section_of_which_all_is_marked_is_claimed_though_its_neighbour_is_used() -> None:
+    kernel = machine("tiny_56", add(THIRD), add(FOURTH), of="stale")
+    huge = kernel.geometry.huge_regions(kernel.geometry.memmap_of(FOURTH))[0]
+    shared = kernel.geometry.described_by(huge)
+    assert shared.overlaps(THIRD)
+    assert holds(kernel, "markers_claim_no_page_in_use")
+    kernel.pfns.write(shared.intersection(FOURTH), content=PageContent.UNUSED)
+    assert not holds(kernel, "markers_claim_no_page_in_use")
+
+
 @pytest.mark.parametrize(("marks", "left"), [("always", 0), ("misplaced", 32), ("never", 64)])
 def test_what_is_in_front_must_be_marked_for_the_huge_page_to_go(marks: str, left: int) -> None:
     kernel = machine("tiny_56", add(FOURTH), remove(FOURTH), vmemmap_marks_unpopulated=marks)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hotplug_model.errors import EHWPOISON
 from hotplug_model.flags import (
+    MHP_MEMMAP_ON_MEMORY,
     BlockState,
     NotifierAction,
     OnlineType,
@@ -66,12 +67,16 @@ def why_refuse_to_add(kernel: Kernel, asked: Arguments) -> Iterator[int]:
 
 def not_added(before: Kernel, kernel: Kernel, asked: Arguments) -> Iterator[PfnRange]:
     """Pages without a memmap, blocks without a device, or not in the state that new memory
-    shall be in; what iomem does not list, or memblock, where it outlives boot."""
+    shall be in, or that hold their memmap unasked; what iomem does not list, or memblock, where
+    it outlives boot."""
     pfns, x = asked["pfns"], kernel.extents()
     yield from within(x, pfns, ~(x.subsection & x.pfn_valid & x.mapped))
     blocks = kernel.block_ids(pfns)
     yield from (kernel.block_pfns(each) for each in blocks if each not in kernel.blocks)
     yield from (kernel.block_pfns(each) for each in of_wrong_state(before, kernel, asked))
+    if not asked.get("mhp_flags", 0) & MHP_MEMMAP_ON_MEMORY:
+        hosting = (each for each in kernel.blocks_in(pfns) if kernel.blocks[each].altmap)
+        yield from map(kernel.block_pfns, hosting)
     part, memblock = kernel.geometry.bytes_of(pfns), known_to_memblock(kernel)
     known = not kernel.keeps_memblock or any(each.contains(part) for each in memblock)
     if kernel.iomem.system_ram(pfns) != pfns.nr_pages or not known:

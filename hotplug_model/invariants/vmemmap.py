@@ -225,7 +225,9 @@ def base_pages_hang_on_a_page_table(x: Extents) -> list[PfnRange]:
 
 @law(reads="pfns vmemmap", quiescent=True)
 def markers_claim_no_page_in_use(x: Extents) -> list[PfnRange]:
-    """All of a huge page of vmemmap is marked as unused, though it describes a valid pfn.
+    """All that a huge page of vmemmap describes of a valid section is marked as unused.
+
+    Once the other sections that it describes are gone it is freed.
 
     Source: vmemmap_pmd_is_unused(), __vmemmap_use_sub_pmd(), arch/x86/mm/init_64.c.
     """
@@ -234,11 +236,12 @@ def markers_claim_no_page_in_use(x: Extents) -> list[PfnRange]:
     wrong = []
     for pfns in x.where(marked):
         for region in geometry.huge_regions(geometry.memmap_of(pfns)):
-            described = geometry.described_by(region)
-            huge = kernel.vmemmap.at(region.start_pfn, "level") == MappingLevel.PMD
-            content = kernel.pfns.within(described, "content")
-            if huge and (content == UNUSED).all():
-                wrong.append(described)
+            if kernel.vmemmap.at(region.start_pfn, "level") != MappingLevel.PMD:
+                continue
+            for part in geometry.section_chunks(geometry.described_by(region)):
+                content = kernel.pfns.within(part, "content")
+                if part.overlaps(pfns) and (content == UNUSED).all():
+                    wrong.append(part)
     return wrong
 
 

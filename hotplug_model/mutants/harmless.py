@@ -83,6 +83,13 @@ HARMLESS: dict[tuple[str, str, str], str] = {
     ("mm/sparse_vmemmap.py", "write_struct_pages", "nr_pages > 0 or kernel.pfns"): (
         "A struct page that reaches into a page that comes with it is written twice, with the same."
     ),
+    ("mm/sparse_vmemmap.py", "audit", "any((entry.cause != Cause.CORRUPTED"): (
+        "It only judges: which known defect freeing is put down to."
+    ),
+    ("mm/page_alloc.py", "offline_isolated_pages", "int(lengths[away].sum())"): (
+        "A broken page that is PageOffline is taken off managed_pages once, as is right: that"
+        " mainline does so twice is a known defect."
+    ),
     ("mm/xen_balloon.py", "outside", "-> return [pfns for pfns in found if isinstance"): ASKED,
     ("state/runs.py", "RunTable.merge", "(cells[1:] == cells[:-1])"): TWO_FORMS,
     ("mm/base_memory.py", "online_new_blocks", "left-out: return"): (
