@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
 from hotplug_model.changes.change import Release
+from hotplug_model.invariants import INVARIANTS
 from hotplug_model.trace import Trace, broken
 
 ASKED = (
@@ -153,8 +154,10 @@ def lacks(release: str, change: Change) -> bool:
 
 
 def violated(trace: Trace, release: str, changes: tuple[str, ...] = ()) -> set[str]:
-    """All that *trace* breaks on *release* with *changes*, at whichever of its events."""
-    checker = trace.machine(KernelVariant.named(release, changes))
+    """What *trace* breaks on *release* with *changes* of all that it says it does, at whichever
+    of its events."""
+    asked = [INVARIANTS[name] for name in trace.violates]
+    checker = trace.machine(KernelVariant.named(release, changes), invariants=asked)
     found = [checker.boot(), *(checker.apply(event).violations for event in trace.events)]
     return {name for violations in found for name in broken(violations)}
 

@@ -194,6 +194,7 @@ def test_where_the_thread_is_wrong_the_report_says_so(capsys: pytest.CaptureFixt
     assert "memremap_pages(pgmap_id=0, ranges=([0xc-0xe)), type=fs_dax" in out
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("release", "said"), [("5.7", True), ("5.8", False)])
 def test_of_a_release_without_virtio_mem_it_says_so(
     capsys: pytest.CaptureFixture[str], release: str, said: bool

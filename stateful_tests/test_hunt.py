@@ -62,7 +62,7 @@ def test_zoo_prints_a_row_and_a_verdict(capsys: pytest.CaptureFixture[str]) -> N
         "change", "row", "in", "found", "steps", "events", "seconds", "violates",
     ]  # fmt: skip
     assert row.split()[:6] == [EASY, "17", "v5.12", "1", "of", "1"]
-    assert verdict == "found all of 1 bugs on 1 seed, 80000 operations each"
+    assert verdict == "found all of 1 bug on 1 seed, 80000 operations each"
 
 
 def test_zoo_says_what_it_missed(
@@ -74,7 +74,7 @@ def test_zoo_says_what_it_missed(
     assert main(["zoo", "--change", EASY]) == 1
     _, row, verdict = capsys.readouterr().out.splitlines()
     assert row.split()[3:] == ["0", "of", "1", "-", "-", "-", "-"]
-    assert verdict.startswith(f"missed {EASY} of 1 bugs")
+    assert verdict.startswith(f"missed {EASY} of 1 bug on")
 
 
 def test_zoo_as_json_holds_every_hunt(capsys: pytest.CaptureFixture[str]) -> None:

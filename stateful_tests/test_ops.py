@@ -168,6 +168,7 @@ def test_drawing_changes_nothing() -> None:
         assert checker.kernel.fingerprint() == before
 
 
+@pytest.mark.unmeasured
 def test_every_operation_is_drawn_works_and_is_refused_on_random_walks() -> None:
     drawn: set[str] = set()
     worked: set[str] = set()

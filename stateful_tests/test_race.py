@@ -68,6 +68,7 @@ PAIRS = {
 }
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("nr", [1, 2])
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_place_that_was_passed_before_has_nothing_new(
@@ -125,6 +126,7 @@ def test_mainline_takes_device_hotplug_lock_and_the_pair_is_safe() -> None:
     assert pair.nr_schedules > pair.nr_requests > 0
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("op", "defect"),
     [

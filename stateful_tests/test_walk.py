@@ -87,6 +87,7 @@ FIXED = [614, 450, 206, 399, 746, 545]
 # The same again
 
 
+@pytest.mark.unmeasured
 def test_another_seed_takes_other_steps() -> None:
     assert steps_of(walk(request(seed=1))) != steps_of(walk(request(seed=2)))
 
@@ -104,12 +105,14 @@ def test_an_example_does_not_depend_on_those_before_it() -> None:
     assert {n: nr - before.get(n, 0) for n, nr in total.items() if nr > before.get(n, 0)} == alone
 
 
+@pytest.mark.unmeasured
 def test_to_forget_what_is_sound_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     remembering = steps_of(walk(request()))
     monkeypatch.setattr(walking, "MAX_SOUND", 10)
     assert steps_of(walk(request())) == remembering
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("release", [None, "5.11"])
 def test_workers_find_what_one_process_finds(release: str | None) -> None:
     alone, shared = (walk(replace(request(release, 900), workers=nr)) for nr in (1, 2))
@@ -142,6 +145,7 @@ def test_the_last_example_is_cut_to_the_number_of_steps() -> None:
     assert (coverage.steps, coverage.examples) == (95, 3)
 
 
+@pytest.mark.unmeasured
 def test_known_defects_are_counted_apart_and_count_if_strict() -> None:
     assert walk(request()).coverage.known
     found = walk(replace(request(), strict=True)).trace
@@ -161,6 +165,7 @@ def test_workers_stop_when_the_time_is_over() -> None:
     assert report.coverage.steps < 1 << 20
 
 
+@pytest.mark.unmeasured
 def test_a_walk_counts_the_same_kinds_of_things_as_a_check() -> None:
     wanted = request()
     checked = check(

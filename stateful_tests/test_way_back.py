@@ -135,6 +135,7 @@ def test_a_number_of_a_zone_that_is_off_is_named() -> None:
 # All ways
 
 
+@pytest.mark.unmeasured
 def test_mainline_gets_back_from_every_state_but_for_known_defects() -> None:
     found = searched(4, "collision", "two-nodes", "memmap-on-memory", "auto-online")
     assert found.unexplained == []
