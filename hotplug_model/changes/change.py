@@ -87,6 +87,17 @@ def rules_touched(rewrite: Rewrite) -> frozenset[str]:
 CHANGES: Registry[Change] = Registry("change")
 
 
+def registering(**said: Any) -> Callable[[Rewrite], Rewrite]:
+    """Register the decorated function as the rewrite of a change, of which all else is *said*."""
+
+    def register(rewrite: Rewrite) -> Rewrite:
+        change = Change(rewrite=rewrite, **said)
+        CHANGES.add(change.name, change)
+        return rewrite
+
+    return register
+
+
 def undoing(
     name: str,
     subject: str,
@@ -100,16 +111,10 @@ def undoing(
     races: tuple[str, ...] = (),
 ) -> Callable[[Rewrite], Rewrite]:
     """Register the decorated function as the way to undo commit *name*."""
-
-    def register(undo: Rewrite) -> Rewrite:
-        change = Change(
-            name=name, subject=subject, since=since, rewrite=undo, breaks=breaks, commit=True,
-            geometry=geometry, boots=boots, faults=faults, needs=needs, races=races,
-        )  # fmt: skip
-        CHANGES.add(name, change)
-        return undo
-
-    return register
+    return registering(
+        name=name, subject=subject, since=since, breaks=breaks, commit=True,
+        geometry=geometry, boots=boots, faults=faults, needs=needs, races=races,
+    )  # fmt: skip
 
 
 def proposing(
@@ -122,16 +127,10 @@ def proposing(
     faults: bool = False,
 ) -> Callable[[Rewrite], Rewrite]:
     """Register the decorated function as a proposal or bug that never shipped."""
-
-    def register(apply: Rewrite) -> Rewrite:
-        change = Change(
-            name=name, subject=subject, since=None, rewrite=apply, breaks=breaks,
-            geometry=geometry, boots=boots, faults=faults,
-        )  # fmt: skip
-        CHANGES.add(name, change)
-        return apply
-
-    return register
+    return registering(
+        name=name, subject=subject, since=None, breaks=breaks,
+        geometry=geometry, boots=boots, faults=faults,
+    )  # fmt: skip
 
 
 def hiding(
@@ -145,16 +144,10 @@ def hiding(
 ) -> Callable[[Rewrite], Rewrite]:
     """Register the decorated function as what kernels do, *until* a release or to this day,
     and no kernel of the model does unasked."""
-
-    def register(apply: Rewrite) -> Rewrite:
-        change = Change(
-            name=name, subject=subject, since=until, rewrite=apply, breaks=breaks,
-            geometry=geometry, boots=boots, hides=True,
-        )  # fmt: skip
-        CHANGES.add(name, change)
-        return apply
-
-    return register
+    return registering(
+        name=name, subject=subject, since=until, breaks=breaks,
+        geometry=geometry, boots=boots, hides=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
