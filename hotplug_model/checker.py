@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import compress
+from typing import TypeAlias
+
+import numpy as np
 
 from hotplug_model import steps
 from hotplug_model.arrays import ExtentMask
+from hotplug_model.boot import BootLayout
 from hotplug_model.contexts import RETURNS
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import KernelRefusal
@@ -28,6 +33,10 @@ MIDWAY, AT_REST = b"m", b"q"
 """What was judged sound at rest is so midway, where less is asked."""
 
 
+Said: TypeAlias = tuple[str, str]
+"""What is said of a violation wherever it is: :attr:`Violation.said`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """A broken invariant, where, and at which milestone of the operation."""
@@ -39,6 +48,11 @@ class Violation:
     """The known defect of mainline that this is an instance of, if any."""
     operation: str = ""
     """Which operation broke it, if that may be longer ago."""
+
+    @property
+    def said(self) -> Said:
+        """The invariant, and the known defect of mainline or ""."""
+        return self.invariant, self.defect or ""
 
     @property
     def message(self) -> str:
@@ -102,11 +116,12 @@ class Checker:
         self._across = [(each, each.across) for each in asked if each.across is not None]
         self.reached: set[str] = set() if reached is None else reached
         self._sound: set[bytes] = set() if sound is None else sound
-        self._kinds = digest(repr(kernel.layout).encode())
+        self._kinds = digest_of(kernel.layout)
         self._read = None if invariants is None else parts_read(asked)
         """The parts that what is asked depends on; None: all."""
         self._by_row = invariants is None or any(each.sees > Sees.ROW for each in asked)
-        """Whether verdicts of single rows are remembered: for few questions that costs more."""
+        """Whether verdicts of single rows are remembered, and any midway: for few questions that
+        costs more than to ask again."""
         lasting = (each for each in asked if not each.quiescent)
         self._midway = Questions(MIDWAY, lasting)
         self._at_rest = Questions(AT_REST, asked)
@@ -120,26 +135,38 @@ class Checker:
 
     def boot(self) -> list[Violation]:
         """What does not hold right after boot."""
-        return [v for v in self.look(QUIESCENT) if v.defect is None or self.strict]
+        return [v for v in self.look(QUIESCENT) if self._counts(v)]
 
-    def apply(self, op: Op) -> Outcome:
-        """Carry *op* out in place, looking at every milestone and at the end."""
+    def apply(self, op: Op, wanted: Collection[Said] | None = None) -> Outcome:
+        """Carry *op* out in place, looking at every milestone and at the end.
+
+        As soon as anything is violated but what is *wanted*, nobody looks any more.
+        """
         # Where nobody compares, no copy is needed.
         before = self.kernel.snapshot() if self._across else self.kernel
         found: list[Violation] = []
         milestones: list[str] = []
 
+        def goes_on() -> bool:
+            return wanted is None or all(v.said in wanted for v in found if self._counts(v))
+
         def at(milestone: str) -> None:
             milestones.append(milestone)
-            found.extend(self.look(milestone))
+            if goes_on():
+                found.extend(self.look(milestone))
 
         refusal, failed = carry_out(self.kernel, op, at)
-        found.extend(self.look(QUIESCENT))
-        found.extend(self.compare(before, refusal))
+        if goes_on():
+            found.extend(self.look(QUIESCENT))
+            found.extend(self.compare(before, refusal))
         unique = list({(v.invariant, v.pfns, v.defect): v for v in reversed(found)}.values())
-        known = [v for v in unique if v.defect and not self.strict]
+        known = [v for v in unique if not self._counts(v)]
         return Outcome(refusal, [v for v in unique if v not in known], known, milestones, failed,
             self.state)
+
+    def _counts(self, violation: Violation) -> bool:
+        """Whether it is no known defect, or those count as well."""
+        return violation.defect is None or self.strict
 
     def look(self, milestone: str, state: bytes | None = None) -> list[Violation]:
         """Everything that does not hold right now; *state* if it was just taken."""
@@ -147,6 +174,8 @@ class Checker:
         questions = self._at_rest if quiescent else self._midway
         if not questions.asked:
             return []
+        if not (self._by_row or quiescent):
+            return self._glance(questions.asked, milestone)
         state = self.take_state() if state is None else state
         self.state = as_number(state)
         if AT_REST + state in self._sound or questions.kind + state in self._sound:
@@ -166,7 +195,7 @@ class Checker:
         found = [
             violation
             for invariant in questions.of(unsure)
-            if invariant.law or invariant.by or x.asks <= invariant.sees
+            if invariant.law or invariant.by or x.asks_of(invariant.sees)
             for violation in self._judge(invariant, x, milestone)
         ]
         broken = {INVARIANTS[violation.invariant].reads for violation in found}
@@ -177,6 +206,11 @@ class Checker:
         if not found:
             self._sound.add(questions.kind + state)
         return found
+
+    def _glance(self, asked: Iterable[Invariant], milestone: str) -> list[Violation]:
+        """What the answers are right now, whatever they were before."""
+        x = self.kernel.extents()
+        return [v for each in asked for v in self._judge_anew(each, x, milestone)]
 
     def _held(self) -> dict[str, bytes]:
         """A digest of each part and of each fact."""
@@ -199,12 +233,14 @@ class Checker:
         """Keys of rows and clusters. Who sees no more than what was judged is not asked,
         and no walker where there is nothing that it must not see."""
         keys = keys_of(x)
-        if not self._sound.issuperset([kind + row for row in keys.rows]):
+        hidden = must_not_see(x)
+        unsure = np.array([kind + row not in self._sound for row in keys.rows])
+        x.rows_are_known = not unsure.any()
+        if (unsure & hidden).any():
             x.asks = Sees.ROW
             return keys
-        unsure = [kind + cluster not in self._sound for cluster in keys.clusters]
-        hidden = must_not_see(x)
-        of_sections = (keys.rows_of(unsure) & hidden).any()
+        clusters = [kind + cluster not in self._sound for cluster in keys.clusters]
+        of_sections = (keys.rows_of(clusters) & hidden).any()
         x.asks = Sees.SECTION if of_sections else who_may_see(x, hidden)
         return keys
 
@@ -329,6 +365,12 @@ class Checker:
 def broken_rows(found: Iterable[Violation]) -> list[PfnRange]:
     """Where invariants of rows are broken."""
     return [p for each in found if INVARIANTS[each.invariant].reads == ROWS for p in each.pfns]
+
+
+@lru_cache(maxsize=64)
+def digest_of(layout: BootLayout) -> bytes:
+    """16 bytes that tell how a machine was booted."""
+    return digest(repr(layout).encode())
 
 
 def as_number(state: bytes) -> int:

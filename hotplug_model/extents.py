@@ -68,12 +68,19 @@ class Extents:
         self._memo: dict[Hashable, object] = {}
         self.asks = Sees.ROW
         """Walkers that see less are not asked, because their verdicts are known."""
+        self.rows_are_known = False
+        """Whether what each row holds was judged sound before, wherever that was."""
 
     def remember(self, name: Hashable, compute: Callable[[], T]) -> T:
         """What *compute* returns, asked once a view."""
         if name not in self._memo:
             self._memo[name] = compute()
         return cast(T, self._memo[name])
+
+    def asks_of(self, sees: Sees) -> bool:
+        """Whether a question is open whose answer depends on so much: on a row, or on what
+        some walkers see."""
+        return not self.rows_are_known if sees == Sees.ROW else self.asks <= sees
 
     # What is stored
 

@@ -97,12 +97,17 @@ class Distrusted(Checker):
     def look(self, milestone: str, state: bytes | None = None) -> list[Violation]:
         found = super().look(milestone, state)
         assert by_invariant(found) == judged_afresh(self.kernel, milestone)
-        ASKED.add(self._view(self.take_state()).asks)
+        x = self._view(self.take_state())
+        ASKED.add(x.asks)
+        if not x.rows_are_known:
+            ASKED_OF_NEW_ROWS.add(x.asks)
         return found
 
 
 ASKED: set[Sees] = set()
 """How much was asked for."""
+ASKED_OF_NEW_ROWS: set[Sees] = set()
+"""The same, where some row held what was not judged before."""
 
 
 @pytest.mark.parametrize("rules", RULES)
@@ -116,6 +121,8 @@ def test_a_checker_that_remembers_sees_what_one_that_forgets_sees(rules: str) ->
         for _ in walk(checker, seed, 5):
             pass
     assert {Sees.ROW, Sees.ISOLATION, Sees.NOTHING} <= ASKED
+    # Of a new row that walkers may see none that sees no more is asked.
+    assert {Sees.ROW, Sees.NOTHING} <= ASKED_OF_NEW_ROWS
     assert Sees.SECTION in ASKED or rules == "pfn_valid"
 
 

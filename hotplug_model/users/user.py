@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from inspect import cleandoc
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
@@ -127,9 +129,9 @@ def irrelevant(file: str, why: str, *names: str) -> None:
 # What a decision is worth
 
 
-def asked(x: Extents, of: User) -> ExtentMask:
-    """Rows that the user comes to, in a state in which it may."""
-    rows = among(x, of.reach)
+def asked(x: Extents, of: User, but: frozenset[PageState] = frozenset()) -> ExtentMask:
+    """Rows that the user comes to, in a state in which it may, *but* not in one of some."""
+    rows = among(x, of.reach - but)
     return rows if of.visits is None else rows & of.visits(x)
 
 
@@ -140,7 +142,9 @@ def blind(x: Extents, of: User, form: Form) -> ExtentMask:
 
 def mistaken(x: Extents, of: User, form: Form) -> ExtentMask:
     """Rows of which it decides wrongly, and not because it is blind."""
-    judged = asked(x, of) & ~among(x, of.harmless | EITHER[of.decides])
+    judged = asked(x, of, but=of.harmless | EITHER[of.decides])
+    if not judged.any():
+        return judged
     right = form.says(x) == among(x, YES[of.decides])
     wrong: ExtentMask = judged & ~(right & ~among(x, NEITHER[of.decides]))
     return wrong & ~(form.reads(x) & ~described(x))
@@ -161,12 +165,18 @@ def among(x: Extents, states: frozenset[PageState]) -> ExtentMask:
     """Rows in one of *states*."""
 
     def compute() -> ExtentMask:
-        wanted = np.zeros(len(PageState), bool)
-        wanted[list(states)] = True
-        rows: ExtentMask = wanted[page_states(x)]
+        rows: ExtentMask = table_of(states)[page_states(x)]
         return rows
 
     return x.remember(("among", states), compute)
+
+
+@cache
+def table_of(states: frozenset[PageState]) -> NDArray[np.bool_]:
+    """Of each state whether it is one of *states*."""
+    table = np.zeros(len(PageState), bool)
+    table[list(states)] = True
+    return table
 
 
 OFFLINE_RAM = frozenset(
