@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import TypeAlias
 
-from hotplug_model.checker import Checker, Violation, carry_out
+from hotplug_model.checker import Checker, Said, Violation, carry_out
+from hotplug_model.invariants import INVARIANTS, SOMETIMES
+from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 from hotplug_model.trace import Trace
 
-Bug: TypeAlias = frozenset[tuple[str, str]]
+Bug: TypeAlias = frozenset[Said]
 """Invariants that are broken, each with the known defect of mainline that it is an
 instance of, or ""."""
 
 
+REACHED = set(SOMETIMES.names())
+"""Nobody asks for any of these."""
+
+
 def bug_of(violations: Sequence[Violation]) -> Bug:
     """The bug that *violations* are."""
-    return frozenset((each.invariant, each.defect or "") for each in violations)
+    return frozenset(each.said for each in violations)
+
+
+def both_are_one(pair: tuple[Op, Op]) -> bool:
+    """Whether a pair holds the very same operation twice."""
+    return pair[0] is pair[1]
 
 
 class Trials:
     """Tries other events on the machine of a trace: do they show the same bug?
 
-    The machine is booted once, and what was found sound is remembered. A *hasty* trial judges
-    the last event only, which costs a tenth: whether all is well before has to be asked later.
+    The machine is booted once, trials that begin alike do so once, and what was found sound is
+    remembered. A *hasty* trial judges the last event only, which costs a tenth: whether all is
+    well before has to be asked later.
     """
 
     def __init__(self, trace: Trace, bug: Bug, hasty: bool = False) -> None:
@@ -34,11 +47,33 @@ class Trials:
         self.shown: list[Trace] = []
         """What :meth:`with_events` made, in this order."""
         self._sound: set[bytes] = set()
-        self._booted = trace.machine().kernel
+        self._sound_of_own: set[bytes] = set()
+        self._way: list[Op] = []
+        self._behind = [trace.machine().kernel]
+        """The machine right after boot, and behind each operation of the way taken last."""
+        self._nr_sound = 0
+        """So many operations of that way, and the boot, are known to break nothing."""
+        self._held: dict[tuple[Op, ...], bool] = {}
 
-    def machine(self) -> Checker:
-        """The machine right after boot."""
-        return Checker(self._booted.snapshot(), self.trace.strict, self._sound)
+    def machine(self, events: Sequence[Op] = ()) -> Checker:
+        """The machine behind *events*, at which nobody looked."""
+        return Checker(self.behind(events), self.trace.strict, self._sound)
+
+    def behind(self, events: Sequence[Op]) -> Kernel:
+        """The same without a checker. What was carried out last need not be done again."""
+        same = self.shared(events)
+        del self._way[same:], self._behind[same + 1 :]
+        self._nr_sound = min(self._nr_sound, same)
+        kernel = self._behind[-1].snapshot()
+        for event in events[same:]:
+            carry_out(kernel, event)
+            self._way.append(event)
+            self._behind.append(kernel.snapshot())
+        return kernel
+
+    def shared(self, events: Sequence[Op]) -> int:
+        """How many of *events* the way taken last begins with."""
+        return sum(1 for _ in takewhile(both_are_one, zip(self._way, events, strict=False)))
 
     def broken_by(self, events: Sequence[Op]) -> tuple[int | None, list[Violation]]:
         """Index of the first of *events* that breaks something, and what: as ``replay()``."""
@@ -52,24 +87,61 @@ class Trials:
                 return index, found
         return None, []
 
-    def broken_by_last(self, events: Sequence[Op]) -> tuple[int | None, list[Violation]]:
-        """The last index and what that event breaks; nobody looks before."""
-        checker = self.machine()
-        for event in events[:-1]:
-            carry_out(checker.kernel, event)
-        found = checker.apply(events[-1]).violations
+    def broken_by_last(
+        self, events: Sequence[Op], wanted: Bug | None = None
+    ) -> tuple[int | None, list[Violation]]:
+        """The last index and what that event breaks, or what of it is not *wanted*; nobody looks
+        before."""
+        checker = self.machine(events[:-1])
+        found = checker.apply(events[-1], wanted).violations
         return (len(events) - 1 if found else None), found
 
     def show(self, events: Sequence[Op]) -> bool:
         """Whether the last of *events* shows the bug, and none before shows any."""
-        if events:
-            # Most trials end here: all events are judged of the others only.
-            if bug_of(self.broken_by_last(events)[1]) != self.bug:
-                return False
-            if self.hasty:
-                return True
-        index, found = self.broken_by(events)
-        return index == len(events) - 1 and bug_of(found) == self.bug
+        if not events:
+            index, found = self.broken_by(events)
+            return index == -1 and bug_of(found) == self.bug
+        if not self.may_end(events) or self.ends(events) != self.bug:
+            return False
+        return self.hasty or self.holds(events[:-1])
+
+    def may_end(self, events: Sequence[Op]) -> bool:
+        """Whether the last of *events* breaks what the bug does, if maybe more: most trials end
+        here."""
+        own = [each for each in INVARIANTS if any(each.name == name for name, _ in self.bug)]
+        checker = Checker(
+            self.behind(events[:-1]), self.trace.strict, self._sound_of_own, REACHED, own
+        )
+        return bug_of(checker.apply(events[-1], self.bug).violations) == self.bug
+
+    def ends(self, events: Sequence[Op]) -> Bug:
+        """What the last of *events* breaks; if it is not the bug, perhaps only part of it."""
+        return bug_of(self.broken_by_last(events, self.bug)[1])
+
+    def holds(self, events: Sequence[Op]) -> bool:
+        """Whether neither the boot nor one of *events* breaks anything. Many traces begin alike:
+        they are judged once."""
+        events = tuple(events)
+        if events not in self._held:
+            begin = min(self.shared(events), self._nr_sound)
+            checker = self.machine(events[:begin])
+            self._held[events] = bool(begin or not checker.boot()) and all(
+                self._is_sound(checker, event) for event in events[begin:]
+            )
+        return self._held[events]
+
+    def _is_sound(self, checker: Checker, event: Op) -> bool:
+        """Carry *event* out, on the way that is taken: whether it breaks nothing."""
+        if checker.apply(event, ()).violations:
+            return False
+        self._way.append(event)
+        self._behind.append(checker.kernel.snapshot())
+        self._nr_sound += 1
+        return True
+
+    def is_known_to_break(self, events: Sequence[Op]) -> bool:
+        """Whether :meth:`holds` has said no of *events*."""
+        return not self._held.get(tuple(events), True)
 
     def with_events(self, trace: Trace, events: Sequence[Op]) -> Trace | None:
         """*trace* with other *events*, if they show the bug."""

@@ -40,14 +40,17 @@ def certify(trace: Trace, boots: Iterable[BootLayout] = (), budget: int = BUDGET
     searched: dict[tuple[BootLayout, bool], int] = {}
     while True:
         trace = normal_form(suspicion, trace, before(trace.boot, boots), budget)
-        shorter = elsewhere(suspicion, trace, boots, budget // 6)
         # What was tried on this machine before would end no differently.
         here = trace.boot, any(event.fail_at for event in trace.events)
+        shorter = elsewhere(suspicion, trace, boots, budget // 6)
+        # Where the budget does not do for all kinds, those that are there come first.
+        if shorter is None and suspicion.price > 1:
+            shorter = with_its_kinds(suspicion, trace, budget // 2)
         if shorter is None and here not in searched:
             search = Shorter(suspicion, trace, kinds_named(()))
             shorter = search.first(budget)
             searched[here] = search.complete
-        if shorter is None and searched[here] < len(trace.events) - 1:
+        if shorter is None and suspicion.price == 1 and searched[here] < len(trace.events) - 1:
             shorter = with_its_kinds(suspicion, trace, budget // 2)
         if shorter is None:
             return replace(trace, found=trace.found | {MINIMAL: said(trace, searched[here])})

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hotplug_model.boot import BootLayout
-from hotplug_model.bug import Bug, Trials
-from hotplug_model.checker import Checker, carry_out
+from hotplug_model.bug import Bug, Trials, bug_of
+from hotplug_model.checker import Checker
 from hotplug_model.extents import Sees
 from hotplug_model.invariants import INVARIANTS, SOMETIMES
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 from hotplug_model.trace import Trace
 
-DEAR = 4
+DEAR = 5
 """As many operations cost about as much to judge by sums as one by walkers."""
 WHOLE = 8
 """As many operations cost about as much to judge by sums as one by every invariant."""
@@ -27,9 +27,9 @@ class OutOfBudget(Exception):
 class Suspicion:
     """Judges by a few invariants of a bug, and in full only what breaks just these.
 
-    The few are those that ask no walker. If each does, all are asked that do, the bug's or
-    not, for what walkers say is found out once. The budget is in operations, not in time,
-    so that what comes of it is the same anywhere.
+    The few are the bug's own that ask no walker; all of its own if each does. Whatever
+    refuted an unjustified suspicion is asked, too, from then on. The budget is in operations,
+    not in time, so that what comes of it is the same anywhere.
     """
 
     def __init__(self, trace: Trace, bug: Bug) -> None:
@@ -37,14 +37,18 @@ class Suspicion:
         self.bug = bug
         self.budget = 0
         """Operations that may still be tried."""
-        few = sorted({name for name, _ in bug if INVARIANTS[name].sees == Sees.ROW})
-        self._asked = tuple(
-            each for each in INVARIANTS if (each.name in few if few else each.sees > Sees.ROW)
-        )
-        self._wanted = {(name, defect) for name, defect in bug if not few or name in few}
-        self._price = 1 if few else DEAR
-        self._sound: set[bytes] = set()
+        own = {name for name, _ in bug}
+        self._names = {name for name in own if INVARIANTS[name].sees == Sees.ROW} or own
         self._trials: dict[BootLayout, Trials] = {}
+        self._ask()
+
+    def _ask(self) -> None:
+        """Settle what is asked, by the names of those that have to be."""
+        self._asked = tuple(each for each in INVARIANTS if each.name in self._names)
+        self._wanted = frozenset(said for said in self.bug if said[0] in self._names)
+        self.price = DEAR if any(each.sees > Sees.ROW for each in self._asked) else 1
+        """What :meth:`breaks` takes from the budget."""
+        self._sound: set[bytes] = set()
 
     def trials(self, boot: BootLayout) -> Trials:
         """Tries events in full on the machine that boots so."""
@@ -54,7 +58,7 @@ class Suspicion:
 
     def booted(self, boot: BootLayout) -> Kernel:
         """That machine right after boot."""
-        return self.trials(boot).machine().kernel
+        return self.trials(boot).behind(())
 
     def spend(self, nr: int) -> None:
         """Take *nr* operations from the budget; :class:`OutOfBudget` if it is used up."""
@@ -64,21 +68,25 @@ class Suspicion:
 
     def breaks(self, kernel: Kernel, op: Op) -> bool:
         """Carry *op* out in place: whether it breaks just what is asked of the bug."""
-        self.spend(self._price)
+        self.spend(self.price)
         reached = set(SOMETIMES.names())
         checker = Checker(kernel, self.trace.strict, self._sound, reached, self._asked)
-        found = checker.apply(op).violations
-        return {(each.invariant, each.defect or "") for each in found} == self._wanted
+        return bug_of(checker.apply(op, self._wanted).violations) == self._wanted
 
     def show(self, boot: BootLayout, events: Sequence[Op]) -> bool:
         """Whether *events* show the bug, judged in full."""
+        trials = self.trials(boot)
+        if trials.is_known_to_break(events[:-1]):
+            return False
         self.spend(WHOLE)
-        return self.trials(boot).show(events)
+        shown = trials.ends(events)
+        if shown != self.bug:
+            self._names |= {name for name, _ in shown ^ self.bug}
+            self._ask()
+        return shown == self.bug and trials.holds(events[:-1])
 
     def may_show(self, boot: BootLayout, events: Sequence[Op]) -> bool:
         """Whether *events* show the bug; in full only if the last breaks what is asked."""
-        kernel = self.booted(boot)
         self.spend(len(events) - 1)
-        for event in events[:-1]:
-            carry_out(kernel, event)
+        kernel = self.trials(boot).behind(events[:-1])
         return self.breaks(kernel, events[-1]) and self.show(boot, events)

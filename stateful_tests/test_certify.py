@@ -21,7 +21,7 @@ from hotplug_model.ops.memory_hotplug import AddMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.resource import ReleaseMemRegion
 from hotplug_model.pfn import PfnRange
-from hotplug_model.suspicion import OutOfBudget, Suspicion
+from hotplug_model.suspicion import DEAR, WHOLE, OutOfBudget, Suspicion
 from hotplug_model.trace import Trace, replay
 from stateful_tests.kernels import HOLE, C, D, add, device, offline, online
 from stateful_tests.traces import collision, recorded
@@ -150,6 +150,37 @@ def test_a_shorter_trace_of_another_bug_is_not_accepted() -> None:
     trace = collision(nr_before=2)
     suspicion = Suspicion(trace, bug_of(replay(trace)[1]) | {("present_pages_add_up", "")})
     assert Shorter(suspicion, trace, kinds_named(())).first(40) is None
+
+
+def test_what_refuted_a_suspicion_is_asked_from_then_on() -> None:
+    trace = collision()
+    (event,) = trace.events
+    half = frozenset({("walkers_take_no_zone_device_page", "")})
+    assert half < bug_of(replay(trace)[1])
+    suspicion = Suspicion(trace, half)
+    suspicion.budget = 100
+    assert suspicion.breaks(suspicion.booted(trace.boot), event)
+    assert not suspicion.show(trace.boot, trace.events)
+    assert not suspicion.breaks(suspicion.booted(trace.boot), event)
+    # Of what breaks more than rows nobody asks a walker, until that was the difference.
+    more = Suspicion(trace, frozenset({("present_pages_add_up", ""), *half}))
+    more.budget = 100
+    assert not more.breaks(more.booted(trace.boot), event)
+    assert more.budget == 99
+    assert not more.show(trace.boot, trace.events)
+    more.breaks(more.booted(trace.boot), event)
+    assert more.budget == 99 - WHOLE - DEAR
+
+
+def test_what_begins_with_what_breaks_is_refused_for_nothing() -> None:
+    trace = collision()
+    again = (*trace.events, device(PfnRange(14, 16), pgmap_id=1))
+    suspicion = with_budget(trace)
+    assert not suspicion.show(trace.boot, again)
+    left = suspicion.budget
+    assert not suspicion.show(trace.boot, (*trace.events, device(PfnRange(14, 15), pgmap_id=1)))
+    assert suspicion.budget in (left, left - WHOLE)
+    assert suspicion.show(trace.boot, trace.events)
 
 
 def test_what_may_break_on_the_way_is_no_trace() -> None:

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+import hotplug_model.bug as of_bug
 from hotplug_model.bug import Trials, bug_of
-from hotplug_model.checker import Violation
+from hotplug_model.checker import Checker, Violation, carry_out
+from hotplug_model.kernel import Kernel
 from hotplug_model.minimise import drop_one, minimise, simpler_schedules
 from hotplug_model.ops import Op
 from hotplug_model.ops.dax_kmem import DaxKmemProbe
@@ -102,19 +104,92 @@ def test_every_event_is_judged_of_short_trials_only(monkeypatch: pytest.MonkeyPa
     )
     assert replay(trace)[0] == len(trace.events) - 1
     judged: list[tuple[bool, int]] = []
-    broken_by = Trials.broken_by
+    holds = Trials.holds
 
-    def watched(trials: Trials, events: Sequence[Op]) -> tuple[int | None, list[Violation]]:
+    def watched(trials: Trials, events: Sequence[Op]) -> bool:
         judged.append((trials.hasty, len(events)))
-        return broken_by(trials, events)
+        return holds(trials, events)
 
-    monkeypatch.setattr(Trials, "broken_by", watched)
+    monkeypatch.setattr(Trials, "holds", watched)
     shorter = minimise(trace)
-    # For the last event to show it three do, but one of them breaks something before.
-    assert judged[:2] == [(True, 45), (False, 3)]
-    assert max(nr for hasty, nr in judged if not hasty) <= 8
+    # For the last event to show it three do, but one of the two before breaks something.
+    assert judged[0] == (False, 2)
+    assert max(nr for _, nr in judged) <= 7
+    assert not any(hasty for hasty, _ in judged)
     assert shorter.events == trace.events[40:]
     assert replay(shorter)[0] == 4
+
+
+def test_what_trials_begin_with_is_carried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    carried: list[Op] = []
+
+    def counted(kernel: Kernel, op: Op) -> object:
+        carried.append(op)
+        return carry_out(kernel, op)
+
+    monkeypatch.setattr(of_bug, "carry_out", counted)
+    trace = collision()
+    trials = Trials(trace, bug_of(replay(trace)[1]), hasty=True)
+    many: list[Op] = [add(C), online(2), offline(2)]
+    other = [*many[:2], online(2), online(2)]
+    assert trials.show((*many, *trace.events))
+    assert carried == many
+    assert trials.show((*many[:2], *trace.events))
+    assert carried == many
+    afresh, _ = after(other), trials.behind(many)
+    carried.clear()
+    assert trials.behind(other).fingerprint() == afresh.fingerprint()
+    assert len(carried) == 2
+
+
+def after(ops: Sequence[Op]) -> Kernel:
+    """The machine of the collision behind *ops*."""
+    kernel = collision().machine().kernel
+    for op in ops:
+        carry_out(kernel, op)
+    return kernel
+
+
+def test_what_broke_before_is_not_carried_out_again() -> None:
+    trace = collision()
+    trials = Trials(trace, bug_of(replay(trace)[1]))
+    assert not trials.is_known_to_break(trace.events)
+    assert not trials.holds(trace.events)
+    assert trials.is_known_to_break(trace.events)
+    assert trials.holds((add(C),))
+    assert not trials.is_known_to_break((add(C),))
+
+
+def test_nobody_looks_any_more_once_another_bug_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    look = Checker.look
+
+    def watched(checker: Checker, milestone: str) -> list[Violation]:
+        looks.append(milestone)
+        return look(checker, milestone)
+
+    trace = collision()
+    (event,) = trace.events
+    monkeypatch.setattr(Checker, "look", watched)
+    bug = bug_of(trace.machine().apply(event).violations)
+    every = list(looks)
+    assert len(bug) == 2
+    assert bug_of(trace.machine().apply(event, bug).violations) == bug
+    assert looks == every * 2
+    looks.clear()
+    partly = bug_of(trace.machine().apply(event, ()).violations)
+    assert partly <= bug
+    assert partly
+    assert len(looks) < len(every)
+    assert every[: len(looks)] == looks
+
+
+def test_a_known_defect_is_no_other_bug() -> None:
+    machine = replace(collision(), changes=()).machine()
+    outcome = machine.apply(device(HOLE), ())
+    assert outcome.known
+    assert outcome.violations == []
+    assert outcome.milestones
 
 
 def test_minimising_twice_changes_nothing_more() -> None:
