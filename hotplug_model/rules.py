@@ -119,6 +119,8 @@ class KernelRules:
     """Whether memory block devices go before any of their sections, not with the last."""
     memmap_on_memory: Literal["absent", "one_block", "per_block"]
     """``absent``, ``one_block`` (5.13) or ``per_block`` (6.8)."""
+    memmap_on_memory_archs: frozenset[str]
+    """Architectures that offer it, where they have SPARSEMEM_VMEMMAP."""
     block_altmap_stored: Literal["last", "first", "never"]
     """When a memory block gets its altmap: ``last``, when its device is registered, or ``first``;
     or ``never``: before 6.6 it knows how many pages its memmap takes, and no more."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hotplug_model.boot import BootLayout
+from hotplug_model.changes import KernelVariant
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import (
     MHP_MEMMAP_ON_MEMORY,
@@ -143,6 +144,35 @@ def test_memmap_on_memory_is_not_zeroed_and_comes_from_each_block() -> None:
 def test_memmap_on_memory_falls_back_to_an_ordinary_memmap_where_it_is_off() -> None:
     kernel = machine(add(C, 0, MHP_MEMMAP_ON_MEMORY))
     assert kernel.blocks[2].altmap is None
+    assert kernel.pfns.at(16, "memmap") == MemmapOrigin.BUDDY
+
+
+@pytest.mark.parametrize(
+    ("geometry", "release", "offered"),
+    [
+        ("tiny", "5.13", True), ("tiny_arm64", "5.13", True),
+        ("tiny_s390", "6.7", False), ("tiny_s390", "6.8", True), ("tiny_powerpc", None, False),
+        ("tiny_ia64", "6.6", False), ("tiny_x86_32", None, False), ("tiny_sh", None, False),
+    ],
+)  # fmt: skip
+def test_architectures_offer_memmap_on_memory_since(
+    geometry: str, release: str | None, offered: bool
+) -> None:
+    rules = KernelVariant.named(release, ()).rules()
+    kernel = boot("memmap-on-memory", geometry, rules)
+    refused = do(kernel, add(C, 0, MHP_MEMMAP_ON_MEMORY))
+    if offered or rules.memmap_on_memory_falls_back:
+        assert refused is None
+        wanted = MemmapOrigin.SELF_HOSTED if offered else MemmapOrigin.BUDDY
+        assert kernel.pfns.at(16, "memmap") == wanted
+    else:
+        assert refused == errno.EINVAL
+
+
+def test_classic_sparsemem_offers_no_memmap_on_memory() -> None:
+    kernel = machine(
+        add(C, 0, MHP_MEMMAP_ON_MEMORY), of=replace(HOSTED, sparsemem_vmemmap=False)
+    )
     assert kernel.pfns.at(16, "memmap") == MemmapOrigin.BUDDY
 
 

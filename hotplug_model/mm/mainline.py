@@ -51,6 +51,7 @@ MAINLINE = KernelRules(
     sections_bring_blocks=False,
     blocks_removed_first=True,
     memmap_on_memory="per_block",
+    memmap_on_memory_archs=frozenset({"x86", "arm64", "s390"}),
     block_altmap_stored="last",
     memmap_on_memory_falls_back=True,
     hotplugged_ram_flag=PageFlag.PG_offline,

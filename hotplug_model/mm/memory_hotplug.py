@@ -233,7 +233,12 @@ def supports_memmap_on_memory(kernel: Kernel, pfns: PfnRange, mhp_flags: int) ->
     Refuses with -EINVAL from 5.13 to 6.7 where it is not possible; later kernels fall
     back to an ordinary memmap.
 
-    Source: mhp_supports_memmap_on_memory(); commit 6b8f0798b85a (in v6.8).
+    # Simplified: powerpc offers it since 6.6 with radix page tables only; what is modelled
+    is the vmemmap of the others.
+
+    Source: mhp_supports_memmap_on_memory(); commit 6b8f0798b85a (in v6.8); config
+    MHP_MEMMAP_ON_MEMORY, mm/Kconfig; arch_supports_memmap_on_memory(),
+    arch/powerpc/include/asm/pgtable.h (6.12).
     """
     rules, layout, geometry = kernel.rules, kernel.layout, kernel.geometry
     absent = rules.memmap_on_memory == "absent" or rules.zones_at_add
@@ -243,7 +248,8 @@ def supports_memmap_on_memory(kernel: Kernel, pfns: PfnRange, mhp_flags: int) ->
     huge = 1 << (geometry.pmd_shift - geometry.page_shift)
     fits = not memmap % huge and not (kernel.pages_per_block - memmap) % geometry.pageblock_nr_pages
     one_block = rules.memmap_on_memory == "per_block" or pfns.nr_pages == kernel.pages_per_block
-    supported = layout.memmap_on_memory and fits and one_block
+    offered = layout.sparsemem_vmemmap and geometry.arch in rules.memmap_on_memory_archs
+    supported = layout.memmap_on_memory and offered and fits and one_block
     if not supported and not rules.memmap_on_memory_falls_back:
         raise KernelRefusal(errno.EINVAL)
     return supported
