@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from hotplug_model.boot import BootLayout
@@ -14,7 +14,7 @@ from hotplug_model.normal_form import normal_form
 from hotplug_model.ops import Op, drawn_ops, ops_on_request
 from hotplug_model.ops.every import every_op, kinds_named
 from hotplug_model.ops.interleave import Interleave
-from hotplug_model.suspicion import Suspicion
+from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.trace import Trace, replay
 
 BUDGET = 900
@@ -35,26 +35,57 @@ def certify(trace: Trace, boots: Iterable[BootLayout] = (), budget: int = BUDGET
     index, violations = replay(trace)
     if index is None:
         return trace
-    suspicion = Suspicion(trace, bug_of(violations))
-    boots = tuple(boots)
-    searched: dict[tuple[BootLayout, bool], int] = {}
+    search = Search(Suspicion(trace, bug_of(violations)), tuple(boots), budget)
     while True:
-        trace = normal_form(suspicion, trace, before(trace.boot, boots), budget)
-        # What was tried on this machine before would end no differently.
-        here = trace.boot, any(event.fail_at for event in trace.events)
-        shorter = elsewhere(suspicion, trace, boots, budget // 6)
-        # Where the budget does not do for all kinds, those that are there come first.
-        if shorter is None and suspicion.price > 1:
-            shorter = with_its_kinds(suspicion, trace, budget // 2)
-        if shorter is None and here not in searched:
-            search = Shorter(suspicion, trace, kinds_named(()))
-            shorter = search.first(budget)
-            searched[here] = search.complete
-        if shorter is None and suspicion.price == 1 and searched[here] < len(trace.events) - 1:
-            shorter = with_its_kinds(suspicion, trace, budget // 2)
+        trace = search.normal_form(trace)
+        shorter = search.shorter(trace)
         if shorter is None:
-            return replace(trace, found=trace.found | {MINIMAL: said(trace, searched[here])})
+            known = said(trace, search.complete(trace))
+            return replace(trace, found=trace.found | {MINIMAL: known})
         trace = shorter
+
+
+@dataclass(slots=True)
+class Search:
+    """All that is tried for a shorter trace of a bug, each as far as its budget goes."""
+
+    suspicion: Suspicion
+    boots: tuple[BootLayout, ...]
+    budget: int
+    _searched: dict[tuple[BootLayout, bool], int] = field(default_factory=dict)
+
+    def normal_form(self, trace: Trace) -> Trace:
+        """The form of *trace*, on the first of the layouts where there is one."""
+        return normal_form(self.suspicion, trace, before(trace.boot, self.boots), self.budget)
+
+    def complete(self, trace: Trace) -> int:
+        """No trace of so many events on the machine of *trace* shows the bug."""
+        return self._searched.get(machine_of(trace), 0)
+
+    def shorter(self, trace: Trace) -> Trace | None:
+        """A shorter trace, if one is found; what was tried on a machine is not tried again."""
+        dear = self.suspicion.price > 1
+        if found := elsewhere(self.suspicion, trace, self.boots, self.budget // 6):
+            return found
+        # Where the budget does not do for all kinds, those that are there come first.
+        if dear and (found := with_its_kinds(self.suspicion, trace, self.budget // 2)):
+            return found
+        if machine_of(trace) not in self._searched:
+            search = Shorter(self.suspicion, trace, kinds_named(()))
+            found = search.first(self.budget)
+            self._searched[machine_of(trace)] = search.complete
+            if found:
+                return found
+        if self.complete(trace) >= len(trace.events) - 1:
+            return None
+        if not dear and (found := with_its_kinds(self.suspicion, trace, self.budget // 2)):
+            return found
+        return with_one_for_two(self.suspicion, trace, self.budget // 3)
+
+
+def machine_of(trace: Trace) -> tuple[BootLayout, bool]:
+    """What a search on the machine of *trace* depends on: allocations fail, or none does."""
+    return trace.boot, any(event.fail_at for event in trace.events)
 
 
 def elsewhere(
@@ -87,6 +118,24 @@ def with_its_kinds(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | N
     at depths that a search with all kinds does not reach."""
     own = kinds_of(trace)
     return Shorter(suspicion, trace, own).first(budget) if own else None
+
+
+def with_one_for_two(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | None:
+    """A shorter trace with one usual operation, of any kind, in the place of two neighbours:
+    what a driver does in two steps another may do in one."""
+    if len(trace.events) < 3 or any(isinstance(event, Interleave) for event in trace.events):
+        return None
+    suspicion.budget = budget
+    try:
+        for at in range(len(trace.events) - 1):
+            first, last = trace.events[:at], trace.events[at + 2 :]
+            kernel = suspicion.trials(trace.boot).behind(first)
+            for op in every_op(kernel, kinds_named(()), unusual=0):
+                if suspicion.may_show(trace.boot, (*first, op, *last)):
+                    return replace(trace, events=(*first, op, *last))
+    except OutOfBudget:
+        pass
+    return None
 
 
 def before(boot: BootLayout, boots: tuple[BootLayout, ...]) -> tuple[BootLayout, ...]:

@@ -81,7 +81,8 @@ class Suspicion:
         self.spend(WHOLE)
         shown = trials.ends(events)
         if shown != self.bug:
-            self._names |= {name for name, _ in shown ^ self.bug}
+            # Who broke besides, or did not: nobody looked for the rest once it was another bug.
+            self._names |= {name for name, _ in shown - self.bug or self.bug - shown}
             self._ask()
         return shown == self.bug and trials.holds(events[:-1])
 

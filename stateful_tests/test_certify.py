@@ -9,17 +9,18 @@ import pytest
 import hotplug_model.certify as of_certify
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.bug import bug_of
-from hotplug_model.certify import MINIMAL, SHORTEST, certify, elsewhere
+from hotplug_model.certify import MINIMAL, SHORTEST, certify, elsewhere, with_one_for_two
 from hotplug_model.explore.shorter import Shorter
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.normal_form import exchanges, normal_form, simplified, swaps
 from hotplug_model.ops import Op
-from hotplug_model.ops.every import kinds_named
+from hotplug_model.ops.every import UNUSUAL, every_op, kinds_named
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifier
 from hotplug_model.ops.memory_hotplug import AddMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.resource import ReleaseMemRegion
+from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
 from hotplug_model.pfn import PfnRange
 from hotplug_model.suspicion import DEAR, WHOLE, OutOfBudget, Suspicion
 from hotplug_model.trace import Trace, replay
@@ -251,3 +252,28 @@ def test_fewer_steps_of_the_kinds_that_are_there_are_found_beyond_the_budget() -
     minimal = certify(trace, budget=60)
     assert len(minimal.events) == 2
     assert minimal.found[MINIMAL] == "no shorter found up to depth 0"
+
+
+def test_one_operation_in_the_place_of_two_is_found() -> None:
+    events = (VirtioMemProbe(C, 0, 2, False), VirtioMemRequest(2), online(2, "online"))
+    trace = of_change("7cf209ba8a86", *events)
+    suspicion = suspicion_of(trace)
+    shorter = with_one_for_two(suspicion, trace, 300)
+    assert shorter is not None
+    assert len(shorter.events) == 2
+    assert shorter.events[1] == events[2]
+    assert bug_of(replay(shorter)[1]) == suspicion.bug
+    assert len(certify(trace).events) == 2
+    assert with_one_for_two(suspicion, trace, 1) is None
+    assert with_one_for_two(suspicion, shorter, 300) is None
+
+
+def test_usual_operations_are_tried_first() -> None:
+    trace = collision()
+    search = Shorter(suspicion_of(trace), trace, kinds_named(()))
+    kernel = trace.machine().kernel
+    ops = list(search.usual_first(kernel))
+    usual = list(every_op(kernel, kinds_named(()), 0))
+    assert ops[: len(usual)] == list(dict.fromkeys(usual))
+    assert set(ops) == set(every_op(kernel, kinds_named(()), UNUSUAL))
+    assert len(set(ops)) == len(ops) > len(usual)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -83,7 +84,7 @@ class Shorter:
     def expand(self, before: Reached, arrived: Arrived) -> Trace | None:
         """Try every operation on a machine, and add to *arrived* where it leads."""
         boot, here = before.boot, before.kernel.fingerprint()
-        for op in every_op(before.kernel, self.kinds, UNUSUAL, self._faults):
+        for op in self.usual_first(before.kernel):
             kernel = before.kernel.snapshot()
             ways = [(*way, op) for way in before.ways]
             if self.suspicion.breaks(kernel, op):
@@ -94,3 +95,10 @@ class Shorter:
                 reached = Reached(boot, kernel, [])
                 arrived.setdefault((boot, there), reached).ways.extend(ways)
         return None
+
+    def usual_first(self, kernel: Kernel) -> Iterator[Op]:
+        """Every operation, those without an unusual choice before all others."""
+        usual = dict.fromkeys(every_op(kernel, self.kinds, 0, self._faults))
+        yield from usual
+        every = every_op(kernel, self.kinds, UNUSUAL, self._faults)
+        yield from (op for op in every if op not in usual)
