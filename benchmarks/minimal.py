@@ -23,7 +23,7 @@ from hotplug_model.bug import bug_of
 from hotplug_model.certify import MINIMAL, SHORTEST, certify
 from hotplug_model.changes import CHANGES, KernelVariant
 from hotplug_model.geometry import GEOMETRIES
-from hotplug_model.markdown import Row, Table, markdown
+from hotplug_model.markdown import Row, Table, code, markdown
 from hotplug_model.ops import Op, drawn_ops, ops_on_request
 from hotplug_model.together import draw_one
 from hotplug_model.trace import Trace, broken, replay
@@ -114,8 +114,8 @@ def rows(change: str, samples: list[Sample]) -> Iterator[Row]:
         proven = [each.events for each in same if each.said == SHORTEST]
         optimum = str(min(proven)) if proven else f"at most {lengths[0]}"
         yield (
-            f"`{change}`",
-            ", ".join(f"`{name}`" for name in violates),
+            code(change),
+            ", ".join(map(code, violates)),
             optimum,
             str(len(same)),
             str(lengths.count(lengths[0])),
@@ -123,10 +123,21 @@ def rows(change: str, samples: list[Sample]) -> Iterator[Row]:
         )
 
 
-def percentile(seconds: list[float], share: float) -> float:
+def percentile(values: list[float], share: float) -> float:
     """The value that *share* of them do not exceed."""
-    ordered = sorted(seconds)
+    ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def cost(spent: list[Sample]) -> str:
+    """How long minimising took, in seconds and in additions."""
+    seconds, additions = [s.cpu_seconds for s in spent], [s.additions for s in spent]
+    return (
+        f"Minimising took {percentile(seconds, 0.5):.2f} s of CPU in the median and "
+        f"{percentile(seconds, 0.95):.2f} s at the 95th percentile of {len(spent)}: as long as "
+        f"{percentile(additions, 0.5):.0f} and {percentile(additions, 0.95):.0f} million numbers "
+        "are added."
+    )
 
 
 def yardstick() -> float:
@@ -154,6 +165,7 @@ def main(argv: list[str]) -> int:
     table: list[Row] = []
     spent: list[Sample] = []
     skipped: list[str] = []
+    in_vain: list[str] = []
     with ProcessPoolExecutor(args.workers) as pool:
         for change in args.changes or tiny:
             if args.seconds and time.monotonic() - started > args.seconds:
@@ -162,21 +174,19 @@ def main(argv: list[str]) -> int:
             found = pool.map(sampled, [(change, seed, args.steps) for seed in range(args.seeds)])
             samples = [each for each in found if each is not None]
             spent += samples
+            in_vain += [] if samples else [change]
             table += rows(change, samples)
     print(
         f"Counterexamples of {args.steps} steps or a few more, {args.seeds} seeds a change, "
         f"Python {platform.python_version()}.\n"
     )
     print(markdown(Table(heading=HEAD, rows=table)))
-    seconds, additions = [s.cpu_seconds for s in spent], [s.additions for s in spent]
-    print(
-        f"Minimising took {percentile(seconds, 0.5):.2f} s of CPU in the median and "
-        f"{percentile(seconds, 0.95):.2f} s at the 95th percentile of {len(spent)}: as long as "
-        f"{percentile(additions, 0.5):.0f} and {percentile(additions, 0.95):.0f} million numbers "
-        "are added."
-    )
+    if spent:
+        print(cost(spent))
+    if in_vain:
+        print(f"\nNo counterexample was found of: {', '.join(map(code, in_vain))}.")
     if skipped:
-        print(f"\nNot run, for want of time: {', '.join(skipped)}.")
+        print(f"\nNot run, for want of time: {', '.join(map(code, skipped))}.")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, wraps
+from functools import lru_cache, wraps
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -83,7 +83,6 @@ class BootLayout:
 
 
 @lru_cache
-@cache
 def zone_limits(geometry: Geometry) -> tuple[tuple[ZoneType, PfnRange], ...]:
     """Lowest to highest possible pfn of each zone that exists at boot."""
     dma, dma32 = geometry.max_dma_pfn, max(geometry.max_dma_pfn, geometry.max_dma32_pfn)

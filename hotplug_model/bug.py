@@ -19,7 +19,7 @@ instance of, or ""."""
 
 
 REACHED = set(SOMETIMES.names())
-"""Nobody asks for any of these."""
+"""All ``sometimes`` properties, as if each had been reached: trials do not look for them."""
 
 
 def bug_of(violations: Sequence[Violation]) -> Bug:
@@ -52,12 +52,12 @@ class Trials:
         self._behind = [trace.machine().kernel]
         """The machine right after boot, and behind each operation of the way taken last."""
         self._nr_sound = 0
-        """So many operations of that way, and the boot, are known to break nothing."""
+        """So many operations of that way are known to break nothing, and if any is, the boot."""
         self._held: dict[tuple[Op, ...], bool] = {}
 
     def machine(self, events: Sequence[Op] = ()) -> Checker:
         """The machine behind *events*, at which nobody looked."""
-        return Checker(self.behind(events), self.trace.strict, self._sound)
+        return Checker(self.behind(events), self.trace.strict, self._sound, REACHED)
 
     def behind(self, events: Sequence[Op]) -> Kernel:
         """The same without a checker. What was carried out last need not be done again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -63,10 +64,12 @@ class Search:
         return self._searched.get(machine_of(trace), 0)
 
     def shorter(self, trace: Trace) -> Trace | None:
-        """A shorter trace, if one is found; what was tried on a machine is not tried again."""
+        """A shorter trace, if one is found. No machine is searched with all kinds twice."""
         dear = self.suspicion.price > 1
         if found := elsewhere(self.suspicion, trace, self.boots, self.budget // 6):
             return found
+        if self.complete(trace) >= len(trace.events) - 1:
+            return None
         # Where the budget does not do for all kinds, those that are there come first.
         if dear and (found := with_its_kinds(self.suspicion, trace, self.budget // 2)):
             return found
@@ -80,7 +83,7 @@ class Search:
             return None
         if not dear and (found := with_its_kinds(self.suspicion, trace, self.budget // 2)):
             return found
-        return with_one_for_two(self.suspicion, trace, self.budget // 3)
+        return with_one_for_two(self.suspicion, trace, self.budget // 2)
 
 
 def machine_of(trace: Trace) -> tuple[BootLayout, bool]:
@@ -122,19 +125,17 @@ def with_its_kinds(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | N
 
 def with_one_for_two(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | None:
     """A shorter trace with one usual operation, of any kind, in the place of two neighbours:
-    what a driver does in two steps another may do in one."""
+    what a driver does in two steps another may do in one. Each pair has the whole budget."""
     if len(trace.events) < 3 or any(isinstance(event, Interleave) for event in trace.events):
         return None
-    suspicion.budget = budget
-    try:
-        for at in range(len(trace.events) - 1):
-            first, last = trace.events[:at], trace.events[at + 2 :]
-            kernel = suspicion.trials(trace.boot).behind(first)
+    for at in range(len(trace.events) - 1):
+        first, last = trace.events[:at], trace.events[at + 2 :]
+        suspicion.budget = budget
+        kernel = suspicion.trials(trace.boot).behind(first)
+        with suppress(OutOfBudget):
             for op in every_op(kernel, kinds_named(()), unusual=0):
                 if suspicion.may_show(trace.boot, (*first, op, *last)):
                     return replace(trace, events=(*first, op, *last))
-    except OutOfBudget:
-        pass
     return None
 
 

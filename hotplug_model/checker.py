@@ -140,7 +140,8 @@ class Checker:
     def apply(self, op: Op, wanted: Collection[Said] | None = None) -> Outcome:
         """Carry *op* out in place, looking at every milestone and at the end.
 
-        As soon as anything is violated but what is *wanted*, nobody looks any more.
+        As soon as anything is violated but what is *wanted*, nobody looks any more, and
+        :attr:`state` stays what it was then.
         """
         # Where nobody compares, no copy is needed.
         before = self.kernel.snapshot() if self._across else self.kernel
@@ -239,8 +240,8 @@ class Checker:
         if (unsure & hidden).any():
             x.asks = Sees.ROW
             return keys
-        clusters = [kind + cluster not in self._sound for cluster in keys.clusters]
-        of_sections = (keys.rows_of(clusters) & hidden).any()
+        unsure_clusters = [kind + cluster not in self._sound for cluster in keys.clusters]
+        of_sections = (keys.rows_of(unsure_clusters) & hidden).any()
         x.asks = Sees.SECTION if of_sections else who_may_see(x, hidden)
         return keys
 

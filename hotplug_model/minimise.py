@@ -29,18 +29,19 @@ def minimise(trace: Trace) -> Trace:
     Source: Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing Input (IEEE
     TSE 28, 2002).
     """
-    hasty, careful = Trials(trace, frozenset(), hasty=True), Trials(trace, frozenset())
+    hasty = Trials(trace, frozenset(), hasty=True)
     index, violations = hasty.broken_by(trace.events)
     if index is not None:
-        hasty.bug = careful.bug = bug_of(violations)
+        hasty.bug = bug_of(violations)
+        careful = Trials(trace, hasty.bug)
         shortest = shortened(hasty, trace)
         for shown in reversed(hasty.shown):
             if careful.show(shown.events):
                 return shown if shown is shortest else shortened(careful, shown)
-    index, violations = careful.broken_by(trace.events)
+    index, violations = Trials(trace, frozenset()).broken_by(trace.events)
     if index is None:
         return trace
-    careful.bug = bug_of(violations)
+    careful = Trials(trace, bug_of(violations))
     return shortened(careful, replace(trace, events=trace.events[: index + 1]))
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hotplug_model.boot import BootLayout
-from hotplug_model.bug import Bug, Trials, bug_of
+from hotplug_model.bug import REACHED, Bug, Trials, bug_of
 from hotplug_model.checker import Checker
 from hotplug_model.extents import Sees
-from hotplug_model.invariants import INVARIANTS, SOMETIMES
+from hotplug_model.invariants import INVARIANTS
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 from hotplug_model.trace import Trace
@@ -69,8 +69,7 @@ class Suspicion:
     def breaks(self, kernel: Kernel, op: Op) -> bool:
         """Carry *op* out in place: whether it breaks just what is asked of the bug."""
         self.spend(self.price)
-        reached = set(SOMETIMES.names())
-        checker = Checker(kernel, self.trace.strict, self._sound, reached, self._asked)
+        checker = Checker(kernel, self.trace.strict, self._sound, REACHED, self._asked)
         return bug_of(checker.apply(op, self._wanted).violations) == self._wanted
 
     def show(self, boot: BootLayout, events: Sequence[Op]) -> bool:
@@ -79,12 +78,12 @@ class Suspicion:
         if trials.is_known_to_break(events[:-1]):
             return False
         self.spend(WHOLE)
-        shown = trials.ends(events)
-        if shown != self.bug:
+        shown, sound_before = trials.ends(events), trials.holds(events[:-1])
+        if sound_before and shown != self.bug:
             # Who broke besides, or did not: nobody looked for the rest once it was another bug.
             self._names |= {name for name, _ in shown - self.bug or self.bug - shown}
             self._ask()
-        return shown == self.bug and trials.holds(events[:-1])
+        return sound_before and shown == self.bug
 
     def may_show(self, boot: BootLayout, events: Sequence[Op]) -> bool:
         """Whether *events* show the bug; in full only if the last breaks what is asked."""

@@ -97,11 +97,14 @@ class Distrusted(Checker):
     def look(self, milestone: str, state: bytes | None = None) -> list[Violation]:
         found = super().look(milestone, state)
         assert by_invariant(found) == judged_afresh(self.kernel, milestone)
-        x = self._view(self.take_state())
-        ASKED.add(x.asks)
+        ASKED.add(self._view(self.take_state()).asks)
+        return found
+
+    def _rows(self, x: Extents, kind: bytes) -> Keys:
+        keys = super()._rows(x, kind)
         if not x.rows_are_known:
             ASKED_OF_NEW_ROWS.add(x.asks)
-        return found
+        return keys
 
 
 ASKED: set[Sees] = set()
@@ -114,6 +117,7 @@ ASKED_OF_NEW_ROWS: set[Sees] = set()
 def test_a_checker_that_remembers_sees_what_one_that_forgets_sees(rules: str) -> None:
     sound: dict[str, set[bytes]] = {geometry: set() for geometry in GEOMETRIES}
     ASKED.clear()
+    ASKED_OF_NEW_ROWS.clear()
     for seed, name in enumerate(LAYOUTS.names() * 2):
         geometry = GEOMETRIES[seed % len(GEOMETRIES)]
         checker = Distrusted(boot(name, geometry, RULES[rules]), sound=sound[geometry])

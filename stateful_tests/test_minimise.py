@@ -9,7 +9,7 @@ import pytest
 
 import hotplug_model.bug as of_bug
 from hotplug_model.bug import Trials, bug_of
-from hotplug_model.checker import Checker, Violation, carry_out
+from hotplug_model.checker import QUIESCENT, Checker, Violation, carry_out
 from hotplug_model.kernel import Kernel
 from hotplug_model.minimise import drop_one, minimise, simpler_schedules
 from hotplug_model.ops import Op
@@ -150,7 +150,7 @@ def after(ops: Sequence[Op]) -> Kernel:
     return kernel
 
 
-def test_what_broke_before_is_not_carried_out_again() -> None:
+def test_it_is_remembered_what_breaks_and_what_holds() -> None:
     trace = collision()
     trials = Trials(trace, bug_of(replay(trace)[1]))
     assert not trials.is_known_to_break(trace.events)
@@ -158,6 +158,21 @@ def test_what_broke_before_is_not_carried_out_again() -> None:
     assert trials.is_known_to_break(trace.events)
     assert trials.holds((add(C),))
     assert not trials.is_known_to_break((add(C),))
+
+
+def test_what_was_judged_on_one_way_is_so_on_another() -> None:
+    trace = collision()
+    (breaks,) = trace.events
+    added, plugged, back = add(C), online(2), offline(2)
+    ways: list[tuple[Op, ...]] = [
+        (added, plugged), (added, plugged, back), (added, breaks), (added, plugged, breaks),
+        (plugged, added), (added, plugged, back, breaks), (added, back, plugged), (breaks, added),
+        (added, plugged, back, added),
+    ]  # fmt: skip
+    trials = Trials(trace, bug_of(replay(trace)[1]))
+    for way in ways * 2:
+        assert trials.holds(way) == (replay(replace(trace, events=way))[0] is None)
+        assert trials.behind(way).fingerprint() == after(way).fingerprint()
 
 
 def test_nobody_looks_any_more_once_another_bug_shows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,12 +199,20 @@ def test_nobody_looks_any_more_once_another_bug_shows(monkeypatch: pytest.Monkey
     assert every[: len(looks)] == looks
 
 
-def test_a_known_defect_is_no_other_bug() -> None:
+def test_a_known_defect_is_no_other_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    look = Checker.look
+
+    def watched(checker: Checker, milestone: str) -> list[Violation]:
+        looks.append(milestone)
+        return look(checker, milestone)
+
     machine = replace(collision(), changes=()).machine()
+    monkeypatch.setattr(Checker, "look", watched)
     outcome = machine.apply(device(HOLE), ())
     assert outcome.known
     assert outcome.violations == []
-    assert outcome.milestones
+    assert looks == [*outcome.milestones, QUIESCENT]
 
 
 def test_minimising_twice_changes_nothing_more() -> None:

@@ -24,6 +24,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.mm.add_pages import add_pages
 from hotplug_model.mm.base_memory import device_online, valid_zones_show
 from hotplug_model.mm.mainline import MAINLINE
+from hotplug_model.mm.memory_hotplug import supports_memmap_on_memory
 from hotplug_model.ops import Op
 from hotplug_model.ops.memory_block import VetoMemoryNotifier
 from hotplug_model.ops.resource import RequestMemRegion
@@ -151,8 +152,7 @@ def test_memmap_on_memory_falls_back_to_an_ordinary_memmap_where_it_is_off() -> 
     ("geometry", "release", "offered"),
     [
         ("tiny", "5.13", True), ("tiny_arm64", "5.13", True),
-        ("tiny_s390", "6.7", False), ("tiny_s390", "6.8", True), ("tiny_powerpc", None, False),
-        ("tiny_ia64", "6.6", False), ("tiny_x86_32", None, False), ("tiny_sh", None, False),
+        ("tiny_s390", "6.7", False), ("tiny_s390", "6.8", True), ("tiny_ia64", "6.6", False),
     ],
 )  # fmt: skip
 def test_architectures_offer_memmap_on_memory_since(
@@ -167,6 +167,14 @@ def test_architectures_offer_memmap_on_memory_since(
         assert kernel.pfns.at(16, "memmap") == wanted
     else:
         assert refused == errno.EINVAL
+
+
+def test_powerpc_without_radix_offers_no_memmap_on_memory() -> None:
+    kernel = boot("memmap-on-memory")
+    kernel.geometry = replace(kernel.geometry, arch="powerpc")
+    assert not supports_memmap_on_memory(kernel, C, MHP_MEMMAP_ON_MEMORY)
+    kernel.geometry = replace(kernel.geometry, arch="x86")
+    assert supports_memmap_on_memory(kernel, C, MHP_MEMMAP_ON_MEMORY)
 
 
 def test_classic_sparsemem_offers_no_memmap_on_memory() -> None:

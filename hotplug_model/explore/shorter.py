@@ -98,7 +98,9 @@ class Shorter:
 
     def usual_first(self, kernel: Kernel) -> Iterator[Op]:
         """Every operation, those without an unusual choice before all others."""
-        usual = dict.fromkeys(every_op(kernel, self.kinds, 0, self._faults))
-        yield from usual
+        usual: set[Op] = set()
+        for op in every_op(kernel, self.kinds, 0, self._faults):
+            usual.add(op)
+            yield op
         every = every_op(kernel, self.kinds, UNUSUAL, self._faults)
         yield from (op for op in every if op not in usual)
