@@ -99,8 +99,8 @@ class Trials:
     def show(self, events: Sequence[Op]) -> bool:
         """Whether the last of *events* shows the bug, and none before shows any."""
         if not events:
-            index, found = self.broken_by(events)
-            return index == -1 and bug_of(found) == self.bug
+            shown = bug_of(self.asking_its_own().boot())
+            return shown == self.bug == bug_of(self.machine().boot())
         if not self.may_end(events) or self.ends(events) != self.bug:
             return False
         return self.hasty or self.holds(events[:-1])
@@ -108,11 +108,14 @@ class Trials:
     def may_end(self, events: Sequence[Op]) -> bool:
         """Whether the last of *events* breaks what the bug does, if maybe more: most trials end
         here."""
-        own = [each for each in INVARIANTS if any(each.name == name for name, _ in self.bug)]
-        checker = Checker(
-            self.behind(events[:-1]), self.trace.strict, self._sound_of_own, REACHED, own
-        )
+        checker = self.asking_its_own(events[:-1])
         return bug_of(checker.apply(events[-1], self.bug).violations) == self.bug
+
+    def asking_its_own(self, events: Sequence[Op] = ()) -> Checker:
+        """The machine behind *events*, asked about what the bug breaks."""
+        own = [each for each in INVARIANTS if any(each.name == name for name, _ in self.bug)]
+        kernel = self.behind(events)
+        return Checker(kernel, self.trace.strict, self._sound_of_own, REACHED, own)
 
     def ends(self, events: Sequence[Op]) -> Bug:
         """What the last of *events* breaks; if it is not the bug, perhaps only part of it."""

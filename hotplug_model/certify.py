@@ -96,9 +96,14 @@ def elsewhere(
 ) -> Trace | None:
     """A shorter trace on another machine: one boots with what another first has to be given.
 
-    Of the kinds of operations that *trace* has, those are tried of which there are few anywhere.
+    Some show a bug right after boot. Of the kinds of operations that *trace* has, those are tried
+    of which there are few anywhere.
     """
-    if len(trace.events) < 2 or not boots:
+    if not trace.events or not boots:
+        return None
+    if broken := next((boot for boot in boots if suspicion.trials(boot).show(())), None):
+        return replace(trace, boot=broken, events=())
+    if len(trace.events) < 2:
         return None
     machines, most = [suspicion.booted(boot) for boot in boots], budget // len(boots)
     few = [

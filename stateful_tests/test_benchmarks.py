@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hotplug_model.changes import CHANGES, KernelVariant
+from hotplug_model.invariants import INVARIANTS
 from hotplug_model.walk import SeededChooser
 
 pytestmark = pytest.mark.unmeasured
@@ -78,6 +80,16 @@ def test_minimal_traces_are_counted_by_what_they_violate() -> None:
     assert [row[1] for row in rows[2:]] == ["`feee6b298916`"] * (len(rows) - 2)
     assert sum(int(row[4]) for row in rows[2:]) == 2
     assert all(0 < int(row[5]) <= int(row[4]) for row in rows[2:])
+
+
+def test_the_page_of_minimal_traces_knows_the_changes() -> None:
+    page = (BENCHMARKS.parent / "docs" / "minimal.md").read_text()
+    tiny = {c.name for c in CHANGES if c.breaks and not c.races and c.geometry == "tiny"}
+    _, _, measured = page.partition("## By change")
+    named = {each for each in re.findall("`([^`]+)`", measured) if each not in INVARIANTS}
+    assert named <= set(CHANGES.names())
+    # One that was added since is measured when all are measured again.
+    assert len(tiny - named) <= len(tiny) // 10
 
 
 def test_what_is_killed_has_left_what_it_had_found() -> None:

@@ -14,6 +14,7 @@ from hotplug_model.explore.shorter import Shorter
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.normal_form import exchanges, normal_form, simplified, swaps
 from hotplug_model.ops import Op
+from hotplug_model.ops.dax_kmem import DaxKmemProbe
 from hotplug_model.ops.every import UNUSUAL, every_op, kinds_named
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifier
@@ -80,6 +81,16 @@ def test_a_shorter_trace_on_another_machine_is_found() -> None:
     assert minimal.boot != trace.boot
     assert bug_of(replay(minimal)[1]) == bug_of(replay(trace)[1])
     assert minimal.found[MINIMAL] == SHORTEST
+
+
+def test_a_machine_that_shows_it_right_after_boot_needs_no_event() -> None:
+    trace = of_change("seed000", DaxKmemProbe((C,), 0), online(2, "online"), boot="xen")
+    shown = certify(trace, BOOTS)
+    assert shown.events == ()
+    assert bug_of(replay(shown)[1]) == bug_of(replay(trace)[1])
+    assert shown.found[MINIMAL] == SHORTEST
+    others = tuple(boot for boot in BOOTS if boot != shown.boot)
+    assert len(certify(trace, others).events) == 2
 
 
 def test_elsewhere_only_what_can_be_drawn_in_few_ways_is_tried(
