@@ -28,6 +28,7 @@ from hotplug_model.ops import Op, drawn_ops, ops_on_request
 from hotplug_model.together import draw_one
 from hotplug_model.trace import Trace, broken, replay
 from hotplug_model.walk import SeededChooser, WalkRequest
+from hotplug_model.words import counted
 
 PATIENCE = 400
 """Operations to draw beyond the steps at most."""
@@ -177,8 +178,8 @@ def main(argv: list[str]) -> int:
             in_vain += [] if samples else [change]
             table += rows(change, samples)
     print(
-        f"Counterexamples of {args.steps} steps or a few more, {args.seeds} seeds a change, "
-        f"Python {platform.python_version()}.\n"
+        f"Counterexamples of {counted(args.steps, 'step')} or a few more, "
+        f"{counted(args.seeds, 'seed')} a change, Python {platform.python_version()}.\n"
     )
     print(markdown(Table(heading=HEAD, rows=table)))
     if spent:
