@@ -75,26 +75,11 @@ class Trials:
         """How many of *events* the way taken last begins with."""
         return sum(1 for _ in takewhile(both_are_one, zip(self._way, events, strict=False)))
 
-    def broken_by(self, events: Sequence[Op]) -> tuple[int | None, list[Violation]]:
-        """Index of the first of *events* that breaks something, and what: as ``replay()``."""
-        if self.hasty and events:
-            return self.broken_by_last(events)
-        checker = self.machine()
-        if found := checker.boot():
-            return -1, found
-        for index, event in enumerate(events):
-            if found := checker.apply(event).violations:
-                return index, found
-        return None, []
-
     def broken_by_last(
         self, events: Sequence[Op], wanted: Bug | None = None
-    ) -> tuple[int | None, list[Violation]]:
-        """The last index and what that event breaks, or what of it is not *wanted*; nobody looks
-        before."""
-        checker = self.machine(events[:-1])
-        found = checker.apply(events[-1], wanted).violations
-        return (len(events) - 1 if found else None), found
+    ) -> list[Violation]:
+        """What the last of *events* breaks, or what of it is not *wanted*; nobody looks before."""
+        return self.machine(events[:-1]).apply(events[-1], wanted).violations
 
     def show(self, events: Sequence[Op]) -> bool:
         """Whether the last of *events* shows the bug, and none before shows any."""
@@ -119,7 +104,7 @@ class Trials:
 
     def ends(self, events: Sequence[Op]) -> Bug:
         """What the last of *events* breaks; if it is not the bug, perhaps only part of it."""
-        return bug_of(self.broken_by_last(events, self.bug)[1])
+        return bug_of(self.broken_by_last(events, self.bug))
 
     def holds(self, events: Sequence[Op]) -> bool:
         """Whether neither the boot nor one of *events* breaks anything. Many traces begin alike:

@@ -11,7 +11,7 @@ from hotplug_model.checker import carry_out
 from hotplug_model.ops import Op
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.state.faults import parse, spell
-from hotplug_model.trace import Trace
+from hotplug_model.trace import Trace, replay
 
 
 def minimise(trace: Trace) -> Trace:
@@ -30,15 +30,14 @@ def minimise(trace: Trace) -> Trace:
     TSE 28, 2002).
     """
     hasty = Trials(trace, frozenset(), hasty=True)
-    index, violations = hasty.broken_by(trace.events)
-    if index is not None:
+    if trace.events and (violations := hasty.broken_by_last(trace.events)):
         hasty.bug = bug_of(violations)
         careful = Trials(trace, hasty.bug)
         shortest = shortened(hasty, trace)
         for shown in reversed(hasty.shown):
             if careful.show(shown.events):
                 return shown if shown is shortest else shortened(careful, shown)
-    index, violations = Trials(trace, frozenset()).broken_by(trace.events)
+    index, violations = replay(trace)
     if index is None:
         return trace
     careful = Trials(trace, bug_of(violations))

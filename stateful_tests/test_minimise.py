@@ -175,17 +175,23 @@ def test_what_was_judged_on_one_way_is_so_on_another() -> None:
         assert trials.behind(way).fingerprint() == after(way).fingerprint()
 
 
-def test_nobody_looks_any_more_once_another_bug_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The milestones at which a checker looks from now on."""
     looks: list[str] = []
     look = Checker.look
 
-    def watched(checker: Checker, milestone: str) -> list[Violation]:
+    def noted(checker: Checker, milestone: str) -> list[Violation]:
         looks.append(milestone)
         return look(checker, milestone)
 
+    monkeypatch.setattr(Checker, "look", noted)
+    return looks
+
+
+def test_nobody_looks_any_more_once_another_bug_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = collision()
     (event,) = trace.events
-    monkeypatch.setattr(Checker, "look", watched)
+    looks = watched(monkeypatch)
     bug = bug_of(trace.machine().apply(event).violations)
     every = list(looks)
     assert len(bug) == 2
@@ -200,15 +206,8 @@ def test_nobody_looks_any_more_once_another_bug_shows(monkeypatch: pytest.Monkey
 
 
 def test_a_known_defect_is_no_other_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[str] = []
-    look = Checker.look
-
-    def watched(checker: Checker, milestone: str) -> list[Violation]:
-        looks.append(milestone)
-        return look(checker, milestone)
-
     machine = replace(collision(), changes=()).machine()
-    monkeypatch.setattr(Checker, "look", watched)
+    looks = watched(monkeypatch)
     outcome = machine.apply(device(HOLE), ())
     assert outcome.known
     assert outcome.violations == []
