@@ -24,9 +24,9 @@ from hotplug_model.ops.memory_hotplug import AddMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemremapPages
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
-from hotplug_model.walkers import WALKERS
+from hotplug_model.walkers.own import who_may_ask
 
-EVERY_FUNCTION = frozenset(WALKERS.names()) | {"__first_valid_page", "virtio_mem_bbm"}
+EVERY_FUNCTION = frozenset(who_may_ask())
 """All that may ask pfn_valid()."""
 A, B, C, D = (PfnRange(start, start + 8) for start in (0, 8, 16, 24))
 HOLE = PfnRange(12, 16)

@@ -45,6 +45,9 @@ def returns_nothing(rules):
 def misspelt(rules):
     return replace(rules, zone_device_init="defered")
 
+def no_walker(rules):
+    return replace(rules, asks_pfn_valid={"memory_failures"})
+
 def no_function(rules):
     return replace(rules, block_zone=2)
 
@@ -152,6 +155,7 @@ MISTAKES = {
     "check --change own:fails": "two lines",
     "check --change own:returns_nothing": "must take KernelRules",
     "check --change own:misspelt": "did you mean deferred?",
+    "check --change own:no_walker": "'asks_pfn_valid': no walker 'memory_failures'; did you mean",
     "check --change own:no_function": "rule 'block_zone' must be a function",
     "check --change own:no_truth": "rule 'early_memmap_kept' must be of type bool",
     "check --change broken:f": "never closed",

@@ -13,7 +13,7 @@ from hotplug_model.changes import KernelVariant
 from hotplug_model.errors import UserError
 from hotplug_model.trace import Trace
 from hotplug_model.trace_json import MAX_BYTES
-from hotplug_model.walkers.own import find_reader
+from hotplug_model.walkers.own import find_reader, refuse_unknown_askers
 
 STDIN = "-"
 
@@ -25,7 +25,7 @@ def named_variant(args: argparse.Namespace) -> KernelVariant:
         look_here_too()
     try:
         variant = KernelVariant.named(args.release, tuple(args.change))
-        variant.rules()
+        refuse_unknown_askers(variant.rules())
     except (UserError, KeyboardInterrupt):
         raise
     except (Exception, SystemExit) as error:

@@ -1,11 +1,17 @@
-"""A developer's own walker, named on the command line as ``module:function``."""
+"""A developer's own walker, named on the command line as ``module:function``; and what a
+change of their own may say of walkers."""
 
 from __future__ import annotations
 
 import importlib
 
 from hotplug_model.errors import UserError
-from hotplug_model.walkers.walker import READERS, Scan, walker
+from hotplug_model.registry import unknown
+from hotplug_model.rules import KernelRules
+from hotplug_model.walkers.page_isolation import FIRST
+from hotplug_model.walkers.proc_kcore import KERN_ADDR_VALID
+from hotplug_model.walkers.virtio_mem import BIG_BLOCKS
+from hotplug_model.walkers.walker import READERS, WALKERS, Scan, walker
 
 
 def find_reader(name: str) -> str:
@@ -33,3 +39,15 @@ def find_reader(name: str) -> str:
         known[scan] = READERS[scan.__name__]
     READERS.add(name, known[scan])
     return name
+
+
+def who_may_ask() -> list[str]:
+    """Kernel functions of which ``KernelRules.asks_pfn_valid`` can say something."""
+    return [*WALKERS.names(), FIRST, BIG_BLOCKS, KERN_ADDR_VALID]
+
+
+def refuse_unknown_askers(rules: KernelRules) -> None:
+    """Raise :class:`UserError` if *rules* let a function ask pfn_valid() that there is not."""
+    known = who_may_ask()
+    for name in sorted(map(str, rules.asks_pfn_valid.difference(known))):
+        raise UserError(f"rule 'asks_pfn_valid': {unknown('walker', name, known)}")

@@ -13,6 +13,9 @@ from hotplug_model.walkers.walker import (
     walker,
 )
 
+KERN_ADDR_VALID = "kern_addr_valid"
+"""What it asked of each page, until commit 0daa322b8ff9 (in v5.14)."""
+
 
 def readable(x: Extents) -> ExtentMask:
     """Pages that hold something and are not broken; poison has PG_hwpoison set, too."""
@@ -27,7 +30,7 @@ def copied(x: Extents) -> ExtentMask:
 
 def looks_at_no_page(x: Extents) -> bool:
     """Whether it asks no more than that there is memory, as kern_addr_valid() says."""
-    return asks_pfn_valid(x, "kern_addr_valid")
+    return asks_pfn_valid(x, KERN_ADDR_VALID)
 
 
 def listed(x: Extents) -> ExtentMask:
