@@ -13,6 +13,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
+from hotplug_model import __version__
 from hotplug_model.commands.cost_arguments import add_cost
 from hotplug_model.commands.interrupt import PatientInterrupt
 from hotplug_model.commands.mutate_arguments import add_mutate
@@ -98,6 +99,7 @@ def make_parser() -> Parser:
         description="Property-based invariant checker for Linux memory hotplug.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_check(commands.add_parser("check", help="look for a counterexample", allow_abbrev=False))
     add_walk(commands.add_parser("walk", help="look for long, by chance", allow_abbrev=False))

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -316,6 +317,11 @@ def test_every_list_has_a_name_and_a_line_for_each(
         assert text.startswith(entry["name"])
         assert entry["doc"]
         assert len(text) <= 100
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"hotplug-model {metadata.version('hotplug-model')}\n"
 
 
 def test_every_list_is_offered() -> None:
