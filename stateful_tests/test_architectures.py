@@ -96,6 +96,7 @@ def test_every_cell_is_reached_and_is_what_the_architecture_does(
     assert {name: asked.outcome(name) for name in ARCHITECTURES.names()} == cells
 
 
+@pytest.mark.unmeasured
 def test_the_whole_matrix_is_exercised_and_nothing_breaks() -> None:
     sometimes: dict[str, bool] = {}
     for asked in ROWS:
@@ -143,6 +144,7 @@ def test_a_preset_and_a_geometry_are_too_much(capsys: pytest.CaptureFixture[str]
     assert "not allowed with" in capsys.readouterr().err
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", ["ia64", "sh", "tile", "x86-32"])
 def test_a_short_walk_holds_where_nobody_adds_memory_any_more(name: str) -> None:
     geometry = ARCHITECTURES[name]

@@ -66,6 +66,7 @@ def test_every_required_scenario_is_recorded_on_all_four_kernels() -> None:
     assert sum(name.startswith("fuzz_") for name in names) == 7
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("recorded", "modelled"), [("5.10", "6.12"), ("6.1", "5.10"), ("6.12", "6.1"), ("6.1", "6.12")]
 )
@@ -106,6 +107,7 @@ def test_a_recording_is_what_compacting_makes_of_it(path: Path) -> None:
 # Nothing is left out silently
 
 
+@pytest.mark.unmeasured
 def test_every_column_is_compared_or_listed_with_its_reason(tmp_path: Path) -> None:
     columns = raw(F_ERRORS)["run_columns"][2:]
     listed = {name.removeprefix("runs.") for name in INCOMPARABLE if name.startswith("runs.")}
@@ -272,6 +274,7 @@ def _iomem(state: dict[str, Any]) -> None:
     state["iomem"].append("200000000-207ffffff : System RAM")
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     "tamper",
     [
@@ -380,6 +383,7 @@ VMEMMAP_TAMPERED = [
 ]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("name", "step", "label", "tamper", "what"), VMEMMAP_TAMPERED)
 def test_a_changed_row_of_vmemmap_is_one_step_s_mismatch(
     name: str,

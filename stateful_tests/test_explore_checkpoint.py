@@ -103,6 +103,7 @@ def test_a_counterexample_is_in_the_checkpoint() -> None:
     assert counts(again) == counts(first)
 
 
+@pytest.mark.unmeasured
 def test_whatever_a_kill_leaves_of_an_entry_is_cut_off() -> None:
     whole = explore(space(), checkpoint=Path("c"))
     content = Path("c").read_bytes()

@@ -158,6 +158,7 @@ def test_struct_pages_of_56_bytes_keep_theirs() -> None:
     assert not is_optimized(kernel, SMALL)
 
 
+@pytest.mark.unmeasured
 def test_random_walks_with_huge_pages_hold_and_come_to_all_of_it() -> None:
     seen: set[str] = set()
     for seed in range(6):

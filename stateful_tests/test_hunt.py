@@ -25,6 +25,7 @@ def test_a_hunt_ends_with_a_minimal_trace_of_the_change() -> None:
     assert 0 < found.steps < BUDGET
 
 
+@pytest.mark.unmeasured
 def test_what_takes_two_operations_in_flight_is_raced() -> None:
     found = hunt("8df1d0e4a265", 0)
     assert found.trace is not None

@@ -557,6 +557,7 @@ def test_a_refused_operation_may_change(what: str) -> None:
     assert refusals_leave_the_machine_alone(busy(), REFUSED, after) == []
 
 
+@pytest.mark.unmeasured
 def test_refusals_do_not_change_the_machine_on_random_walks() -> None:
     refused = 0
     for seed, name in enumerate(LAYOUTS.names()):

@@ -393,6 +393,7 @@ HARMLESS: dict[str, Callable[[Memblock, PfnRange], bool]] = {
 }
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("fault", HARMLESS)
 @given(calls, asked)
 def test_each_fault_is_harmless_in_memory_but_for_its_own_case(

@@ -143,6 +143,7 @@ def test_pages_outside_online_memory_cannot_be_pinned() -> None:
 # Drawing
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("geometry", ["tiny", "small", "x86_64"])
 @pytest.mark.parametrize("layout", LAYOUTS.names())
 def test_whatever_is_drawn_ends_without_a_contradiction(layout: str, geometry: str) -> None:

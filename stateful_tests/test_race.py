@@ -162,6 +162,7 @@ def test_every_two_kinds_are_a_pair_once() -> None:
     assert len(pairs) == len({frozenset(kinds) for kinds in pairs}) == every
 
 
+@pytest.mark.unmeasured
 def test_the_number_of_workers_makes_no_difference() -> None:
     pairs = [("add_memory", "online_memory_block"), ("add_memory", "add_memory")]
     alone = list(race_all(request(LOCK), pairs, 1))

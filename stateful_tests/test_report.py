@@ -41,6 +41,7 @@ def drawn(trace: Trace, path: str | None = "t.json", max_lines: int = 40) -> lis
     return [text.plain for text in page(trace, path, max_lines=max_lines)]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", TRACES)
 @pytest.mark.parametrize("path", ["t.json", LONG_PATH, None])
 @pytest.mark.parametrize("max_lines", [40, 32])

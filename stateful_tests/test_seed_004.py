@@ -137,6 +137,7 @@ def walks(name: str, geometry: str, of: str) -> Iterator[Checker]:
             yield checker
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("of", LAYOUTS)
 @pytest.mark.parametrize("geometry", ARM64)
 def test_the_section_map_holds_on_a_random_walk(geometry: str, of: str) -> None:
@@ -144,6 +145,7 @@ def test_the_section_map_holds_on_a_random_walk(geometry: str, of: str) -> None:
         assert marked(checker.kernel) == set()
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("of", LAYOUTS)
 @pytest.mark.parametrize("geometry", ARM64)
 def test_marked_is_what_is_mapped_and_describes_nothing(geometry: str, of: str) -> None:

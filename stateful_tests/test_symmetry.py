@@ -66,11 +66,13 @@ def told_apart(of: BootLayout, to: Renumbering, kinds: tuple[str, ...], unusual:
     return wrong
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", ["collision", "stale", "memmap-on-memory"])
 def test_no_operation_looks_at_the_id_of_a_map(name: str) -> None:
     assert told_apart(layout(name), SWAP_MAPS, (), 0) == []
 
 
+@pytest.mark.unmeasured
 def test_no_operation_tells_nodes_without_boot_memory_apart() -> None:
     assert told_apart(NODES, SWAP_NODES, (), 0) == []
 
@@ -79,6 +81,7 @@ def test_no_operation_that_is_blind_to_place_tells_sections_apart() -> None:
     assert told_apart(layout(), SWAP_SECTIONS, BLIND, 0) == []
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("kind", ["memremap_pages", "online_memory_block"])
 def test_any_other_operation_tells_sections_apart(kind: str) -> None:
     assert told_apart(layout(), SWAP_SECTIONS, (*BLIND, kind), 0) != []

@@ -190,6 +190,7 @@ def test_it_finds_operations_that_wait_for_one_another() -> None:
     assert op.turns
 
 
+@pytest.mark.unmeasured
 def test_it_finds_walkers_that_come_too_late() -> None:
     kinds: list[type[Op]] = [OfflineAndRemoveMemory]
     start, sound = Checker(boot()), set[bytes]()
@@ -207,6 +208,7 @@ def test_it_finds_walkers_that_come_too_late() -> None:
     assert isinstance(op.contexts[0], Walk)
 
 
+@pytest.mark.unmeasured
 def test_mainline_holds_and_a_walk_says_how_much_it_drew() -> None:
     report = walk(walked(240, 5))
     assert report.verdict == "held"
@@ -216,6 +218,7 @@ def test_mainline_holds_and_a_walk_says_how_much_it_drew() -> None:
     assert again.coverage.to_json() == report.coverage.to_json()
 
 
+@pytest.mark.unmeasured
 def test_hypothesis_draws_them_when_asked_to() -> None:
     layouts = {"collision": LAYOUTS["collision"](GEOMETRIES["tiny"])}
     profile = Profile(examples=12, steps=20)

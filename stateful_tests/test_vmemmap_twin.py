@@ -428,6 +428,7 @@ def test_the_model_is_its_twin_where_chance_seldom_leads(case: str) -> None:
     assert pair.added or pair.refused or GONE in sequence
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("before_reset", [True, False])
 @pytest.mark.parametrize("geometry", ["tiny", "tiny_56"])
 @relaxed

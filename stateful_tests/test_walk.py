@@ -91,6 +91,7 @@ def test_another_seed_takes_other_steps() -> None:
     assert steps_of(walk(request(seed=1))) != steps_of(walk(request(seed=2)))
 
 
+@pytest.mark.unmeasured
 def test_an_example_does_not_depend_on_those_before_it() -> None:
     collision = {"collision": LAYOUTS["collision"](GEOMETRIES["tiny"])}
     wanted = replace(request(), layouts=collision)
@@ -188,6 +189,7 @@ def shape(value: object) -> object:
     return {key: shape(each) for key, each in value.items() if key != "refused"}
 
 
+@pytest.mark.unmeasured
 def test_coverage_of_two_runs_adds_up() -> None:
     first, second, both = Coverage(), Coverage(), Coverage()
     whole = RandomWalk(request=request(), coverage=both)

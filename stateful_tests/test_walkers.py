@@ -137,6 +137,7 @@ def test_a_walker_of_the_past_reads_nothing_on_mainline(name: str) -> None:
     assert not WALKERS[name].reads(shared_section("tiny", MAINLINE, mapped=True).extents()).any()
 
 
+@pytest.mark.unmeasured
 @every_walker
 def test_every_walker_takes_some_online_ram(walker: Walker) -> None:
     kernel = shared_section("tiny", replace(MAINLINE, asks_pfn_valid=PAST), mapped=True)
@@ -207,11 +208,13 @@ def broken_for(walker: Walker) -> list[str]:
     ]
 
 
+@pytest.mark.unmeasured
 @every_walker
 def test_every_walker_can_be_made_to_see_a_wrong_page(walker: Walker) -> None:
     assert broken_for(walker)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("function", sorted(ONCE_WRONG))
 def test_each_function_that_was_fixed_is_wrong_alone(function: str) -> None:
     rules = replace(MAINLINE, asks_pfn_valid=frozenset({function}))
@@ -498,6 +501,7 @@ def scrambled(seed: int, sizes: Geometry) -> Kernel:
     return kernel
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("sizes", [GEOMETRIES["tiny"], COARSE], ids=["tiny", "coarse"])
 @pytest.mark.parametrize("name", TWINS)
 def test_rows_are_those_that_the_page_at_a_time_loop_reads(name: str, sizes: Geometry) -> None:

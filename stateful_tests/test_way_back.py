@@ -142,6 +142,7 @@ def test_mainline_gets_back_from_every_state_but_for_known_defects() -> None:
     assert (found.longest, set(found.residues)) == (2, set(RESIDUES) - {LEFT})
 
 
+@pytest.mark.unmeasured
 def test_a_state_that_takes_too_long_counts_as_stuck() -> None:
     found = searched(1, "two-nodes")
     assert found.longest == 1
