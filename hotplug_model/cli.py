@@ -115,9 +115,8 @@ def make_parser() -> Parser:
     listing = commands.add_parser("list", help="list what there is", allow_abbrev=False)
     listing.add_argument("what", choices=LISTS, metavar="WHAT", help=", ".join(LISTS))
     add_form(listing)
-    conform = commands.add_parser(
-        "conform", help="replay recorded real kernels against the model", allow_abbrev=False
-    )
+    what = "replay recorded real kernels against the model"
+    conform = commands.add_parser("conform", help=what, allow_abbrev=False)
     conform.add_argument("files", nargs="+", metavar="FILE")
     conform.add_argument("--json", action="store_true", help="as JSON")
     what = "count the vmemmap that memory needs, and that coming and going leaks"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from hotplug_model.bug import Trials, bug_of
+from hotplug_model.bug import Bug, Trials, bug_of
 from hotplug_model.checker import carry_out
 from hotplug_model.ops import Op
 from hotplug_model.ops.interleave import Interleave
@@ -23,8 +23,8 @@ def minimise(trace: Trace) -> Trace:
     goes. Of allocations that fail likewise those go that need not, and others fail
     earlier. Of operations that were interleaved one may do, or fewer or earlier switches.
 
-    At first only the last event of each trial is judged. If what comes of that breaks something
-    before, it goes on from the shortest trial that does not, with every event judged.
+    At first only the last event of each trial is judged. Where another one breaks something before
+    that, it goes on from the shortest trial that shows the bug sooner, or not before the end.
 
     Source: Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing Input (IEEE
     TSE 28, 2002).
@@ -32,16 +32,21 @@ def minimise(trace: Trace) -> Trace:
     hasty = Trials(trace, frozenset(), hasty=True)
     if trace.events and (violations := hasty.broken_by_last(trace.events)):
         hasty.bug = bug_of(violations)
-        careful = Trials(trace, hasty.bug)
         shortest = shortened(hasty, trace)
         for shown in reversed(hasty.shown):
-            if careful.show(shown.events):
-                return shown if shown is shortest else shortened(careful, shown)
+            index, violations = replay(shown)
+            if index is None or bug_of(violations) != hasty.bug:
+                continue
+            if shown is shortest and index == len(shown.events) - 1:
+                return shown
+            return with_all_judged(shown, index, hasty.bug)
     index, violations = replay(trace)
-    if index is None:
-        return trace
-    careful = Trials(trace, bug_of(violations))
-    return shortened(careful, replace(trace, events=trace.events[: index + 1]))
+    return trace if index is None else with_all_judged(trace, index, bug_of(violations))
+
+
+def with_all_judged(trace: Trace, index: int, bug: Bug) -> Trace:
+    """*trace*, which shows *bug* at the event *index*, without what it can do without."""
+    return shortened(Trials(trace, bug), replace(trace, events=trace.events[: index + 1]))
 
 
 def shortened(trials: Trials, trace: Trace) -> Trace:

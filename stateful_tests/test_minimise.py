@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 import hotplug_model.bug as of_bug
+import hotplug_model.minimise as minimising
 from hotplug_model.bug import Trials, bug_of
 from hotplug_model.checker import QUIESCENT, Checker, Violation, carry_out
 from hotplug_model.kernel import Kernel
@@ -21,7 +22,7 @@ from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.ops.xen_balloon import IncreaseReservation
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import KernelRules
-from hotplug_model.trace import broken, replay
+from hotplug_model.trace import Trace, broken, replay
 from stateful_tests.kernels import HOLE, C, D, add, device, layout, offline, online
 from stateful_tests.traces import collision, recorded
 
@@ -103,21 +104,19 @@ def test_every_event_is_judged_of_short_trials_only(monkeypatch: pytest.MonkeyPa
         replace(collision(), boot=layout("xen"), changes=("00d6c019b5bc",), events=events)
     )
     assert replay(trace)[0] == len(trace.events) - 1
-    judged: list[tuple[bool, int]] = []
-    holds = Trials.holds
+    replayed: list[tuple[int, int | None]] = []
 
-    def watched(trials: Trials, events: Sequence[Op]) -> bool:
-        judged.append((trials.hasty, len(events)))
-        return holds(trials, events)
+    def watched(shown: Trace) -> tuple[int | None, list[Violation]]:
+        index, violations = replay(shown)
+        replayed.append((len(shown.events), index))
+        return index, violations
 
-    monkeypatch.setattr(Trials, "holds", watched)
+    monkeypatch.setattr(minimising, "replay", watched)
     shorter = minimise(trace)
-    # For the last event to show it three do, but one of the two before breaks something.
-    assert judged[0] == (False, 2)
-    assert max(nr for _, nr in judged) <= 7
-    assert not any(hasty for hasty, _ in judged)
-    assert shorter.events == trace.events[40:]
-    assert replay(shorter)[0] == 4
+    # For the last event to show it three do, and of these the second shows it already.
+    assert replayed == [(3, 1)]
+    assert shorter.events == (trace.events[40], trace.events[42])
+    assert replay(shorter)[0] == 1
 
 
 def test_what_trials_begin_with_is_carried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,22 @@ def some_walker(x: Extents, question: Callable[[Walker], Scan]) -> ExtentMask:
     return some
 
 
+def copied(x: Extents) -> ExtentMask:
+    """Rows whose memory somebody reads through the linear map."""
+    scans = [walker.copies for walker in walkers_now(x) if walker.copies is not None]
+    if x.asks == Sees.ROW:
+        scans += CONTENTS
+    rows = np.zeros(len(x.start_pfn), bool)
+    for scan in scans:
+        rows |= scan(x)
+    return rows
+
+
+def among(x: Extents, wrong: ExtentMask, seen: Scan) -> ExtentMask:
+    """Rows that are *wrong* to see, and *seen*: nobody is asked where there is none."""
+    return seen(x) & wrong if wrong.any() else wrong
+
+
 def must_not_see(x: Extents) -> ExtentMask:
     """Rows that are wrong to read, to take for System RAM, or to copy."""
     hidden: ExtentMask = ~(x.initialised & x.mapped & x.kernel_page_present) | x.is_zone_device
@@ -80,7 +96,7 @@ def walkers_take_no_zone_device_page(x: Extents) -> ExtentMask:
     Source: pfn_to_online_page(), mm/memory_hotplug.c; commit 1f90a3477df3 ("mm: teach
     pfn_to_online_page() about ZONE_DEVICE section collisions") (in v5.12).
     """
-    return taken(x) & x.is_zone_device
+    return among(x, x.is_zone_device, taken)
 
 
 @always(asks_walkers=True)
@@ -90,8 +106,7 @@ def walkers_read_no_poisoned_page(x: Extents) -> ExtentMask:
     Source: PF_POISONED_CHECK(), include/linux/page-flags.h; commit d33695b16a9f
     ("mm/memory_hotplug: poison memmap in remove_pfn_range_from_zone()") (in v5.6).
     """
-    rows: ExtentMask = read(x) & x.poisoned
-    return rows
+    return among(x, x.poisoned, read)
 
 
 @always(asks_walkers=True)
@@ -101,8 +116,7 @@ def walkers_take_no_stale_page(x: Extents) -> ExtentMask:
     Source: pfn_to_online_page(), mm/memory_hotplug.c; commit 9f9b02e5b346 ("mm: teach
     pfn_to_online_page() to consider subsection validity") (in v5.12).
     """
-    rows: ExtentMask = taken(x) & x.stale
-    return rows
+    return among(x, x.stale, taken)
 
 
 @always(asks_walkers=True)
@@ -114,8 +128,7 @@ def walkers_take_no_uninitialised_page(x: Extents) -> ExtentMask:
     """
     zeroed, garbage, unused = UNINITIALISED
     bare = (x.content == zeroed) | (x.content == garbage) | (x.content == unused)
-    rows: ExtentMask = taken(x) & bare
-    return rows
+    return among(x, bare, taken)
 
 
 @always(asks_walkers=True)
@@ -124,7 +137,7 @@ def walkers_read_mapped_pages(x: Extents) -> ExtentMask:
 
     Source: pfn_valid(), include/linux/mmzone.h.
     """
-    return read(x) & ~x.mapped
+    return among(x, ~x.mapped, read)
 
 
 @always(quiescent=True)
@@ -158,10 +171,4 @@ def memory_is_read_through_the_linear_map(x: Extents) -> ExtentMask:
     Source: read_kcore_iter() in fs/proc/kcore.c; do_copy_page() in kernel/power/snapshot.c;
     memcmp_pages() in mm/ksm.c; wp_page_copy() in mm/memory.c.
     """
-    scans = [walker.copies for walker in walkers_now(x) if walker.copies is not None]
-    if x.asks == Sees.ROW:
-        scans += CONTENTS
-    read = np.zeros(len(x.start_pfn), bool)
-    for rows in scans:
-        read |= rows(x)
-    return read & ~x.kernel_page_present
+    return among(x, ~x.kernel_page_present, copied)
