@@ -10,16 +10,19 @@ from itertools import islice
 from hotplug_model.boot import BootLayout
 from hotplug_model.bug import bug_of
 from hotplug_model.explore.shorter import Shorter
+from hotplug_model.kernel import Kernel
 from hotplug_model.minimise import minimise
 from hotplug_model.normal_form import normal_form
 from hotplug_model.ops import Op, drawn_ops, ops_on_request
-from hotplug_model.ops.every import every_op, kinds_named
+from hotplug_model.ops.every import UNUSUAL, every_op, kinds_named
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.trace import Trace, replay
 
-BUDGET = 900
+BUDGET = 720
 """Operations to try for a shorter trace, and as many for its form: each about a second."""
+FEW = 4
+"""Operations of a kind that is cheap to try on every layout."""
 MINIMAL = "minimal"
 """What :func:`certify` says goes into :attr:`~hotplug_model.trace.Trace.found` as this."""
 SHORTEST = "shortest possible (searched)"
@@ -65,7 +68,7 @@ class Search:
 
     def shorter(self, trace: Trace) -> Trace | None:
         """A shorter trace, if one is found. No machine is searched with all kinds twice."""
-        dear = self.suspicion.price > 1
+        dear = self.suspicion.dear
         if found := elsewhere(self.suspicion, trace, self.boots, self.budget // 6):
             return found
         if self.complete(trace) >= len(trace.events) - 1:
@@ -96,8 +99,8 @@ def elsewhere(
 ) -> Trace | None:
     """A shorter trace on another machine: one boots with what another first has to be given.
 
-    Some show a bug right after boot. Of the kinds of operations that *trace* has, those are tried
-    of which there are few anywhere.
+    Some show a bug right after boot, some with one usual operation. Of the kinds of operations
+    that *trace* has, those are tried in every depth of which there are few anywhere.
     """
     if not trace.events or not boots:
         return None
@@ -105,13 +108,20 @@ def elsewhere(
         return replace(trace, boot=broken, events=())
     if len(trace.events) < 2:
         return None
-    machines, most = [suspicion.booted(boot) for boot in boots], budget // len(boots)
-    few = [
-        kind
-        for kind in kinds_of(trace)
-        if all(len(list(islice(every_op(m, (kind,)), most + 1))) <= most for m in machines)
-    ]
-    return Shorter(suspicion, trace, tuple(few), boots).first(budget)
+    machines = [suspicion.booted(boot) for boot in boots]
+    few = tuple(kind for kind in kinds_named(()) if few_anywhere(machines, kind, 0, FEW))
+    if found := Shorter(suspicion, trace, few, boots, unusual=0, deepest=1).first(2 * budget):
+        return found
+    most = budget // len(boots)
+    own = tuple(k for k in kinds_of(trace) if few_anywhere(machines, k, UNUSUAL, most))
+    return Shorter(suspicion, trace, own, boots).first(budget)
+
+
+def few_anywhere(
+    machines: Iterable[Kernel], kind: type[Op], unusual: int, most: int
+) -> bool:
+    """Whether on none of *machines* more than *most* operations of a *kind* can be drawn."""
+    return all(len(list(islice(every_op(m, (kind,), unusual), most + 1))) <= most for m in machines)
 
 
 def kinds_of(trace: Trace) -> tuple[type[Op], ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import compress
 from typing import TypeAlias
 
@@ -12,7 +11,6 @@ import numpy as np
 
 from hotplug_model import steps
 from hotplug_model.arrays import ExtentMask
-from hotplug_model.boot import BootLayout
 from hotplug_model.contexts import RETURNS
 from hotplug_model.defects import DEFECTS
 from hotplug_model.errors import KernelRefusal
@@ -24,7 +22,7 @@ from hotplug_model.memo import Keys, keys_of
 from hotplug_model.ops import Op
 from hotplug_model.parts import FACTS, ROWS, parts_of
 from hotplug_model.pfn import PfnRange
-from hotplug_model.questions import Questions, digest, parts_read
+from hotplug_model.questions import Questions, as_number, digest, digest_of, parts_read
 from hotplug_model.state.faults import Allocation
 
 QUIESCENT = "quiescent"
@@ -130,6 +128,8 @@ class Checker:
         """A digest of each, at the last look."""
         self._facts: dict[str, tuple[bytes, bytes]] = {}
         """A digest of each, and of the part that it follows from."""
+        self.judged_by_row = False
+        """Whether it had to, which costs more than to judge sums."""
         self.state = 0
         """The state at the last look, as a number: equal in equal states, in any process."""
 
@@ -177,6 +177,9 @@ class Checker:
             return []
         if not (self._by_row or quiescent):
             return self._glance(questions.asked, milestone)
+        if self._read is not None and self._sees_nothing_wrong(questions.asked):
+            return []
+        self.judged_by_row |= self._by_row
         state = self.take_state() if state is None else state
         self.state = as_number(state)
         if AT_REST + state in self._sound or questions.kind + state in self._sound:
@@ -212,6 +215,11 @@ class Checker:
         """What the answers are right now, whatever they were before."""
         x = self.kernel.extents()
         return [v for each in asked for v in self._judge_anew(each, x, milestone)]
+
+    def _sees_nothing_wrong(self, asked: Iterable[Invariant]) -> bool:
+        """Whether all of *asked* ask walkers, of rows that there are none of."""
+        x = self.kernel.extents()
+        return all(each.wrong_to_see and not each.wrong_to_see(x).any() for each in asked)
 
     def _held(self) -> dict[str, bytes]:
         """A digest of each part and of each fact."""
@@ -277,6 +285,8 @@ class Checker:
         return found
 
     def _judge_anew(self, invariant: Invariant, x: Extents, milestone: str) -> list[Violation]:
+        if invariant.wrong_to_see is not None and not invariant.wrong_to_see(x).any():
+            return []
         if invariant.always is not None:
             rows = invariant.always(x)
             return self._attribute_rows(invariant, rows, x, milestone) if rows.any() else []
@@ -366,17 +376,6 @@ class Checker:
 def broken_rows(found: Iterable[Violation]) -> list[PfnRange]:
     """Where invariants of rows are broken."""
     return [p for each in found if INVARIANTS[each.invariant].reads == ROWS for p in each.pfns]
-
-
-@lru_cache(maxsize=64)
-def digest_of(layout: BootLayout) -> bytes:
-    """16 bytes that tell how a machine was booted."""
-    return digest(repr(layout).encode())
-
-
-def as_number(state: bytes) -> int:
-    """A digest as a number whose bits are as good as random."""
-    return int.from_bytes(state[:8])
 
 
 def carry_out(

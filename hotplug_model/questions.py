@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 
+from hotplug_model.boot import BootLayout
 from hotplug_model.invariants import Invariant
 from hotplug_model.parts import FACTS, PARTS
 
@@ -57,3 +59,14 @@ def parts_read(invariants: Iterable[Invariant]) -> list[str]:
 def digest(held: bytes) -> bytes:
     """16 bytes that tell *held* from whatever else was ever held."""
     return hashlib.blake2b(held, digest_size=16).digest()
+
+
+@lru_cache(maxsize=64)
+def digest_of(layout: BootLayout) -> bytes:
+    """16 bytes that tell how a machine was booted."""
+    return digest(repr(layout).encode())
+
+
+def as_number(state: bytes) -> int:
+    """A digest as a number whose bits are as good as random."""
+    return int.from_bytes(state[:8])

@@ -46,8 +46,8 @@ class Suspicion:
         """Settle what is asked, by the names of those that have to be."""
         self._asked = tuple(each for each in INVARIANTS if each.name in self._names)
         self._wanted = frozenset(said for said in self.bug if said[0] in self._names)
-        self.price = DEAR if any(each.sees > Sees.ROW for each in self._asked) else 1
-        """What :meth:`breaks` takes from the budget."""
+        self.dear = any(each.sees > Sees.ROW for each in self._asked)
+        """Whether walkers are asked, where there is something that they must not see."""
         self._sound: set[bytes] = set()
 
     def trials(self, boot: BootLayout) -> Trials:
@@ -68,9 +68,11 @@ class Suspicion:
 
     def breaks(self, kernel: Kernel, op: Op) -> bool:
         """Carry *op* out in place: whether it breaks just what is asked of the bug."""
-        self.spend(self.price)
+        self.spend(1)
         checker = Checker(kernel, self.trace.strict, self._sound, REACHED, self._asked)
-        return bug_of(checker.apply(op, self._wanted).violations) == self._wanted
+        found = bug_of(checker.apply(op, self._wanted).violations)
+        self.budget -= DEAR - 1 if checker.judged_by_row else 0
+        return found == self._wanted
 
     def show(self, boot: BootLayout, events: Sequence[Op]) -> bool:
         """Whether *events* show the bug, judged in full."""

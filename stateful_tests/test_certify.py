@@ -20,7 +20,7 @@ from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifier
 from hotplug_model.ops.memory_hotplug import AddMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
-from hotplug_model.ops.resource import ReleaseMemRegion
+from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
 from hotplug_model.pfn import PfnRange
 from hotplug_model.suspicion import DEAR, WHOLE, OutOfBudget, Suspicion
@@ -96,18 +96,29 @@ def test_a_machine_that_shows_it_right_after_boot_needs_no_event() -> None:
 def test_elsewhere_only_what_can_be_drawn_in_few_ways_is_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kinds: list[tuple[type[Op], ...]] = []
+    searched: list[tuple[int, int, set[type[Op]]]] = []
 
     class Watched(Shorter):
         def first(self, budget: int) -> Trace | None:
-            kinds.append(self.kinds)
+            searched.append((self.unusual, self.deepest, set(self.kinds)))
             return None
 
     monkeypatch.setattr(of_certify, "Shorter", Watched)
     trace = collision(nr_before=2)
     assert elsewhere(suspicion_of(trace), trace, BOOTS, 100) is None
     assert elsewhere(suspicion_of(trace), collision(), BOOTS, 100) is None
-    assert kinds == [(ReleaseMemRegion,)]
+    (unusual, deepest, any_kind), (_, _, own) = searched
+    assert (unusual, deepest, own) == (0, 1, {ReleaseMemRegion})
+    assert {AddMemory, OfflineMemoryBlock} < any_kind
+    assert any_kind.isdisjoint({MemremapPages, RequestMemRegion, VirtioMemProbe})
+
+
+def test_a_layout_that_shows_it_with_one_usual_operation_is_found() -> None:
+    two = of_change("381eab4a6ee8", add(C), online(2, "online"))
+    boots = [LAYOUTS[name](TINY) for name in ("collision", "two-nodes")]
+    one = certify(two, boots)
+    assert (one.boot, one.events) == (boots[1], (offline(1),))
+    assert certify(two, boots[:1]).events == two.events
 
 
 def test_no_machine_is_searched_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,23 @@ def test_a_checker_that_is_asked_little_looks_at_no_more_and_misses_nothing() ->
     assert len(AskedLittle.seen) > 5
 
 
+def test_where_nothing_is_wrong_to_see_no_row_is_judged_and_nothing_missed() -> None:
+    judged: set[bool] = set()
+    AskedLittle.seen.clear()
+    asking = [each for each in INVARIANTS if each.wrong_to_see is not None]
+    assert asking == [each for each in INVARIANTS if each.sees > Sees.ROW]
+    for seed, invariant in enumerate(asking * 8):
+        choose = Random(seed)
+        name, rules = choose.choice(LAYOUTS.names()), choose.choice(["v5.4", "pfn_valid"])
+        checker = AskedLittle(boot(name, rules=RULES[rules]), invariants=[invariant])
+        checker.boot()
+        judged.add(checker.judged_by_row)
+        for _ in walk(checker, seed, 8):
+            pass
+    assert judged == {False, True}
+    assert len(AskedLittle.seen) >= 4
+
+
 def test_what_is_not_asked_about_is_seen_as_it_is() -> None:
     checker = Checker(boot(), invariants=[INVARIANTS["vmemmap_is_freed_once"]])
     state = checker.take_state()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from hotplug_model.boot import BootLayout
+from hotplug_model.explore.space import FULL
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 from hotplug_model.ops.every import UNUSUAL, every_op
@@ -47,6 +48,10 @@ class Shorter:
     """Kinds of operations to try."""
     boots: tuple[BootLayout, ...] = ()
     """The machines, by boot layout; none: that of the trace."""
+    unusual: int = UNUSUAL
+    """At most so many unusual choices an operation."""
+    deepest: int = FULL
+    """Events that a trace of interest has at most."""
     complete: int = 0
     """No trace of so many events of these kinds, nor of fewer, shows the bug."""
     _faults: bool = field(init=False)
@@ -63,26 +68,29 @@ class Shorter:
         each = 0.0
         self.suspicion.budget = budget
         boots = self.boots or (self.trace.boot,)
+        deepest = min(self.deepest, len(self.trace.events) - 1)
         level = [Reached(boot, self.suspicion.booted(boot), [()]) for boot in boots]
         try:
-            while self.complete < len(self.trace.events) - 1:
+            while self.complete < deepest:
                 left = self.suspicion.budget
                 if len(level) * each > left:
                     return None
                 arrived: Arrived = {}
+                goes_on = self.complete + 1 < deepest
                 for before in level:
-                    if found := self.expand(before, arrived):
+                    if found := self.expand(before, arrived if goes_on else None):
                         return found
                 each = (left - self.suspicion.budget) / len(level)
                 level = list(arrived.values())
                 # Where nothing leads anywhere any more there is nothing longer, either.
-                self.complete = self.complete + 1 if level else len(self.trace.events) - 1
+                self.complete = self.complete + 1 if level else deepest
         except OutOfBudget:
             pass
         return None
 
-    def expand(self, before: Reached, arrived: Arrived) -> Trace | None:
-        """Try every operation on a machine, and add to *arrived* where it leads."""
+    def expand(self, before: Reached, arrived: Arrived | None) -> Trace | None:
+        """Try every operation on a machine, and add to *arrived* where it leads, if that is of
+        interest."""
         boot, here = before.boot, before.kernel.fingerprint()
         for op in self.usual_first(before.kernel):
             kernel = before.kernel.snapshot()
@@ -91,7 +99,7 @@ class Shorter:
                 for events in ways:
                     if self.suspicion.show(boot, events):
                         return replace(self.trace, boot=boot, events=events)
-            elif (there := kernel.fingerprint()) != here:
+            elif arrived is not None and (there := kernel.fingerprint()) != here:
                 reached = Reached(boot, kernel, [])
                 arrived.setdefault((boot, there), reached).ways.extend(ways)
         return None
@@ -102,5 +110,5 @@ class Shorter:
         for op in every_op(kernel, self.kinds, 0, self._faults):
             usual.add(op)
             yield op
-        every = every_op(kernel, self.kinds, UNUSUAL, self._faults)
+        every = every_op(kernel, self.kinds, self.unusual, self._faults)
         yield from (op for op in every if op not in usual)

@@ -36,7 +36,9 @@ class Invariant:
     """Whether it holds between operations only."""
     sees: Sees = Sees.ROW
     """How much an ``always`` check judges a row by. Those that ask walkers see what these
-    see, and find fault only with rows that walkers must not see."""
+    see."""
+    wrong_to_see: Always | None = None
+    """The only rows with which one that asks walkers can find fault."""
     always: Always | None = None
     """The offending rows, at every milestone."""
     by: By | None = None
@@ -72,13 +74,18 @@ def _doc(check: Callable[..., object]) -> str:
 
 
 def always(
-    *, quiescent: bool = False, asks_walkers: bool = False, by: By | None = None, reads: str = ""
+    *,
+    quiescent: bool = False,
+    wrong_to_see: Always | None = None,
+    by: By | None = None,
+    reads: str = "",
 ) -> Callable[[Always], Always]:
     """Register a check that returns the offending rows, asked at every milestone.
 
     It judges a row by what that holds, and by the number that *by* gives it; *reads* names
-    the parts of the kernel that this number depends on. With *asks_walkers* it judges it by
-    what walkers make of it, and is not asked where :func:`must_not_see` finds nothing.
+    the parts of the kernel that this number depends on. One that judges it by what walkers
+    make of it, and finds fault only with rows that are *wrong_to_see*, is not asked where there
+    is none.
     """
 
     def register(check: Always) -> Always:
@@ -89,7 +96,8 @@ def always(
                 name=name,
                 doc=_doc(check),
                 quiescent=quiescent,
-                sees=Sees.MACHINE if asks_walkers else Sees.ROW,
+                sees=Sees.MACHINE if wrong_to_see else Sees.ROW,
+                wrong_to_see=wrong_to_see,
                 always=check,
                 by=by,
                 reads=ROWS | named_parts(reads),

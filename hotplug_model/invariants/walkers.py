@@ -64,11 +64,6 @@ def copied(x: Extents) -> ExtentMask:
     return rows
 
 
-def among(x: Extents, wrong: ExtentMask, seen: Scan) -> ExtentMask:
-    """Rows that are *wrong* to see, and *seen*: nobody is asked where there is none."""
-    return seen(x) & wrong if wrong.any() else wrong
-
-
 def must_not_see(x: Extents) -> ExtentMask:
     """Rows that are wrong to read, to take for System RAM, or to copy."""
     hidden: ExtentMask = ~(x.initialised & x.mapped & x.kernel_page_present) | x.is_zone_device
@@ -89,55 +84,62 @@ def who_may_see(x: Extents, hidden: ExtentMask) -> Sees:
     return Sees.MACHINE if sees_all and (hidden & in_use(x)).any() else Sees.NOTHING
 
 
-@always(asks_walkers=True)
+@always(wrong_to_see=lambda x: x.is_zone_device)
 def walkers_take_no_zone_device_page(x: Extents) -> ExtentMask:
     """A pfn walker takes a ZONE_DEVICE page for online System RAM.
 
     Source: pfn_to_online_page(), mm/memory_hotplug.c; commit 1f90a3477df3 ("mm: teach
     pfn_to_online_page() about ZONE_DEVICE section collisions") (in v5.12).
     """
-    return among(x, x.is_zone_device, taken)
+    return taken(x) & x.is_zone_device
 
 
-@always(asks_walkers=True)
+@always(wrong_to_see=lambda x: x.poisoned)
 def walkers_read_no_poisoned_page(x: Extents) -> ExtentMask:
     """A pfn walker reads a poisoned struct page.
 
     Source: PF_POISONED_CHECK(), include/linux/page-flags.h; commit d33695b16a9f
     ("mm/memory_hotplug: poison memmap in remove_pfn_range_from_zone()") (in v5.6).
     """
-    return among(x, x.poisoned, read)
+    rows: ExtentMask = read(x) & x.poisoned
+    return rows
 
 
-@always(asks_walkers=True)
+@always(wrong_to_see=lambda x: x.stale)
 def walkers_take_no_stale_page(x: Extents) -> ExtentMask:
     """A pfn walker believes a struct page whose owner is gone.
 
     Source: pfn_to_online_page(), mm/memory_hotplug.c; commit 9f9b02e5b346 ("mm: teach
     pfn_to_online_page() to consider subsection validity") (in v5.12).
     """
-    return among(x, x.stale, taken)
+    rows: ExtentMask = taken(x) & x.stale
+    return rows
 
 
-@always(asks_walkers=True)
+def bare(x: Extents) -> ExtentMask:
+    """Rows whose struct pages nobody has initialised."""
+    zeroed, garbage, unused = UNINITIALISED
+    rows: ExtentMask = (x.content == zeroed) | (x.content == garbage) | (x.content == unused)
+    return rows
+
+
+@always(wrong_to_see=bare)
 def walkers_take_no_uninitialised_page(x: Extents) -> ExtentMask:
     """A pfn walker believes a struct page that nobody has initialised.
 
     Source: commit 2d070eab2e82 ("mm: consider zone which is not fully populated to have
     holes") (in v4.13).
     """
-    zeroed, garbage, unused = UNINITIALISED
-    bare = (x.content == zeroed) | (x.content == garbage) | (x.content == unused)
-    return among(x, bare, taken)
+    return taken(x) & bare(x)
 
 
-@always(asks_walkers=True)
+@always(wrong_to_see=lambda x: ~x.mapped)
 def walkers_read_mapped_pages(x: Extents) -> ExtentMask:
     """A pfn walker reads a struct page that is not mapped.
 
     Source: pfn_valid(), include/linux/mmzone.h.
     """
-    return among(x, ~x.mapped, read)
+    return read(x) & ~x.mapped
 
 
 @always(quiescent=True)
@@ -164,11 +166,11 @@ def walkers_miss_no_online_page(x: Extents) -> ExtentMask:
     return rows
 
 
-@always(asks_walkers=True)
+@always(wrong_to_see=lambda x: ~x.kernel_page_present)
 def memory_is_read_through_the_linear_map(x: Extents) -> ExtentMask:
     """The memory of a pfn is read that the linear map does not cover.
 
     Source: read_kcore_iter() in fs/proc/kcore.c; do_copy_page() in kernel/power/snapshot.c;
     memcmp_pages() in mm/ksm.c; wp_page_copy() in mm/memory.c.
     """
-    return among(x, ~x.kernel_page_present, copied)
+    return copied(x) & ~x.kernel_page_present
