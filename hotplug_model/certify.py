@@ -10,7 +10,6 @@ from itertools import islice
 from hotplug_model.boot import BootLayout
 from hotplug_model.bug import bug_of
 from hotplug_model.explore.shorter import Shorter
-from hotplug_model.kernel import Kernel
 from hotplug_model.minimise import minimise
 from hotplug_model.normal_form import normal_form
 from hotplug_model.ops import Op, drawn_ops, ops_on_request
@@ -22,7 +21,7 @@ from hotplug_model.trace import Trace, replay
 BUDGET = 720
 """Operations to try for a shorter trace, and as many for its form: each about a second."""
 FEW = 4
-"""Operations of a kind that is cheap to try on every layout."""
+"""Usual operations of a kind that is cheap to try on every layout."""
 MINIMAL = "minimal"
 """What :func:`certify` says goes into :attr:`~hotplug_model.trace.Trace.found` as this."""
 SHORTEST = "shortest possible (searched)"
@@ -40,6 +39,7 @@ def certify(trace: Trace, boots: Iterable[BootLayout] = (), budget: int = BUDGET
     if index is None:
         return trace
     search = Search(Suspicion(trace, bug_of(violations)), tuple(boots), budget)
+    trace = search.at_once(trace) or trace
     while True:
         trace = search.normal_form(trace)
         shorter = search.shorter(trace)
@@ -61,6 +61,18 @@ class Search:
     def normal_form(self, trace: Trace) -> Trace:
         """The form of *trace*, on the first of the layouts where there is one."""
         return normal_form(self.suspicion, trace, before(trace.boot, self.boots), self.budget)
+
+    def at_once(self, trace: Trace) -> Trace | None:
+        """A trace of no event, or of a usual one of a kind that has few, on the first of the
+        layouts where that shows the bug."""
+        if not trace.events or not self.boots:
+            return None
+        for boot in self.boots:
+            if self.suspicion.trials(boot).show(()):
+                return replace(trace, boot=boot, events=())
+        few = few_anywhere(self.suspicion, self.boots, kinds_named(()), 0, FEW)
+        search = Shorter(self.suspicion, trace, few, self.boots, unusual=0, deepest=1)
+        return search.first(self.budget // 3)
 
     def complete(self, trace: Trace) -> int:
         """No trace of so many events on the machine of *trace* shows the bug."""
@@ -97,31 +109,31 @@ def machine_of(trace: Trace) -> tuple[BootLayout, bool]:
 def elsewhere(
     suspicion: Suspicion, trace: Trace, boots: tuple[BootLayout, ...], budget: int
 ) -> Trace | None:
-    """A shorter trace on another machine: one boots with what another first has to be given.
-
-    Some show a bug right after boot, some with one usual operation. Of the kinds of operations
-    that *trace* has, those are tried in every depth of which there are few anywhere.
-    """
-    if not trace.events or not boots:
+    """A shorter trace on another machine: one boots with what another first has to be given. Of
+    the kinds of operations that *trace* has, those are tried of which there are few anywhere."""
+    if len(trace.events) < 2 or not boots:
         return None
-    if broken := next((boot for boot in boots if suspicion.trials(boot).show(())), None):
-        return replace(trace, boot=broken, events=())
-    if len(trace.events) < 2:
-        return None
-    machines = [suspicion.booted(boot) for boot in boots]
-    few = tuple(kind for kind in kinds_named(()) if few_anywhere(machines, kind, 0, FEW))
-    if found := Shorter(suspicion, trace, few, boots, unusual=0, deepest=1).first(2 * budget):
-        return found
-    most = budget // len(boots)
-    own = tuple(k for k in kinds_of(trace) if few_anywhere(machines, k, UNUSUAL, most))
-    return Shorter(suspicion, trace, own, boots).first(budget)
+    few = few_anywhere(suspicion, boots, kinds_of(trace), UNUSUAL, budget // len(boots))
+    return Shorter(suspicion, trace, few, boots).first(budget)
 
 
 def few_anywhere(
-    machines: Iterable[Kernel], kind: type[Op], unusual: int, most: int
-) -> bool:
-    """Whether on none of *machines* more than *most* operations of a *kind* can be drawn."""
-    return all(len(list(islice(every_op(m, (kind,), unusual), most + 1))) <= most for m in machines)
+    suspicion: Suspicion,
+    boots: tuple[BootLayout, ...],
+    kinds: tuple[type[Op], ...],
+    unusual: int,
+    most: int,
+) -> tuple[type[Op], ...]:
+    """Those of *kinds* of which right after boot no machine can draw more than *most*."""
+    machines = [suspicion.booted(boot) for boot in boots]
+    return tuple(
+        kind
+        for kind in kinds
+        if all(
+            len(list(islice(every_op(machine, (kind,), unusual), most + 1))) <= most
+            for machine in machines
+        )
+    )
 
 
 def kinds_of(trace: Trace) -> tuple[type[Op], ...]:

@@ -9,7 +9,7 @@ import pytest
 import hotplug_model.certify as of_certify
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.bug import bug_of
-from hotplug_model.certify import MINIMAL, SHORTEST, certify, elsewhere, with_one_for_two
+from hotplug_model.certify import MINIMAL, SHORTEST, Search, certify, elsewhere, with_one_for_two
 from hotplug_model.explore.shorter import Shorter
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.normal_form import exchanges, normal_form, simplified, swaps
@@ -105,6 +105,7 @@ def test_elsewhere_only_what_can_be_drawn_in_few_ways_is_tried(
 
     monkeypatch.setattr(of_certify, "Shorter", Watched)
     trace = collision(nr_before=2)
+    assert Search(suspicion_of(trace), BOOTS, 900).at_once(trace) is None
     assert elsewhere(suspicion_of(trace), trace, BOOTS, 100) is None
     assert elsewhere(suspicion_of(trace), collision(), BOOTS, 100) is None
     (unusual, deepest, any_kind), (_, _, own) = searched
