@@ -30,9 +30,9 @@ SHORTEST = "shortest possible (searched)"
 def certify(trace: Trace, boots: Iterable[BootLayout] = (), budget: int = BUDGET) -> Trace:
     """*trace* minimised, on the first of *boots* that will do; what is known is said in it.
 
-    Delta debugging drops what need not be there. Then everything is tried that might be
-    shorter, on the same machine, for as long as the budget lasts: one of another bug is
-    not accepted.
+    Delta debugging drops what need not be there. Then other layouts are tried with little, and
+    everything that might be shorter on the same machine, for as long as the budget lasts: one of
+    another bug is not accepted.
     """
     trace = minimise(trace)
     index, violations = replay(trace)
@@ -70,9 +70,11 @@ class Search:
         for boot in self.boots:
             if self.suspicion.trials(boot).show(()):
                 return replace(trace, boot=boot, events=())
+        if len(trace.events) < 2:
+            return None
         few = few_anywhere(self.suspicion, self.boots, kinds_named(()), 0, FEW)
         search = Shorter(self.suspicion, trace, few, self.boots, unusual=0, deepest=1)
-        return search.first(self.budget // 3)
+        return search.first(self.budget)
 
     def complete(self, trace: Trace) -> int:
         """No trace of so many events on the machine of *trace* shows the bug."""

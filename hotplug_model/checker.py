@@ -129,9 +129,10 @@ class Checker:
         self._facts: dict[str, tuple[bytes, bytes]] = {}
         """A digest of each, and of the part that it follows from."""
         self.judged_by_row = False
-        """Whether it had to, which costs more than to judge sums."""
+        """Whether some look judged rows, which costs more than sums."""
         self.state = 0
-        """The state at the last look, as a number: equal in equal states, in any process."""
+        """The state at the last look that took one, as a number: equal in equal states, in any
+        process."""
 
     def boot(self) -> list[Violation]:
         """What does not hold right after boot."""
@@ -179,11 +180,11 @@ class Checker:
             return self._glance(questions.asked, milestone)
         if self._read is not None and self._sees_nothing_wrong(questions.asked):
             return []
-        self.judged_by_row |= self._by_row
         state = self.take_state() if state is None else state
         self.state = as_number(state)
         if AT_REST + state in self._sound or questions.kind + state in self._sound:
             return []
+        self.judged_by_row |= self._by_row
         x = self._view(state)
         if quiescent and len(self.reached) < len(SOMETIMES):
             self.reached |= {
@@ -217,7 +218,7 @@ class Checker:
         return [v for each in asked for v in self._judge_anew(each, x, milestone)]
 
     def _sees_nothing_wrong(self, asked: Iterable[Invariant]) -> bool:
-        """Whether all of *asked* ask walkers, of rows that there are none of."""
+        """Whether all of *asked* ask walkers, and no row is wrong for these to see."""
         x = self.kernel.extents()
         return all(each.wrong_to_see and not each.wrong_to_see(x).any() for each in asked)
 

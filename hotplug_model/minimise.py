@@ -24,7 +24,8 @@ def minimise(trace: Trace) -> Trace:
     earlier. Of operations that were interleaved one may do, or fewer or earlier switches.
 
     At first only the last event of each trial is judged. Where another one breaks something before
-    that, it goes on from the shortest trial that shows the bug sooner, or not before the end.
+    that, it goes on, with every event judged, from the shortest trial that breaks nothing before it
+    shows the bug, cut at the event that does.
 
     Source: Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing Input (IEEE
     TSE 28, 2002).
@@ -33,8 +34,9 @@ def minimise(trace: Trace) -> Trace:
     if trace.events and (violations := hasty.broken_by_last(trace.events)):
         hasty.bug = bug_of(violations)
         shortest = shortened(hasty, trace)
+        sound: set[bytes] = set()
         for shown in reversed(hasty.shown):
-            index, violations = replay(shown)
+            index, violations = replay(shown, sound=sound)
             if index is None or bug_of(violations) != hasty.bug:
                 continue
             if shown is shortest and index == len(shown.events) - 1:

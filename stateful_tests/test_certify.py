@@ -9,7 +9,15 @@ import pytest
 import hotplug_model.certify as of_certify
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.bug import bug_of
-from hotplug_model.certify import MINIMAL, SHORTEST, Search, certify, elsewhere, with_one_for_two
+from hotplug_model.certify import (
+    BUDGET,
+    MINIMAL,
+    SHORTEST,
+    Search,
+    certify,
+    elsewhere,
+    with_one_for_two,
+)
 from hotplug_model.explore.shorter import Shorter
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.normal_form import exchanges, normal_form, simplified, swaps
@@ -105,7 +113,7 @@ def test_elsewhere_only_what_can_be_drawn_in_few_ways_is_tried(
 
     monkeypatch.setattr(of_certify, "Shorter", Watched)
     trace = collision(nr_before=2)
-    assert Search(suspicion_of(trace), BOOTS, 900).at_once(trace) is None
+    assert Search(suspicion_of(trace), BOOTS, BUDGET).at_once(trace) is None
     assert elsewhere(suspicion_of(trace), trace, BOOTS, 100) is None
     assert elsewhere(suspicion_of(trace), collision(), BOOTS, 100) is None
     (unusual, deepest, any_kind), (_, _, own) = searched
@@ -120,6 +128,13 @@ def test_a_layout_that_shows_it_with_one_usual_operation_is_found() -> None:
     one = certify(two, boots)
     assert (one.boot, one.events) == (boots[1], (offline(1),))
     assert certify(two, boots[:1]).events == two.events
+
+
+def test_every_layout_is_asked_even_where_walkers_must_be() -> None:
+    two = of_change("2d070eab2e82", add(C), online(2, "online"))
+    one = certify(two, BOOTS)
+    assert (one.boot, one.events) == (LAYOUTS["classic-sparse"](TINY), (offline(1),))
+    assert one.found[MINIMAL] == SHORTEST
 
 
 def test_no_machine_is_searched_twice(monkeypatch: pytest.MonkeyPatch) -> None:

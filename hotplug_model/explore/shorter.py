@@ -110,5 +110,7 @@ class Shorter:
         for op in every_op(kernel, self.kinds, 0, self._faults):
             usual.add(op)
             yield op
+        if self.unusual == 0:
+            return
         every = every_op(kernel, self.kinds, self.unusual, self._faults)
         yield from (op for op in every if op not in usual)

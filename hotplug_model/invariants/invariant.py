@@ -38,7 +38,8 @@ class Invariant:
     """How much an ``always`` check judges a row by. Those that ask walkers see what these
     see."""
     wrong_to_see: Always | None = None
-    """The only rows with which one that asks walkers can find fault."""
+    """The only rows with which one that asks walkers can find fault: some of those that
+    :func:`must_not_see` returns."""
     always: Always | None = None
     """The offending rows, at every milestone."""
     by: By | None = None

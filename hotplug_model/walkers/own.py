@@ -49,5 +49,5 @@ def who_may_ask() -> list[str]:
 def refuse_unknown_askers(rules: KernelRules) -> None:
     """Raise :class:`UserError` if *rules* let a function ask pfn_valid() that there is not."""
     known = who_may_ask()
-    for name in sorted(map(str, rules.asks_pfn_valid.difference(known))):
+    for name in sorted(map(str, set(rules.asks_pfn_valid) - set(known))):
         raise UserError(f"rule 'asks_pfn_valid': {unknown('walker', name, known)}")
