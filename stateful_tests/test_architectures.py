@@ -7,9 +7,11 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import settings
 
 from hotplug_model.__main__ import main
 from hotplug_model.architectures import ARCHITECTURES, BEFORE_4_13, ROWS, Asked, machine
+from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT, Checker, Outcome, carry_out
 from hotplug_model.cli import make_parser
@@ -145,12 +147,14 @@ def test_a_preset_and_a_geometry_are_too_much(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.unmeasured
-@pytest.mark.parametrize("name", ["ia64", "sh", "tile", "x86-32"])
-def test_a_short_walk_holds_where_nobody_adds_memory_any_more(name: str) -> None:
+@pytest.mark.parametrize("faults", [False, True], ids=["", "faults"])
+@pytest.mark.parametrize("name", ARCHITECTURES.names())
+def test_mainline_holds_on_a_walk_on_every_architecture(name: str, faults: bool) -> None:
     geometry = ARCHITECTURES[name]
     request = WalkRequest(
-        variant=KernelVariant(), geometry=geometry, steps=400, seed=5,
-        layouts={each: layout(each, geometry) for each in ("collision", "two-nodes")},
+        variant=KernelVariant(), geometry=geometry, faults=faults, seed=5,
+        layouts={each: layout(each, geometry) for each in LAYOUTS.names()},
+        steps=25 * settings().max_examples,
     )  # fmt: skip
     report = walk(request)
     assert report.trace is None
