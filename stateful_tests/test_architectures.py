@@ -147,7 +147,7 @@ def test_a_preset_and_a_geometry_are_too_much(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.unmeasured
-@pytest.mark.parametrize("faults", [False, True], ids=["", "faults"])
+@pytest.mark.parametrize("faults", [False, True], ids=["plain", "faults"])
 @pytest.mark.parametrize("name", ARCHITECTURES.names())
 def test_mainline_holds_on_a_walk_on_every_architecture(name: str, faults: bool) -> None:
     geometry = ARCHITECTURES[name]

@@ -156,7 +156,7 @@ MISTAKES = {
     "check --change own:fails": "two lines",
     "check --change own:returns_nothing": "must take KernelRules",
     "check --change own:misspelt": "did you mean deferred?",
-    "check --change own:no_walker": "'asks_pfn_valid': no walker 'memory_failures'; did you mean",
+    "check --change own:no_walker": "change 'own:no_walker': rule 'asks_pfn_valid': no walker",
     "check --change own:no_function": "rule 'block_zone' must be a function",
     "check --change own:no_truth": "rule 'early_memmap_kept' must be of type bool",
     "check --change broken:f": "never closed",

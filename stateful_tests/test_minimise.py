@@ -106,12 +106,12 @@ def test_every_event_is_judged_of_short_trials_only(monkeypatch: pytest.MonkeyPa
     assert replay(trace)[0] == len(trace.events) - 1
     replayed: list[tuple[int, int | None]] = []
 
-    def watched(shown: Trace, sound: set[bytes]) -> tuple[int | None, list[Violation]]:
+    def noted(shown: Trace, sound: set[bytes]) -> tuple[int | None, list[Violation]]:
         index, violations = replay(shown, sound=sound)
         replayed.append((len(shown.events), index))
         return index, violations
 
-    monkeypatch.setattr(minimising, "replay", watched)
+    monkeypatch.setattr(minimising, "replay", noted)
     shorter = minimise(trace)
     # For the last event to show it three do, and of these the second shows it already.
     assert replayed == [(3, 1)]

@@ -11,6 +11,7 @@ from pathlib import Path
 from hotplug_model.architectures import ARCHITECTURES
 from hotplug_model.changes import KernelVariant
 from hotplug_model.errors import UserError
+from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.trace import Trace
 from hotplug_model.trace_json import MAX_BYTES
 from hotplug_model.walkers.own import find_reader, refuse_unknown_askers
@@ -25,7 +26,9 @@ def named_variant(args: argparse.Namespace) -> KernelVariant:
         look_here_too()
     try:
         variant = KernelVariant.named(args.release, tuple(args.change))
-        refuse_unknown_askers(variant.rules())
+        variant.rules()
+        for change in variant.changes:
+            refuse_unknown_askers(change.name, change.rewrite(MAINLINE))
     except (UserError, KeyboardInterrupt):
         raise
     except (Exception, SystemExit) as error:

@@ -46,8 +46,11 @@ def who_may_ask() -> list[str]:
     return [*WALKERS.names(), FIRST, BIG_BLOCKS, KERN_ADDR_VALID]
 
 
-def refuse_unknown_askers(rules: KernelRules) -> None:
-    """Raise :class:`UserError` if *rules* let a function ask pfn_valid() that there is not."""
+def refuse_unknown_askers(change: str, rules: KernelRules) -> None:
+    """Raise :class:`UserError` if the *rules* of a change let a function ask pfn_valid() that
+    there is not."""
     known = who_may_ask()
     for name in sorted(map(str, set(rules.asks_pfn_valid) - set(known))):
-        raise UserError(f"rule 'asks_pfn_valid': {unknown('walker', name, known)}")
+        raise UserError(
+            f"change {change!r}: rule 'asks_pfn_valid': {unknown('walker', name, known)}"
+        )
