@@ -1,8 +1,8 @@
 /*
  * The states that explore counts with add_memory, remove_memory, online_memory_block,
  * offline_memory_block and veto_memory_notifier and no unusual choice: what each of N
- * memory blocks is, and what the notifier vetoes. Nothing of what lies below is modelled,
- * and nothing is judged.
+ * memory blocks is, what the notifier vetoes, and whether ZONE_MOVABLE is known to have no
+ * hole. Nothing of what lies below is modelled, and nothing is judged.
  */
 #ifndef N
 #define N 2
@@ -18,9 +18,24 @@
 
 byte block[N];
 byte veto;
+bit contiguous;
+
+/* Known after a block has left ZONE_MOVABLE: whether those that it has left are neighbours. */
+inline look() {
+	i = 0; runs = 0; before = ABSENT;
+	do
+	:: i < N ->
+		runs = runs + (block[i] == MOVABLE && before != MOVABLE -> 1 : 0);
+		before = block[i];
+		i++
+	:: else -> break
+	od;
+	contiguous = (runs == 1 -> 1 : 0);
+	i = 0; runs = 0; before = ABSENT
+}
 
 active proctype requests() {
-	byte b;
+	byte b, i, runs, before;
 end:	do
 	:: d_step { veto != 0 -> veto = 0 }
 	:: d_step { veto == 0 -> veto = VETO_ONLINE }
@@ -32,8 +47,10 @@ end:	do
 		:: block[b] == ABSENT -> block[b] = OFFLINE
 		:: block[b] == OFFLINE -> block[b] = ABSENT
 		:: block[b] == OFFLINE && !(veto & VETO_ONLINE) -> block[b] = NORMAL
-		:: block[b] == OFFLINE && !(veto & VETO_ONLINE) -> block[b] = MOVABLE
-		:: block[b] >= NORMAL && !(veto & VETO_OFFLINE) -> block[b] = OFFLINE
+		:: block[b] == OFFLINE && !(veto & VETO_ONLINE) -> block[b] = MOVABLE; contiguous = 0
+		:: block[b] == OFFLINE && (veto & VETO_ONLINE) -> look()
+		:: block[b] == NORMAL && !(veto & VETO_OFFLINE) -> block[b] = OFFLINE
+		:: block[b] == MOVABLE && !(veto & VETO_OFFLINE) -> block[b] = OFFLINE; look()
 		:: else -> skip
 		fi;
 		b = 0

@@ -355,7 +355,7 @@ class Extents:
 
     @cached_property
     def zone_numbers(self) -> Pfns:
-        """(nr_zones, 4): start, spanned, present, managed of every zone of every node."""
+        """(nr_zones, 6): every zone of every node, as in ``Nodes.zone_cells``."""
         cells = self.kernel.nodes.zone_cells
         return cells.reshape(-1, cells.shape[-1])
 

@@ -22,9 +22,6 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "allocated_vmemmap_is_mapped": (
         "mm/sparse_vmemmap.py", "left-out: kernel.ledger.freed(origin, nr_pages)"
     ),
-    "walkers_take_no_zone_device_page": (
-        "mm/memremap.py", "left-out: kernel.pfns.write(pfns, pgmap_array=pgmap_id)"
-    ),
     "zone_spans_cover_their_pages": ("mm/page_alloc.py", "column: kernel.pfns.write(pfns, content"),
     "device_spans_cover_their_pages": (
         "mm/page_alloc.py",

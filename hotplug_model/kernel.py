@@ -7,6 +7,7 @@ from typing import Self
 
 from hotplug_model.boot import BootLayout, boot_zones, zone_limits
 from hotplug_model.callbacks import Callbacks
+from hotplug_model.contiguous import boot_contiguous
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
     BOOT_SECTION,
@@ -113,6 +114,7 @@ class Kernel:
         kernel._boot_memblock()
         kernel.vmemmap.merge()
         kernel.pfns.merge()
+        boot_contiguous(kernel)
         return kernel
 
     def snapshot(self) -> Self:

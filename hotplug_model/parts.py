@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from hotplug_model.contiguous import contiguous_zones
 from hotplug_model.flags import RefState
 from hotplug_model.state.resource import SYSTEM_RAM
 from hotplug_model.state.zone import PRESENT, SPANNED, START
@@ -60,9 +61,10 @@ def live(kernel: Kernel) -> bytes:
 
 
 def spans(kernel: Kernel) -> bytes:
-    """What each zone spans, and whether it is populated."""
+    """What each zone spans, whether it is populated, and whether it is known to have no hole."""
     zones = kernel.nodes.zone_cells
-    return zones[:, :, (START, SPANNED)].tobytes() + (zones[:, :, PRESENT] > 0).tobytes()
+    known = (zones[:, :, PRESENT] > 0).tobytes() + contiguous_zones(kernel).tobytes()
+    return zones[:, :, (START, SPANNED)].tobytes() + known
 
 
 def zones_of_blocks(kernel: Kernel) -> bytes:

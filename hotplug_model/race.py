@@ -25,7 +25,7 @@ from hotplug_model.contenders import (
 from hotplug_model.defects import DEFECTS
 from hotplug_model.defects.defect import WALKERS_SEE
 from hotplug_model.geometry import GEOMETRIES
-from hotplug_model.invariants.walkers import may_run, must_not_see
+from hotplug_model.invariants.walkers import must_not_see
 from hotplug_model.kernel import Kernel
 from hotplug_model.minimise import minimise
 from hotplug_model.ops import Op
@@ -186,7 +186,7 @@ def in_sight(start: Start, walk: Walk, op: Op) -> set[str]:
 
     def at(milestone: str) -> None:
         x = kernel.extents()
-        if may_run(x, walker) and (rows := walker.reads(x) & must_not_see(x)).any():
+        if walker.may_run(x) and (rows := walker.reads(x) & must_not_see(x)).any():
             known = [v for v in checker.look(milestone) if v.invariant in WALKERS_SEE]
             met.update(v.defect for v in known if v.defect and rows[x.touched(v.pfns)].any())
 

@@ -67,6 +67,10 @@ class KernelRules:
     """Whether the search for the new edge looks at online pages only."""
     resize_zone_range: Callable[[Zone, PfnRange], None]
     """Widens a zone's span."""
+    zone_contiguous: Literal["scanned", "counted", "counted_populated"]
+    """How a zone is known to have no hole: ``scanned`` when its span changes; or its pages with
+    a memmap are ``counted``, holes of boot memory among them, or but those of populated
+    subsections, ``counted_populated`` (proposals of 2026)."""
     offline_rejects_holes: bool
     """Whether offline_pages() refuses ranges that are not wholly System RAM."""
     onlining_walks_system_ram: bool

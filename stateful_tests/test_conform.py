@@ -234,6 +234,10 @@ def _managed(state: dict[str, Any]) -> None:
     state["zones"][1]["managed"] += 1
 
 
+def _contiguous(state: dict[str, Any]) -> None:
+    state["zones"][1]["contiguous"] ^= 1
+
+
 def _span(state: dict[str, Any]) -> None:
     state["zones"][0]["spanned"] += 1
 
@@ -278,8 +282,8 @@ def _iomem(state: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "tamper",
     [
-        _zone, _managed, _span, _start, _block_state, _valid_zones, _block_gone, _flags, _bitmap,
-        _usage, _notifier, _iomem,
+        _zone, _managed, _contiguous, _span, _start, _block_state, _valid_zones, _block_gone,
+        _flags, _bitmap, _usage, _notifier, _iomem,
     ],
 )  # fmt: skip
 def test_one_changed_observation_is_one_step_s_mismatch(

@@ -238,6 +238,10 @@ SHOWN: dict[str, Shown] = {
         (device(C), at_once(Walk("pin_user_pages_fast", 16), MemunmapPages(0), 1)),
         "A: returns", {"walkers_use_mapped_pages"}, layout(),
     ),
+    "contiguous-outlasts-the-memmap": Shown(
+        (offline(1),), "remove_pfn_range_from_zone", {"walkers_read_no_poisoned_page"},
+        layout("classic-sparse"),
+    ),
     "first-pfn-decides-for-a-pageblock": Shown(
         HALF_A_PAGEBLOCK, "resize_zone_range", {"walkers_take_no_zone_device_page"},
         layout("stale", "arm64_64k"), "arm64_64k",

@@ -191,7 +191,7 @@ CHANGES: dict[str, Change] = {
     "pfns": write_other("refcount"),
     **{f"pfns.{name}": write_other(name) for name in COLUMNS},
     **{f"node {i}": add_one("node_cells", 0, i) for i in range(5)},
-    **{f"zone {z} {i}": add_one("zone_cells", 0, z, i) for z in range(5) for i in range(4)},
+    **{f"zone {z} {i}": add_one("zone_cells", 0, z, i) for z in range(5) for i in range(6)},
     **dict(field_changes()),
 }
 

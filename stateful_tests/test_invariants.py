@@ -31,7 +31,7 @@ from hotplug_model.invariants import INVARIANTS, Invariant
 from hotplug_model.invariants.refusals import refusals_leave_the_machine_alone
 from hotplug_model.kernel import Kernel
 from hotplug_model.mm.mainline import MAINLINE
-from hotplug_model.mm.zones import adjust_present_page_count, set_span
+from hotplug_model.mm.zones import adjust_present_page_count, resize_zone_range, set_span
 from hotplug_model.ops.hugetlb import AllocPoolHugeFolio
 from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.pfn import PfnRange
@@ -366,7 +366,8 @@ BREAKS: dict[str, Callable[[], Broken]] = {
         lambda k: setattr(k.nodes[0], "node_spanned_pages", 30), D
     ),
     "zone_spans_shrink": lambda: corrupt(
-        lambda k: setattr(k.zone(0, ZoneType.ZONE_NORMAL), "spanned_pages", 22), pages(2, 24)
+        lambda k: resize_zone_range(k.zone(0, ZoneType.ZONE_NORMAL), pages(2, 24)), pages(2, 24),
+        echoes={"walkers_take_no_zone_device_page", "walkers_read_no_poisoned_page"},
     ),
     "node_spans_shrink": lambda: corrupt(
         lambda k: setattr(k.nodes[0], "node_spanned_pages", 16), pages(0, 16), of=boot

@@ -16,6 +16,7 @@ from hotplug_model.arrays import ExtentMask, Pfns
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT, Checker, Violation
+from hotplug_model.contiguous import clear_zone_contiguous
 from hotplug_model.extents import Extents, Sees
 from hotplug_model.flags import LinearMap, MappingLevel, MemmapOrigin, PageContent, ZoneType
 from hotplug_model.invariants import INVARIANTS, Invariant, law
@@ -371,10 +372,11 @@ def mark(start: int, end: int) -> Callable[[Kernel], object]:
 
 
 def spans(start: int, end: int) -> Callable[[Kernel], object]:
-    """ZONE_NORMAL and its node reach so far."""
+    """ZONE_NORMAL and its node reach so far, and may have holes."""
 
     def write(kernel: Kernel) -> None:
         set_span(kernel.zone(0, ZoneType.ZONE_NORMAL), PfnRange(start, end))
+        clear_zone_contiguous(kernel, 0, ZoneType.ZONE_NORMAL)
         kernel.nodes[0].node_spanned_pages = end
 
     return write

@@ -27,7 +27,7 @@ from hotplug_model.rules import KernelRules
 from hotplug_model.state.locks import DEVICE_HOTPLUG_LOCK, MEM_HOTPLUG_LOCK
 from hotplug_model.walkers import WALKERS, Walker
 from hotplug_model.walkers.compaction import resettable
-from hotplug_model.walkers.page_alloc import whole_pageblocks
+from hotplug_model.walkers.page_alloc import pageblock_pfn_to_page, whole_pageblocks
 from hotplug_model.walkers.walker import (
     every_nth_pfn,
     every_pfn,
@@ -294,6 +294,16 @@ class Machine:
             return False
         return content in (PageContent.GARBAGE, PageContent.UNUSED) or named == zone
 
+    def tests(self, zone: Zone) -> bool:
+        """Whether pageblocks of a zone are tested: it is not known to have no hole."""
+        nid, zone_type = zone
+        return not self.kernel.nodes[nid].zones[zone_type].contiguous
+
+    def is_whole(self, block: range, zone: Zone) -> bool:
+        """Whether a pageblock passes the test."""
+        asked = self.online(block[0]) and self.at(self.x.pfn_valid, block[-1])
+        return asked and self.in_zone(block[0], zone) and self.in_zone(block[-1], zone)
+
     def pageblocks(self, span: range) -> Iterator[range]:
         """The pageblocks of a span, cut at its ends."""
         size, pfn = self.sizes.pageblock_nr_pages, span.start
@@ -374,9 +384,9 @@ def twin_shuffle(m: Machine) -> Iterator[int]:
                 yield pfn
 
 
-def twin_pageblock_pfn_to_page(m: Machine) -> Iterator[int]:
+def twin_test_of_pageblocks(m: Machine) -> Iterator[int]:
     for zone, span in m.zones:
-        for block in m.pageblocks(span):
+        for block in m.pageblocks(span) if m.tests(zone) else ():
             first, last = block[0], block[-1]
             if not m.online(first):
                 continue
@@ -387,11 +397,15 @@ def twin_pageblock_pfn_to_page(m: Machine) -> Iterator[int]:
 
 def twin_whole_pageblocks(m: Machine) -> Iterator[int]:
     for zone, span in m.zones:
+        for block in m.pageblocks(span) if m.tests(zone) else ():
+            if m.is_whole(block, zone):
+                yield from block
+
+
+def twin_pageblock_pfn_to_page(m: Machine) -> Iterator[int]:
+    for zone, span in m.zones:
         for block in m.pageblocks(span):
-            first, last = block[0], block[-1]
-            if not (m.online(first) and m.at(m.x.pfn_valid, last)):
-                continue
-            if m.in_zone(first, zone) and m.in_zone(last, zone):
+            if not m.tests(zone) or m.is_whole(block, zone):
                 yield from block
 
 
@@ -466,9 +480,10 @@ TWINS: dict[str, tuple[Callable[[Extents], ExtentMask], Loop]] = {
     "showblockcount": (WALKERS["pagetypeinfo_showblockcount_print"].reads, twin_showblockcount),
     "shuffle_valid_page": (WALKERS["shuffle_valid_page"].reads, twin_shuffle),
     "__pageblock_pfn_to_page": (
-        WALKERS["__pageblock_pfn_to_page"].reads, twin_pageblock_pfn_to_page,
+        WALKERS["__pageblock_pfn_to_page"].reads, twin_test_of_pageblocks,
     ),
     "whole_pageblocks": (whole_pageblocks, twin_whole_pageblocks),
+    "pageblock_pfn_to_page": (pageblock_pfn_to_page, twin_pageblock_pfn_to_page),
     "resettable": (resettable, twin_resettable),
     "__reset_isolation_pfn": (WALKERS["__reset_isolation_pfn"].reads, twin_reset_isolation),
     "showmixedcount": (WALKERS["pagetypeinfo_showmixedcount_print"].reads, twin_showmixedcount),
@@ -498,6 +513,8 @@ def scrambled(seed: int, sizes: Geometry) -> Kernel:
         for column in choose.sample(sorted(value), 3):
             kernel.pfns.write(pfns, **{column: choose.choice(value[column])})
     kernel.pfns.merge()
+    for zone in (zone for node in kernel.nodes.values() for zone in node.zones):
+        zone.contiguous = choose.randrange(2)
     return kernel
 
 

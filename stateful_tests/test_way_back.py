@@ -17,6 +17,7 @@ from hotplug_model.explore.residues import (
     DEVICE_SPAN,
     EARLY_MEMMAP,
     LEFT,
+    NOT_CONTIGUOUS,
     RESIDUES,
     TAINT,
 )
@@ -91,7 +92,8 @@ def test_boot_memory_goes_online_in_the_zone_that_it_was_in(online_type: str) ->
     kernel, booted = after(*ops, of="two-nodes")
     moved = kernel.blocks[1].zone != booted.blocks[1].zone
     way = way_back(kernel, booted)
-    assert (len(way.ops), way.left) == (1 if not online_type else 2 * moved, ())
+    nr = 1 if not online_type else 2 * moved
+    assert (len(way.ops), way.left) == (nr, (NOT_CONTIGUOUS,))
 
 
 @pytest.mark.parametrize("more", [(), (offline(1),)])
@@ -105,7 +107,7 @@ def test_boot_memory_comes_back_as_added_memory() -> None:
     kernel, booted = after(OfflineAndRemoveMemory(B, unmovable=False), of="two-nodes")
     way = way_back(kernel, booted)
     assert [op.op_name() for op in way.ops] == ["add_memory", "online_memory_block"]
-    assert way.left == (AGAIN,)
+    assert way.left == (AGAIN, NOT_CONTIGUOUS)
 
 
 def test_what_is_lost_in_vmemmap_is_not_taken_for_boot_memory_that_came_back() -> None:
@@ -130,6 +132,15 @@ def test_a_number_of_a_zone_that_is_off_is_named() -> None:
     kernel.nodes[0].zones[1].cells[2] += 1
     (left,) = way_back(kernel, booted).left
     assert left.startswith("present_pages of ZONE_")
+
+
+def test_a_zone_that_seems_contiguous_or_has_a_hole_is_named() -> None:
+    kernel, booted = after()
+    booted.nodes[0].zones[2].contiguous = 0
+    assert way_back(kernel, booted).left == ("contiguous of ZONE_NORMAL",)
+    kernel, booted = after(of="leading-hole")
+    booted.nodes[0].zones[2].contiguous = 1
+    assert way_back(kernel, booted).left == ("contiguous of ZONE_NORMAL",)
 
 
 # All ways

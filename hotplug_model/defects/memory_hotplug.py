@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hotplug_model.arrays import ExtentMask
+from hotplug_model.contiguous import in_contiguous_zone
 from hotplug_model.defects.defect import (
     WALKERS_SEE,
     blamed_on,
@@ -13,6 +14,7 @@ from hotplug_model.defects.defect import (
 )
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
+    BlockState,
     MemmapOrigin,
     RefState,
     SectionFlag,
@@ -21,6 +23,8 @@ from hotplug_model.flags import (
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.ledger import Cause, Law
 from hotplug_model.state.resource import SYSTEM_RAM
+from hotplug_model.walkers import WALKERS
+from hotplug_model.walkers.compaction import SCANS
 
 DEVICE = ZoneType.ZONE_DEVICE
 
@@ -188,6 +192,31 @@ def first_pfn_decides_for_a_pageblock(x: Extents) -> ExtentMask:
         return np.zeros(len(x.start_pfn), bool)
     first = x.row_of(x.start_pfn // size * size)
     return ~x.online_page & x.online_page[first]
+
+
+@known_defect("walkers_read_no_poisoned_page", "walkers_take_no_stale_page")
+def contiguous_outlasts_the_memmap(x: Extents) -> ExtentMask:
+    """A zone counts as contiguous until some of its struct pages are poisoned already.
+
+    remove_pfn_range_from_zone() poisons the struct pages of memory that just went offline, and
+    clears zone->contiguous only then. Compaction takes no lock against hotplug. Where a zone is
+    contiguous it does not ask whether a pageblock is online, and reads in between what is
+    poisoned. That is done with CONFIG_DEBUG_VM only; without it nothing has changed there yet.
+    A zone of boot memory is contiguous if it has no hole; one that grew is not, until a block at
+    its edge goes offline again, or fails to go online.
+
+    Source: remove_pfn_range_from_zone(), mm/memory_hotplug.c; pageblock_pfn_to_page(),
+    mm/internal.h; isolate_migratepages(), mm/compaction.c (6.1).
+    """
+    leaving = (x.block == BlockState.MEM_GOING_OFFLINE) & ~x.section_has_online
+    rows: ExtentMask = (x.poisoned | x.stale) & leaving & in_contiguous_zone(x)
+    flagged = x.kernel.rules.zone_contiguous == "scanned"
+    if not (flagged and x.kernel.locks.mem_hotplug and rows.any()):
+        return rows & False
+    for walker in WALKERS:
+        if walker.name not in SCANS and walker.may_run(x):
+            rows = rows & ~(walker.reads(x) & x.poisoned | walker.takes(x) & x.stale)
+    return rows
 
 
 @known_defect("refusals_leave_the_machine_alone", quiescent=True)

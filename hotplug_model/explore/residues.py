@@ -8,6 +8,7 @@ from enum import IntEnum, IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
+from hotplug_model.contiguous import has_no_hole
 from hotplug_model.flags import (
     TAINTED,
     BlockState,
@@ -25,7 +26,7 @@ from hotplug_model.parts import parts_of
 from hotplug_model.state.pfn_table import COLUMNS
 from hotplug_model.state.resource import KMEM_LEFT
 from hotplug_model.state.runs import RunTable
-from hotplug_model.state.zone import SPANNED, START
+from hotplug_model.state.zone import CONTIGUOUS, SPANNED, START
 
 NO_STATE = ("ledger", "locks")
 """What the model remembers and a kernel does not, and what nobody holds in between."""
@@ -37,8 +38,12 @@ NAMES: dict[str, type[IntEnum | IntFlag]] = {
 """What the values of a column are called."""
 CONTENT, PAGE_FLAGS = COLUMNS.index("content"), COLUMNS.index("page_flags")
 IN_STRUCT_PAGE = [COLUMNS.index(c) for c in ("zone", "nid", "page_flags", "refcount", "page_pgmap")]
-ZONE_NUMBERS = ("start_pfn", "spanned_pages", "present_pages", "managed_pages")
+ZONE_NUMBERS = (
+    "start_pfn", "spanned_pages", "present_pages", "managed_pages", "pages_with_online_memmap",
+    "contiguous",
+)  # fmt: skip
 AGAIN, EARLY_MEMMAP, TAINT = "boot memory added again", "early memmap", "taint"
+NOT_CONTIGUOUS = "not contiguous"
 DEVICE_SPAN, BROKEN, LEFT = "span of ZONE_DEVICE", "broken page", "memory of a dax device"
 
 
@@ -71,6 +76,11 @@ RESIDUES = {
         "Memory of a dax device whose driver went while it was online stays. What else "
         "differs on such a machine is not asked.",
         "dev_dax_kmem_remove(), drivers/dax/kmem.c",
+    ),
+    NOT_CONTIGUOUS: Residue(
+        "A zone that grew is not known to be contiguous: that is looked up before its memory is "
+        "online.",
+        "set_zone_contiguous() in move_pfn_range_to_zone(), mm/memory_hotplug.c",
     ),
     AGAIN: Residue(
         "Boot memory that was removed comes back as memory that was added: its section is "
@@ -162,6 +172,10 @@ def of_nodes(kernel: Kernel, booted: Kernel) -> list[str]:
     for cells in (now, then):
         cells[cells[:, :, SPANNED] == 0, START] = 0
     found = [BROKEN] if broken_blocks(kernel) else []
+    for nid, zone in np.argwhere((now < then)[:, :, CONTIGUOUS]).tolist():
+        if has_no_hole(kernel.extents(), nid, ZoneType(zone)):
+            now[nid, zone, CONTIGUOUS] = 1
+            found.append(NOT_CONTIGUOUS)
     for zone, number in np.argwhere((now != then).any(axis=0)).tolist():
         span = zone == ZoneType.ZONE_DEVICE and number in (START, SPANNED)
         name = f"{ZONE_NUMBERS[number]} of {ZoneType(zone).name}"

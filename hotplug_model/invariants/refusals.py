@@ -7,9 +7,11 @@ from hotplug_model.flags import TAINTED, NotifierAction, PageFlag, SectionFlag, 
 from hotplug_model.invariants.invariant import across
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
-from hotplug_model.state.zone import MANAGED, Zone
+from hotplug_model.state.zone import CONTIGUOUS, MANAGED, Zone
 
 SHRINK = [zone for zone in ZoneType if zone != ZoneType.ZONE_DEVICE]
+COUNTS = slice(CONTIGUOUS)
+"""All numbers of a zone but whether it is contiguous."""
 SHOWN = ("section_flags", "subsection", "memmap", "pgmap_array", "block")
 
 
@@ -20,8 +22,8 @@ def refusals_leave_the_machine_alone(
     """An operation that returned an error changed sections, maps, blocks or zones.
 
     The contents of struct pages of memory that is not online are free to change, a
-    section that was tainted stays so, and ZONE_DEVICE spans never shrink back. Xen's balloon
-    has what is put online again.
+    section that was tainted stays so, ZONE_DEVICE spans never shrink back, and whether a zone is
+    contiguous is found out anew. Xen's balloon has what is put online again.
 
     Source: the error labels of add_memory_resource(), online_pages(), pagemap_range().
     """
@@ -34,7 +36,8 @@ def refusals_leave_the_machine_alone(
     for nid, node in before.nodes.items():
         for zone_type in SHRINK:
             old, new = node.zones[zone_type], after.nodes[nid].zones[zone_type]
-            if (old.cells == new.cells).all() or only_withheld(before, after, nid, zone_type):
+            same = (old.cells[COUNTS] == new.cells[COUNTS]).all()
+            if same or only_withheld(before, after, nid, zone_type):
                 continue
             if moved := difference(old, new, after):
                 return moved
@@ -80,9 +83,9 @@ def only_withheld(before: Kernel, after: Kernel, nid: int, zone_type: ZoneType) 
     """
     old, new = before.zone(nid, zone_type), after.zone(nid, zone_type)
     more = nr_withheld(after, nid, zone_type) - nr_withheld(before, nid, zone_type)
-    counts = old.cells.copy()
+    counts = old.cells[COUNTS].copy()
     counts[MANAGED] -= more
-    return bool((counts == new.cells).all())
+    return bool((counts == new.cells[COUNTS]).all())
 
 
 def nr_withheld(kernel: Kernel, nid: int, zone_type: ZoneType) -> int:

@@ -26,13 +26,8 @@ def walkers_now(x: Extents) -> list[Walker]:
     """
     return x.remember(
         f"walkers {x.asks}",
-        lambda: [walker for walker in WALKERS if walker.sees >= x.asks and may_run(x, walker)],
+        lambda: [walker for walker in WALKERS if walker.sees >= x.asks and walker.may_run(x)],
     )
-
-
-def may_run(x: Extents, walker: Walker) -> bool:
-    """Whether hotplug does not hold what the walker waits for."""
-    return walker.waits_for not in x.kernel.locks.holder
 
 
 def read(x: Extents) -> ExtentMask:

@@ -23,7 +23,7 @@ from hotplug_model.state.faults import Allocation
 from hotplug_model.state.ledger import Law
 from hotplug_model.state.memory_block import MemoryBlock
 
-ZoneLinks: TypeAlias = list[tuple[PfnRange, ZoneType | None]]
+ZoneLinks: TypeAlias = list[tuple[PfnRange, int, ZoneType]]
 """Blocks that went away and the zone that still counts their pages, if any."""
 
 
@@ -126,9 +126,12 @@ def online_new_blocks(kernel: Kernel, pfns: PfnRange) -> Steps:
 
 
 def zone_links(kernel: Kernel, pfns: PfnRange) -> ZoneLinks:
-    """The blocks in *pfns*, each with the zone that counts it."""
-    blocks = kernel.blocks_in(pfns)
-    return [(kernel.block_pfns(block_id), kernel.blocks[block_id].zone) for block_id in blocks]
+    """The blocks in *pfns*, each with its node and the zone that it is still in: before 5.5 a
+    zone kept offline pages until they were removed."""
+    if kernel.rules.remove_pfn_range_from_zone_at_offline:
+        return []
+    blocks = [(block_id, kernel.blocks[block_id]) for block_id in kernel.blocks_in(pfns)]
+    return [(kernel.block_pfns(n), b.nid, b.zone) for n, b in blocks if b.zone is not None]
 
 
 def state_store(

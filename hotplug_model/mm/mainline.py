@@ -27,6 +27,7 @@ MAINLINE = KernelRules(
     shrink_zone_span=shrink_zone_span,
     shrink_asks_online=True,
     resize_zone_range=resize_zone_range,
+    zone_contiguous="scanned",
     offline_rejects_holes=True,
     onlining_walks_system_ram=False,
     memoryless_before_zonelists=True,

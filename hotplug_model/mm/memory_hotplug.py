@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from contextlib import suppress
 
+from hotplug_model.contiguous import set_zone_contiguous
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.flags import (
     MHP_MEMMAP_ON_MEMORY,
@@ -181,10 +182,13 @@ def add_part(kernel: Kernel, nid: int, pfns: PfnRange, altmap: Altmap | None) ->
         yield from base_memory.create_memory_block_devices(kernel, pfns, nid, altmap)
     except KernelRefusal:
         passed = altmap if kernel.rules.rollback_passes_altmap else None
-        if kernel.rules.zones_at_add:
-            zone_type = ZoneType(kernel.pfns.at(pfns.start_pfn, "zone"))
-            yield from remove_pfn_range_from_zone(kernel, pfns, nid, zone_type)
+        zone_type = ZoneType(kernel.pfns.at(pfns.start_pfn, "zone"))
+        zones = (zone_type,) if kernel.rules.zones_at_add else ()
+        for zone in zones:
+            yield from remove_pfn_range_from_zone(kernel, pfns, nid, zone)
         yield from arch_remove_memory(kernel, pfns, MemoryClass.SYSTEM_RAM, passed)
+        for zone in zones:
+            set_zone_contiguous(kernel, nid, zone)
         end_altmap(kernel, pfns, altmap)
         raise
 
@@ -293,7 +297,6 @@ def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
         raise KernelRefusal(errno.EBUSY)
     refuse_removal(kernel)
     parts = removal_parts(kernel, pfns)
-    nid = kernel.blocks[blocks[-1]].nid if blocks else None
     links = base_memory.zone_links(kernel, pfns)
     first = kernel.rules.blocks_removed_first
     locked = kernel.rules.memmap_on_memory == "per_block"
@@ -304,9 +307,13 @@ def try_remove_memory(kernel: Kernel, pfns: PfnRange) -> Steps:
         for part, altmap in parts:
             if first and locked:
                 yield from base_memory.remove_devices(kernel, part)
-            yield from unlink_zone(kernel, part, nid, links)
+            linked = [each for each in links if part.contains(each[0])]
+            for each in linked:
+                yield from remove_pfn_range_from_zone(kernel, *each)
             remove = arch_remove_memory if first else remove_with_blocks
             yield from remove(kernel, part, MemoryClass.SYSTEM_RAM, altmap)
+            for _, nid, zone_type in linked:
+                set_zone_contiguous(kernel, nid, zone_type)
             end_altmap(kernel, part, altmap)
         hotremove_memblock(kernel, pfns)
         kernel.iomem.release_adjustable(pfns)
@@ -346,17 +353,6 @@ def removal_parts(kernel: Kernel, pfns: PfnRange) -> list[tuple[PfnRange, Altmap
     if nr_blocks != len(altmaps) or (one_only and nr_blocks > 1):
         raise KernelRefusal(errno.EINVAL)
     return [(kernel.block_pfns(b), altmap) for b, altmap in altmaps.items()]
-
-
-def unlink_zone(
-    kernel: Kernel, pfns: PfnRange, nid: int | None, links: base_memory.ZoneLinks
-) -> Steps:
-    """Before 5.5 a zone kept offline pages until they were removed."""
-    if kernel.rules.remove_pfn_range_from_zone_at_offline or nid is None:
-        return
-    for block_pfns, zone_type in links:
-        if zone_type is not None and pfns.contains(block_pfns):
-            yield from remove_pfn_range_from_zone(kernel, block_pfns, nid, zone_type)
 
 
 def offline_and_remove_memory(kernel: Kernel, pfns: PfnRange, unmovable: bool) -> Steps:

@@ -87,6 +87,8 @@ def zone_can_shift(kernel: Kernel, block_id: int, online_type: OnlineType) -> Zo
 def move_pfn_range(kernel: Kernel, block_id: int, target: ZoneType) -> Steps:
     """Cut a block off its zone and give it to *target*; its struct pages are set up anew.
 
+    # Simplified: the kernel left zone->contiguous of both as it was, right or wrong.
+
     Source: move_pfn_range_left(), move_pfn_range_right() (4.9).
     """
     block, pfns = kernel.blocks[block_id], kernel.block_pfns(block_id)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
+from hotplug_model.contiguous import (
+    clear_zone_contiguous,
+    forget_holes,
+    set_zone_contiguous,
+)
 from hotplug_model.extents import Extents
 from hotplug_model.flags import (
     REFERENCES,
@@ -27,9 +32,12 @@ def move_pfn_range_to_zone(
 ) -> Steps:
     """Link *pfns* to a zone: spans grow, shared sections are tainted, pages are set up.
 
+    The sections are not online yet, so that since 4.13 the zone is not found contiguous.
+
     Source: move_pfn_range_to_zone().
     """
     wants_lock(kernel, pfns)
+    clear_zone_contiguous(kernel, nid, zone_type)
     kernel.rules.resize_zone_range(kernel.zone(nid, zone_type), pfns)
     resize_pgdat_range(kernel.nodes[nid], pfns)
     yield "resize_zone_range"
@@ -39,6 +47,7 @@ def move_pfn_range_to_zone(
                 section_taint_zone_device(kernel, pfn)
         yield "section_taint_zone_device"
     memmap_init_range(kernel, pfns, nid, zone_type, altmap)
+    set_zone_contiguous(kernel, nid, zone_type)
     yield "memmap_init_range"
 
 
@@ -82,12 +91,20 @@ def remove_pfn_range_from_zone(
     lose_references(kernel, pfns)
     if kernel.rules.page_init_poison_at_removal:
         page_init_poison(kernel, pfns)
+    else:
+        # Before 5.6 this came first.
+        clear_zone_contiguous(kernel, nid, zone_type)
     retire_pages(kernel, pfns)
     yield "remove_pfn_range_from_zone"
     if zone_type == ZoneType.ZONE_DEVICE:
         return
     wants_lock(kernel, pfns)
+    clear_zone_contiguous(kernel, nid, zone_type)
+    span = kernel.zone(nid, zone_type).span
     yield from kernel.rules.shrink_zone_span(kernel, nid, zone_type, pfns)
+    forget_holes(kernel, nid, zone_type, span)
+    if kernel.rules.remove_pfn_range_from_zone_at_offline:
+        set_zone_contiguous(kernel, nid, zone_type)
 
 
 def lose_references(kernel: Kernel, pfns: PfnRange) -> None:
@@ -207,6 +224,8 @@ def adjust_present_page_count(
     zone = kernel.zone(nid, zone_type)
     wants_lock(kernel, zone.span)
     zone.present_pages += nr_pages
+    if kernel.rules.zone_contiguous != "scanned":
+        zone.pages_with_online_memmap += nr_pages
     kernel.nodes[nid].node_present_pages += nr_pages
 
 

@@ -67,9 +67,6 @@ HARMLESS: dict[tuple[str, str, str], str] = {
     ),
     ("mm/memory_hotplug.py", "supports_memmap_on_memory", "fits = memmap % huge and ("): ODD_SIZE,
     ("mm/memory_hotplug.py", "supports_memmap_on_memory", "% huge or not (kernel."): ODD_SIZE,
-    ("mm/memory_hotplug.py", "add_part", "-> if not kernel.rules.zones_at_add:"): (
-        "What is removed again is in no zone yet, so that it leaves none."
-    ),
     ("mm/base_memory.py", "init_memory_block", "MEM_OFFLINE) -> left out"): (
         "Pfns of a new block do not say yet that it is offline: its device does."
     ),

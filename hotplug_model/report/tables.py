@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from hotplug_model.boot import BootLayout
+from hotplug_model.contiguous import contiguous_zones
 from hotplug_model.flags import MappingLevel, MemmapOrigin, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange, merge_ranges
@@ -56,12 +57,14 @@ def zone_key(nid: int, kind: ZoneType) -> str:
 def entries(kernel: Kernel) -> dict[str, str]:
     """One line a zone in use and a device map, by what it is called."""
     found = {}
+    contiguous = contiguous_zones(kernel)
     for nid, node in kernel.nodes.items():
         for kind, zone in zip(ZoneType, node.zones, strict=True):
             if zone.spanned_pages or zone.present_pages:
                 managed, present = zone.managed_pages, zone.present_pages
                 part = f"managed {managed:#x} of" if managed != present else "present"
-                found[zone_key(nid, kind)] = f"span {zone.span} {part} {present:#x}"
+                hint = " contiguous" if contiguous[nid, kind] else ""
+                found[zone_key(nid, kind)] = f"span {zone.span} {part} {present:#x}{hint}"
     for pgmap_id, pgmap in sorted(kernel.pgmaps.items()):
         found[f"pgmap {pgmap_id}"] = f"{pgmap.ref.name.lower()}, {pgmap.nr_refs} references"
         found |= altmap_entry(f"altmap of pgmap {pgmap_id}", pgmap.altmap)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hotplug_model.flags import ZoneType
 from hotplug_model.pfn import PfnRange
 
-START, SPANNED, PRESENT, MANAGED = range(4)
+START, SPANNED, PRESENT, MANAGED, ONLINE_MEMMAP, CONTIGUOUS = range(6)
 N_MEMORY, LISTED = range(PRESENT + 1, PRESENT + 3)
 """What a node has where a zone has ``managed_pages``, and behind that."""
 
@@ -41,6 +41,10 @@ class Zone:
     spanned_pages = _field(SPANNED, "Length of the span.")
     present_pages = _field(PRESENT, "Pages that are online.")
     managed_pages = _field(MANAGED, "Pages that the buddy allocator was given.")
+    pages_with_online_memmap = _field(
+        ONLINE_MEMMAP, "Pages of it that may be looked at, where a kernel counts them; else 0."
+    )
+    contiguous = _field(CONTIGUOUS, "1 if a look at all of its pageblocks found no hole; else 0.")
 
     @property
     def span(self) -> PfnRange:
@@ -83,7 +87,8 @@ class Nodes(dict[int, Node]):
         self.node_cells = nodes
         """(nr_nodes, 5): start, spanned, present, whether it has N_MEMORY and is listed."""
         self.zone_cells = zones
-        """(nr_nodes, nr_zones, 4): start, spanned, present, managed."""
+        """(nr_nodes, nr_zones, 6): start, spanned, present, managed, pages_with_online_memmap,
+        contiguous."""
         super().__init__(
             (nid, Node(nid, cells, zones[nid])) for nid, cells in enumerate(nodes)
         )
@@ -91,7 +96,7 @@ class Nodes(dict[int, Node]):
     @classmethod
     def empty(cls, nr_nodes: int) -> Self:
         """Nodes without memory."""
-        zones = np.zeros((nr_nodes, len(ZoneType), MANAGED + 1), np.int64)
+        zones = np.zeros((nr_nodes, len(ZoneType), CONTIGUOUS + 1), np.int64)
         return cls(np.zeros((nr_nodes, LISTED + 1), np.int64), zones)
 
     def build_all_zonelists(self) -> None:

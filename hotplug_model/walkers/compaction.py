@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.walkers.page_alloc import whole_pageblocks
+from hotplug_model.walkers.page_alloc import pageblock_pfn_to_page
 from hotplug_model.walkers.walker import (
     every_pfn,
     page_is_held,
@@ -13,17 +13,20 @@ from hotplug_model.walkers.walker import (
     walker,
 )
 
+SCANS = ("isolate_migratepages_block", "isolate_freepages_block")
+"""Who looks through what pageblock_pfn_to_page() lets it."""
+
 
 @walker("mm/compaction.c", believes="a page that may be on an LRU list")
 def isolate_migratepages_block(x: Extents) -> ExtentMask:
-    """Looks for pages to move, in every pageblock that passed __pageblock_pfn_to_page().
+    """Looks for pages to move, in every pageblock that pageblock_pfn_to_page() lets it.
 
     # Simplified: PageLRU is not modelled, so every page counts as taken.
 
     Source: isolate_migratepages(), isolate_migratepages_block().
     """
     return x.remember(
-        "isolate_migratepages_block", lambda: whole_pageblocks(x) & pfn_valid_within(x)
+        "isolate_migratepages_block", lambda: pageblock_pfn_to_page(x) & pfn_valid_within(x)
     )
 
 

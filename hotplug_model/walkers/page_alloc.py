@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents, Sees
 from hotplug_model.walkers.walker import (
@@ -15,7 +17,8 @@ from hotplug_model.walkers.walker import (
 
 
 def whole_pageblocks(x: Extents) -> ExtentMask:
-    """Pageblocks that begin with an online page of a zone and end with a valid one.
+    """Pageblocks that begin with an online page of a zone and end with a valid one, of zones that
+    are not known to have no hole.
 
     What lies between is not looked at.
     """
@@ -23,9 +26,27 @@ def whole_pageblocks(x: Extents) -> ExtentMask:
     def compute() -> ExtentMask:
         blocks = pageblocks(x)
         begins = every_pfn(x, "__pageblock_pfn_to_page")[blocks.first] & blocks.first_links
-        return blocks.rows(begins & x.pfn_valid[blocks.last] & blocks.last_links)
+        whole = begins & x.pfn_valid[blocks.last] & blocks.last_links
+        return blocks.rows(whole & blocks.tested)
 
     return x.remember("whole_pageblocks", compute)
+
+
+def pageblock_pfn_to_page(x: Extents) -> ExtentMask:
+    """Pageblocks that pass the test, and all of a zone that is known to have no hole.
+
+    # Simplified: compaction keeps its place when a zone shrinks, and then may be outside of it,
+    where a zone that is contiguous again lets it go on.
+
+    Source: pageblock_pfn_to_page(), mm/internal.h.
+    """
+
+    def compute() -> ExtentMask:
+        blocks = pageblocks(x)
+        untested = np.broadcast_to(~blocks.tested, blocks.first.shape)
+        return whole_pageblocks(x) | blocks.rows(untested)
+
+    return x.remember("pageblock_pfn_to_page", compute)
 
 
 @walker(
@@ -36,7 +57,7 @@ def whole_pageblocks(x: Extents) -> ExtentMask:
 def __pageblock_pfn_to_page(x: Extents) -> ExtentMask:
     """Looks at the first page of each pageblock of a zone, then at the last.
 
-    # Simplified: zone->contiguous, which lets callers skip even this, is not modelled.
+    Nobody asks it for one of a zone that is known to have no hole.
 
     Source: __pageblock_pfn_to_page(); commit 2d070eab2e82 (in v4.13).
     """
@@ -45,7 +66,8 @@ def __pageblock_pfn_to_page(x: Extents) -> ExtentMask:
         blocks = pageblocks(x)
         looks_at_last = blocks.first_links & x.pfn_valid[blocks.last]
         read = (blocks.first == blocks.row) | ((blocks.last == blocks.row) & looks_at_last)
-        return blocks.rows(every_pfn(x, "__pageblock_pfn_to_page")[blocks.first] & read)
+        asked = every_pfn(x, "__pageblock_pfn_to_page")[blocks.first] & blocks.tested
+        return blocks.rows(asked & read)
 
     return x.remember("__pageblock_pfn_to_page", compute)
 

@@ -12,8 +12,9 @@ from typing import TypeAlias
 import numpy as np
 
 from hotplug_model.arrays import ExtentMask, Pfns
+from hotplug_model.contiguous import contiguous_zones
 from hotplug_model.errors import UserError
-from hotplug_model.extents import Extents, Sees
+from hotplug_model.extents import NR_ZONES, Extents, Sees
 from hotplug_model.flags import PageFlag, SectionFlag
 from hotplug_model.registry import Registry, unknown
 from hotplug_model.state.locks import DEVICE_HOTPLUG_LOCK, MEM_HOTPLUG_LOCK
@@ -84,6 +85,10 @@ class Walker:
         """The lock with which hotplug keeps it away: it never sees the middle of an operation
         that has that one alone."""
         return WAITS_FOR.get(self.holds)
+
+    def may_run(self, x: Extents) -> bool:
+        """Whether hotplug does not hold what it waits for."""
+        return self.waits_for not in x.kernel.locks.holder
 
     @property
     def doc(self) -> str:
@@ -209,6 +214,8 @@ class ZoneSpans:
     """Pfn behind the last of that part; not above *low* if there is none."""
     links: ExtentMask
     """``page_zone(page) == zone``. Poison names no zone, garbage may name any."""
+    number: Pfns
+    """Row of ``zone_numbers``, of shape (nr_zones,)."""
 
     @property
     def inside(self) -> ExtentMask:
@@ -228,7 +235,8 @@ def zone_spans(x: Extents) -> ZoneSpans:
     nid, zone_type, start, end = np.array(zones, np.int64).reshape(-1, 4).T[:, :, np.newaxis]
     named = (x.zone == zone_type) & (x.nid == nid) & ~x.poisoned
     low, high = np.maximum(x.start_pfn, start), np.minimum(x.end_pfn, end)
-    return ZoneSpans(start, end, low, high, named | x.says_anything)
+    number = (nid * NR_ZONES + zone_type)[:, 0]
+    return ZoneSpans(start, end, low, high, named | x.says_anything, number)
 
 
 def in_zone_span(x: Extents) -> ExtentMask:
@@ -291,6 +299,8 @@ class Pageblocks:
     """Whether its first page links to the zone."""
     last_links: ExtentMask
     """Whether its last page does."""
+    tested: ExtentMask
+    """Whether the zone may have holes, as far as it is known, of shape (nr_touching,)."""
 
     def rows(self, walked: ExtentMask) -> ExtentMask:
         """Rows that one of the *walked* pageblocks touches."""
@@ -309,8 +319,10 @@ def pageblocks(x: Extents) -> Pageblocks:
     start = np.stack((low, behind, inner)) // size * size
     first = x.row_of(np.maximum(start, zones.start_pfn[zone, 0]))
     last = x.row_of(np.minimum(start + size, zones.end_pfn[zone, 0]) - 1)
-    links = zones.links
-    return Pageblocks(len(x.start_pfn), row, first, last, links[zone, first], links[zone, last])
+    links, tested = zones.links, ~contiguous_zones(x.kernel).ravel()[zones.number[zone]]
+    return Pageblocks(
+        len(x.start_pfn), row, first, last, links[zone, first], links[zone, last], tested
+    )
 
 
 # Tests that several walkers share
