@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, pairwise
 
 from hotplug_model.boot import BootLayout
 from hotplug_model.bug import bug_of
 from hotplug_model.explore.shorter import Shorter
+from hotplug_model.kernel import Kernel
 from hotplug_model.minimise import minimise
 from hotplug_model.normal_form import normal_form
 from hotplug_model.ops import Op, drawn_ops, ops_on_request
@@ -84,6 +85,8 @@ class Search:
         """A shorter trace, if one is found. No machine is searched with all kinds twice."""
         dear = self.suspicion.dear
         if found := elsewhere(self.suspicion, trace, self.boots, self.budget // 6):
+            return found
+        if found := with_a_variant_for_two(self.suspicion, trace, self.budget // 8):
             return found
         if self.complete(trace) >= len(trace.events) - 1:
             return None
@@ -166,6 +169,40 @@ def with_one_for_two(suspicion: Suspicion, trace: Trace, budget: int) -> Trace |
                 if suspicion.may_show(trace.boot, (*first, op, *last)):
                     return replace(trace, events=(*first, op, *last))
     return None
+
+
+def with_a_variant_for_two(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | None:
+    """A shorter trace with a variant of one of two neighbours in the place of both: what fails
+    late undoes what it did. It may take one unusual choice more than what else is tried."""
+    if any(isinstance(event, Interleave) for event in trace.events):
+        return None
+    suspicion.budget = budget
+    with suppress(OutOfBudget):
+        for at, pair in enumerate(pairwise(trace.events)):
+            first, last = trace.events[:at], trace.events[at + 2 :]
+            kernel = suspicion.trials(trace.boot).behind(first)
+            for op in (op for event in pair for op in variants(kernel, event)):
+                if suspicion.may_show(trace.boot, (*first, op, *last)):
+                    return replace(trace, events=(*first, op, *last))
+    return None
+
+
+def variants(kernel: Kernel, event: Op) -> list[Op]:
+    """*event* with one argument as another operation of its kind has it that can be drawn; those
+    that ask for more than it does come first."""
+    own = event.arguments()
+    drawn = every_op(kernel, (type(event),), UNUSUAL)
+    values = dict.fromkeys(item for op in drawn for item in op.arguments().items())
+    others = [(name, value) for name, value in values if own[name] != value]
+    others.sort(key=lambda item: not begins_with(own[item[0]], item[1]))
+    return [replace(event, **{name: value}) for name, value in others]
+
+
+def begins_with(part: object, whole: object) -> bool:
+    """Whether *whole* is a list that begins with all of *part*."""
+    if not isinstance(part, tuple) or not isinstance(whole, tuple):
+        return False
+    return whole[: len(part)] == part
 
 
 def before(boot: BootLayout, boots: tuple[BootLayout, ...]) -> tuple[BootLayout, ...]:

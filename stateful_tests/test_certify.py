@@ -16,6 +16,7 @@ from hotplug_model.certify import (
     Search,
     certify,
     elsewhere,
+    variants,
     with_one_for_two,
 )
 from hotplug_model.explore.shorter import Shorter
@@ -147,11 +148,33 @@ def test_no_machine_is_searched_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(of_certify, "Shorter", Watched)
     every = len(kinds_named(()))
-    certify(of_change("seed003-removal-of-another", device(HOLE), MemunmapPages(0)))
+    two = of_change("7cf209ba8a86", add(C), online(2, "online"))
+    certify(two)
     assert searched == [(2, every)]
     searched.clear()
-    certify(of_change("seed003-removal-of-another", device(HOLE), MemunmapPages(0)), budget=40)
+    certify(two, budget=40)
     assert searched == [(2, every), (2, 2)]
+
+
+def test_a_variant_of_one_may_do_for_two() -> None:
+    """What memremap_pages() has added it removes itself if it fails late, which takes an unusual
+    range, upon a type of memory that is unusual as well."""
+    mapped = device(HOLE, kind="private")
+    one = certify(of_change("seed003-removal-as-posted", mapped, MemunmapPages(0)))
+    assert len(one.events) == 1
+    kernel = suspicion_of(one).booted(one.boot)
+    tried = list(variants(kernel, mapped))
+    assert len(set(tried)) == len(tried) > 50
+    assert all(differing(mapped, op) == 1 for op in tried)
+    assert {"ranges", "type", "altmap"} <= {
+        name for op in tried for name, value in op.arguments().items()
+        if value != mapped.arguments()[name]
+    }  # fmt: skip
+
+
+def differing(one: Op, other: Op) -> int:
+    """How many arguments two operations of a kind do not share."""
+    return sum(value != other.arguments()[name] for name, value in one.arguments().items())
 
 
 def test_where_judging_is_dear_the_kinds_that_are_there_come_first(
