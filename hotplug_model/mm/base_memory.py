@@ -24,7 +24,7 @@ from hotplug_model.state.ledger import Law
 from hotplug_model.state.memory_block import MemoryBlock
 
 ZoneLinks: TypeAlias = list[tuple[PfnRange, int, ZoneType]]
-"""Blocks that went away and the zone that still counts their pages, if any."""
+"""Blocks that are to go, each with its node and the zone that still counts its pages."""
 
 
 def create_memory_block_devices(
