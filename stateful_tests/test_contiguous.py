@@ -313,6 +313,18 @@ def test_holes_count_for_the_zone_and_the_node_that_they_link_to() -> None:
     assert kernel.zone(0, NORMAL).pages_with_online_memmap == 12 + 4
 
 
+def test_a_zone_that_grew_over_a_hole_in_vain_counts_too_little() -> None:
+    """Which harms nobody: nothing but compaction's test is not skipped any more."""
+    checker = Checker(boot(rules=COUNTED))
+    for op in (add(C), VetoMemoryNotifier(online=True, offline=False)):
+        assert checker.apply(op).violations == []
+    outcome = checker.apply(online(2))
+    assert outcome.refusal is not None
+    assert outcome.violations == []
+    assert checker.kernel.zone(0, NORMAL).pages_with_online_memmap == 10 - HOLE.nr_pages
+    assert not known(checker.kernel)
+
+
 def test_holes_that_a_zone_leaves_behind_count_no_more() -> None:
     """Else what they count would make up for a block that leaves the middle."""
     ram = tuple((part, 0) for part in (pages(8, 16), pages(20, 32), pages(32, 36), pages(40, 48)))

@@ -7,11 +7,12 @@ from hotplug_model.flags import TAINTED, NotifierAction, PageFlag, SectionFlag, 
 from hotplug_model.invariants.invariant import across
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange
-from hotplug_model.state.zone import CONTIGUOUS, MANAGED, Zone
+from hotplug_model.state.zone import MANAGED, ONLINE_MEMMAP, Zone
 
 SHRINK = [zone for zone in ZoneType if zone != ZoneType.ZONE_DEVICE]
-COUNTS = slice(CONTIGUOUS)
-"""All numbers of a zone but whether it is contiguous."""
+COUNTS = slice(ONLINE_MEMMAP)
+"""All numbers of a zone but whether it is contiguous, and what a kernel counts to know that: v3
+of :mod:`~hotplug_model.changes.proposal_zone_contiguous` accepts that it gets too small."""
 SHOWN = ("section_flags", "subsection", "memmap", "pgmap_array", "block")
 
 
