@@ -519,6 +519,9 @@ CHANGED: dict[str, tuple[Callable[[Kernel], object], list[PfnRange]]] = {
     "managed pages": (
         lambda k: setattr(k.zone(0, ZoneType.ZONE_MOVABLE), "managed_pages", 7), [D]
     ),
+    "pages with an online memmap": (
+        lambda k: setattr(k.zone(0, ZoneType.ZONE_MOVABLE), "pages_with_online_memmap", 1), [D]
+    ),
     "a block's zone": (lambda k: setattr(k.blocks[3], "zone", None), [NOWHERE]),
     "a map": (lambda k: k.pgmaps.clear(), [NOWHERE]),
     "a region": (lambda k: k.iomem.release(D), [NOWHERE]),

@@ -11,8 +11,8 @@ from hotplug_model.state.zone import MANAGED, ONLINE_MEMMAP, Zone
 
 SHRINK = [zone for zone in ZoneType if zone != ZoneType.ZONE_DEVICE]
 COUNTS = slice(ONLINE_MEMMAP)
-"""All numbers of a zone but whether it is contiguous, and what a kernel counts to know that: v3
-of :mod:`~hotplug_model.changes.proposal_zone_contiguous` accepts that it gets too small."""
+"""All numbers of a zone but whether it is contiguous, and what a kernel counts to know that, which
+may get too small: see :mod:`~hotplug_model.changes.proposal_zone_contiguous`."""
 SHOWN = ("section_flags", "subsection", "memmap", "pgmap_array", "block")
 
 
@@ -38,7 +38,8 @@ def refusals_leave_the_machine_alone(
         for zone_type in SHRINK:
             old, new = node.zones[zone_type], after.nodes[nid].zones[zone_type]
             same = (old.cells[COUNTS] == new.cells[COUNTS]).all()
-            if same or only_withheld(before, after, nid, zone_type):
+            more = new.pages_with_online_memmap > old.pages_with_online_memmap
+            if not more and (same or only_withheld(before, after, nid, zone_type)):
                 continue
             if moved := difference(old, new, after):
                 return moved
