@@ -31,10 +31,10 @@ def contiguous_zones(kernel: Kernel) -> NDArray[np.bool_]:
     pageblock_pfn_to_page() when zone is contiguous") (in v4.6).
     """
     cells = kernel.nodes.zone_cells
-    if kernel.rules.zone_contiguous == "scanned":
-        return np.asarray(cells[:, :, CONTIGUOUS] != 0)
     spanned = cells[:, :, SPANNED]
-    return np.asarray((spanned == cells[:, :, ONLINE_MEMMAP]) & (spanned > 0))
+    scanned = kernel.rules.zone_contiguous == "scanned"
+    known = cells[:, :, CONTIGUOUS] != 0 if scanned else cells[:, :, ONLINE_MEMMAP] == spanned
+    return np.asarray(known & (spanned > 0))
 
 
 def in_contiguous_zone(x: Extents) -> ExtentMask:
@@ -65,18 +65,16 @@ def set_zone_contiguous(kernel: Kernel, nid: int, zone_type: ZoneType) -> None:
 
 
 def has_no_hole(x: Extents, nid: int, zone_type: ZoneType) -> bool:
-    """Whether each pageblock of a zone begins with an online page of it and ends with a valid one.
+    """Whether each pageblock of a zone begins with an online page of it and ends with a valid one;
+    an empty zone has no hole.
 
     Of those that a row touches three differ: see ``Pageblocks`` of the walkers.
-
-    # Simplified: an empty zone has one. The kernel says that it has none, but nobody walks it, and
-    since 4.13 what it says is cleared before it grows.
 
     Source: __pageblock_pfn_to_page(); commit 2d070eab2e82 (in v4.13) for the online page.
     """
     span, size = x.kernel.zone(nid, zone_type).span, x.geometry.pageblock_nr_pages
     if span.nr_pages <= 0:
-        return False
+        return True
     inside = slice(x.row_at(span.start_pfn), x.row_at(span.end_pfn - 1) + 1)
     low = x.start_pfn[inside].clip(min=span.start_pfn)
     behind = x.end_pfn[inside].clip(max=span.end_pfn) - 1
@@ -102,7 +100,7 @@ def boot_contiguous(kernel: Kernel) -> None:
         if kernel.rules.zone_contiguous != "scanned":
             counted = nr_holes(x, nid, zone_type, zone.span)
             zone.pages_with_online_memmap = zone.present_pages + counted
-        else:
+        elif zone.present_pages:
             zone.contiguous = int(has_no_hole(x, nid, zone_type))
 
 

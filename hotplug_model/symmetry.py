@@ -27,6 +27,7 @@ from hotplug_model.ops.pages import PinPages, UnpinPages
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.resource import Resource
 from hotplug_model.state.runs import RunTable
+from hotplug_model.state.zone import CONTIGUOUS
 
 NO_PGMAP = -1
 BLIND_TO_PLACE = frozenset(
@@ -126,7 +127,8 @@ def held_by_node(kernel: Kernel, nid: int) -> bytes:
     blocks = [block_id for block_id, block in sorted(kernel.blocks.items()) if block.nid == nid]
     maps = sorted(pgmap.ranges for pgmap in kernel.pgmaps.values() if pgmap.nid == nid)
     rows = kernel.pfns.start_pfn[kernel.pfns.column("nid") == nid].tolist()
-    numbers = kernel.nodes.node_cells[nid].tolist(), kernel.nodes.zone_cells[nid].tolist()
+    zones = kernel.nodes.zone_cells[nid, :, :CONTIGUOUS].tolist()
+    numbers = kernel.nodes.node_cells[nid].tolist(), zones
     lends = kernel.lender is not None and kernel.lender.nid == nid
     return repr((blocks, maps, rows, numbers, lends)).encode()
 

@@ -81,8 +81,14 @@ def test_before_5_12_no_subsection_was_a_hole() -> None:
     assert not known(boot("leading-hole", rules=KernelVariant.named("5.12", ()).rules()))
 
 
-def test_an_empty_zone_is_not_contiguous() -> None:
-    assert not known(boot(), MOVABLE)
+def test_what_is_known_of_an_empty_zone_is_no_state() -> None:
+    kernel = boot()
+    assert not kernel.zone(0, MOVABLE).contiguous
+    before = kernel.fingerprint()
+    assert do(kernel, add(C), FIRST, offline(2), remove(C)) is None
+    assert kernel.zone(0, MOVABLE).contiguous
+    assert not known(kernel, MOVABLE)
+    assert kernel.fingerprint() == before
 
 
 # When it is found out

@@ -167,12 +167,14 @@ def of_vmemmap(kernel: Kernel, booted: Kernel) -> list[str]:
 
 
 def of_nodes(kernel: Kernel, booted: Kernel) -> list[str]:
-    """Numbers of zones; where an empty one would begin does not matter."""
+    """Numbers of zones; where an empty one would begin, or what is known of it, does not matter."""
     now, then = (each.nodes.zone_cells.copy() for each in (kernel, booted))
     for cells in (now, then):
-        cells[cells[:, :, SPANNED] == 0, START] = 0
+        empty = cells[:, :, SPANNED] == 0
+        cells[empty, START] = cells[empty, CONTIGUOUS] = 0
     found = [BROKEN] if broken_blocks(kernel) else []
-    for nid, zone in np.argwhere((now < then)[:, :, CONTIGUOUS]).tolist():
+    lost = (now < then)[:, :, CONTIGUOUS] & (now[:, :, SPANNED] > 0)
+    for nid, zone in np.argwhere(lost).tolist():
         if has_no_hole(kernel.extents(), nid, ZoneType(zone)):
             now[nid, zone, CONTIGUOUS] = 1
             found.append(NOT_CONTIGUOUS)

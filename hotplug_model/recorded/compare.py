@@ -119,8 +119,7 @@ def compare_zone(
     if "zone" in row:
         kept = recording.reserved.get((row["nid"], row["zone"]), 0)
         tally.compare("managed", where, row["managed"], zone.managed_pages - kept)
-        if row["spanned"]:
-            tally.compare("contiguous", where, row["contiguous"], zone.contiguous)
+        tally.compare("contiguous", where, row["contiguous"], zone.contiguous)
     for name, value in zip(("start", "spanned", "present"), model, strict=True):
         tally.compare(name, where, row[name], value)
 

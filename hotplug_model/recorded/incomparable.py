@@ -15,8 +15,6 @@ INCOMPARABLE: dict[str, str] = {
     "runs.page_pgmap": "of pages that are no device's: there its bytes are the lru list's",
     "zones.managed at boot": "an input: what boot kept of a zone's pages is counted at the first "
     "step; how the number changes must follow",
-    "zones.contiguous of an empty zone": "nobody walks it, and since 4.13 it is cleared "
-    "before the zone grows",
     "blocks.removable": "constant 1 since 5.4",
     "blocks.phys_device": "constant 0 on x86",
     "vmemmap.boot start": "an input: where the first recorded page of the boot memmap lies "

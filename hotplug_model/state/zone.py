@@ -111,5 +111,7 @@ class Nodes(dict[int, Node]):
         return type(self)(self.node_cells.copy(), self.zone_cells.copy())
 
     def fingerprint(self) -> bytes:
-        """The same for equal numbers."""
-        return self.node_cells.tobytes() + self.zone_cells.tobytes()
+        """The same for equal numbers; what is known of an empty zone is forgotten when it grows."""
+        known = self.zone_cells[:, :, CONTIGUOUS] * (self.zone_cells[:, :, SPANNED] > 0)
+        numbers = self.zone_cells[:, :, :CONTIGUOUS]
+        return self.node_cells.tobytes() + numbers.tobytes() + known.tobytes()
