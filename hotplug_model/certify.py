@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice, pairwise
+from itertools import chain, islice
 
 from hotplug_model.boot import BootLayout
 from hotplug_model.bug import bug_of
 from hotplug_model.explore.shorter import Shorter
+from hotplug_model.fewer import with_fewer
 from hotplug_model.kernel import Kernel
 from hotplug_model.minimise import minimise
 from hotplug_model.normal_form import normal_form
 from hotplug_model.ops import Op, drawn_ops, ops_on_request
-from hotplug_model.ops.every import UNUSUAL, every_op, kinds_named
+from hotplug_model.ops.every import UNUSUAL, kinds_named
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.trace import Trace, replay
 
-BUDGET = 720
+BUDGET = 640
 """Operations to try for a shorter trace, and as many for its form: each about a second."""
 FEW = 4
 """Usual operations of a kind that is cheap to try on every layout."""
@@ -86,7 +87,9 @@ class Search:
         dear = self.suspicion.dear
         if found := elsewhere(self.suspicion, trace, self.boots, self.budget // 6):
             return found
-        if found := with_a_variant_for_two(self.suspicion, trace, self.budget // 8):
+        if found := with_a_variant_for_others(self.suspicion, trace, self.budget // 8):
+            return found
+        if found := with_fewer(self.suspicion, trace, self.boots, self.budget // (1 + dear)):
             return found
         if self.complete(trace) >= len(trace.events) - 1:
             return None
@@ -101,9 +104,7 @@ class Search:
                 return found
         if self.complete(trace) >= len(trace.events) - 1:
             return None
-        if not dear and (found := with_its_kinds(self.suspicion, trace, self.budget // 2)):
-            return found
-        return with_one_for_two(self.suspicion, trace, self.budget // 2)
+        return None if dear else with_its_kinds(self.suspicion, trace, self.budget // 2)
 
 
 def machine_of(trace: Trace) -> tuple[BootLayout, bool]:
@@ -131,6 +132,7 @@ def few_anywhere(
 ) -> tuple[type[Op], ...]:
     """Those of *kinds* of which right after boot no machine can draw more than *most*."""
     machines = [suspicion.booted(boot) for boot in boots]
+    every_op = suspicion.drawn.every_op
     return tuple(
         kind
         for kind in kinds
@@ -155,43 +157,33 @@ def with_its_kinds(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | N
     return Shorter(suspicion, trace, own).first(budget) if own else None
 
 
-def with_one_for_two(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | None:
-    """A shorter trace with one usual operation, of any kind, in the place of two neighbours:
-    what a driver does in two steps another may do in one. Each pair has the whole budget."""
-    if len(trace.events) < 3 or any(isinstance(event, Interleave) for event in trace.events):
+def with_a_variant_for_others(
+    suspicion: Suspicion, trace: Trace, budget: int
+) -> Trace | None:
+    """A shorter trace with a variant of one operation in the place of all, or of two neighbours:
+    what fails late undoes what it did. It may take one unusual choice more than what else is
+    tried. Either has the whole budget."""
+    if len(trace.events) < 2 or any(isinstance(event, Interleave) for event in trace.events):
         return None
-    for at in range(len(trace.events) - 1):
-        first, last = trace.events[:at], trace.events[at + 2 :]
+    pairs = [(at, at + 2) for at in range(len(trace.events) - 1)]
+    for places in ([(0, len(trace.events))], pairs):
         suspicion.budget = budget
-        kernel = suspicion.trials(trace.boot).behind(first)
         with suppress(OutOfBudget):
-            for op in every_op(kernel, kinds_named(()), unusual=0):
-                if suspicion.may_show(trace.boot, (*first, op, *last)):
-                    return replace(trace, events=(*first, op, *last))
+            for start, end in places:
+                first, last = trace.events[:start], trace.events[end:]
+                kernel = suspicion.trials(trace.boot).behind(first)
+                each = (variants(suspicion, kernel, event) for event in trace.events[start:end])
+                for op in chain.from_iterable(each):
+                    if suspicion.may_show(trace.boot, (*first, op, *last)):
+                        return replace(trace, events=(*first, op, *last))
     return None
 
 
-def with_a_variant_for_two(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | None:
-    """A shorter trace with a variant of one of two neighbours in the place of both: what fails
-    late undoes what it did. It may take one unusual choice more than what else is tried."""
-    if any(isinstance(event, Interleave) for event in trace.events):
-        return None
-    suspicion.budget = budget
-    with suppress(OutOfBudget):
-        for at, pair in enumerate(pairwise(trace.events)):
-            first, last = trace.events[:at], trace.events[at + 2 :]
-            kernel = suspicion.trials(trace.boot).behind(first)
-            for op in (op for event in pair for op in variants(kernel, event)):
-                if suspicion.may_show(trace.boot, (*first, op, *last)):
-                    return replace(trace, events=(*first, op, *last))
-    return None
-
-
-def variants(kernel: Kernel, event: Op) -> list[Op]:
+def variants(suspicion: Suspicion, kernel: Kernel, event: Op) -> list[Op]:
     """*event* with one argument as another operation of its kind has it that can be drawn; those
     that ask for more than it does come first."""
     own = event.arguments()
-    drawn = every_op(kernel, (type(event),), UNUSUAL)
+    drawn = suspicion.drawn.every_op(kernel, (type(event),), UNUSUAL)
     values = dict.fromkeys(item for op in drawn for item in op.arguments().items())
     others = [(name, value) for name, value in values if own[name] != value]
     others.sort(key=lambda item: not begins_with(own[item[0]], item[1]))

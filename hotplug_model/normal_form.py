@@ -1,28 +1,47 @@
 """One form for all traces that differ in numbers or in order only.
 
-Of all traces that show a bug with as many operations of the same kinds it is the first, in
-an order of our own: by boot layout, then by kind and arguments of each operation in turn,
-the simplest first. Where there are too many to try them, it is what no exchange of two
-numbers, no exchange of two neighbours and no simpler argument makes any simpler.
+Of all traces that show a bug with as many operations of the same kinds, or of those of the core
+that do the same, it is the first, in an order of our own: by boot layout, then by kind and
+arguments of each operation in turn, the simplest first. Where there are too many to try them, it
+is what no exchange of two numbers, no exchange of two neighbours and no simpler argument makes
+any simpler.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeAlias
 
 from hotplug_model.boot import BootLayout
 from hotplug_model.checker import carry_out
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import OPS, Op
-from hotplug_model.ops.every import UNUSUAL, every_op
+from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
+from hotplug_model.ops.every import UNUSUAL
+from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.ops.interleave import Interleave
+from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
+from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.symmetry import Renumbering
 from hotplug_model.trace import Trace
+
+Kinds: TypeAlias = tuple[type[Op], ...]
+
+PLAIN: dict[type[Op], Kinds] = {
+    DaxKmemProbe: (AddMemory,),
+    DaxKmemRemove: (OfflineAndRemoveMemory,),
+    HotAddReq: (AddMemory,),
+    RemoveMemory: (OfflineAndRemoveMemory,),
+    VirtioMemProbe: (),
+    VirtioMemRequest: (AddMemory,),
+    VirtioMemRemove: (OfflineAndRemoveMemory,),
+}
+"""What the core does under a driver's operations; of its own, the one that needs less before."""
 
 
 def normal_form(
@@ -31,33 +50,47 @@ def normal_form(
     """The form of *trace*, on the first of *boots* where there is one, within *budget*."""
     if any(isinstance(event, Interleave) for event in trace.events) or not trace.events:
         return trace
-    suspicion.budget = budget
-    try:
-        for boot in (*boots, trace.boot):
-            if found := Smallest(suspicion, replace(trace, boot=boot)).find():
-                return found
-    except OutOfBudget:
-        pass
+    own, core, boots = kinds_in(trace), plain(trace.events), (*boots, trace.boot)
+    tries = [(core, budget // 4)] if core != own and len(core) == len(own) else []
+    for kinds, nr in [*tries, (own, budget)]:
+        suspicion.budget = nr
+        with suppress(OutOfBudget):
+            for boot in boots:
+                if found := Smallest(suspicion, replace(trace, boot=boot), kinds).find():
+                    return found
     suspicion.budget = budget // 2
     return simplified(suspicion, trace)
 
 
+def kinds_in(trace: Trace) -> Kinds:
+    """The kind of each operation of *trace*."""
+    return tuple(type(event) for event in trace.events)
+
+
+def plain(events: Iterable[Op]) -> Kinds:
+    """The kinds of operations of the core that *events* stand for."""
+    kinds = (type(event) for event in events)
+    return tuple(core for kind in kinds for core in PLAIN.get(kind, (kind,)))
+
+
 @dataclass(slots=True)
 class Smallest:
-    """A search, on the machine of a trace, for the first of its kind."""
+    """A search, on the machine of a trace, for the first of the same bug that has just these
+    kinds of operations, the last one last."""
 
     suspicion: Suspicion
     trace: Trace
-    _seen: set[tuple[bytes, tuple[type[Op], ...]]] = field(default_factory=set)
+    kinds: Kinds
+    unusual: int = UNUSUAL
+    """At most so many unusual choices an operation."""
+    _seen: set[tuple[bytes, Kinds]] = field(default_factory=set)
 
     def find(self) -> Trace | None:
-        """The first trace with the same kinds of operations, the last one last."""
-        kinds = sorted((type(event) for event in self.trace.events[:-1]), key=rank)
-        return self.go_on(self.suspicion.booted(self.trace.boot), (), tuple(kinds))
+        """That trace; None if there is none."""
+        first = sorted(self.kinds[:-1], key=rank)
+        return self.go_on(self.suspicion.booted(self.trace.boot), (), tuple(first))
 
-    def go_on(
-        self, kernel: Kernel, way: tuple[Op, ...], left: tuple[type[Op], ...]
-    ) -> Trace | None:
+    def go_on(self, kernel: Kernel, way: tuple[Op, ...], left: Kinds) -> Trace | None:
         """The first trace that begins with *way*, and goes on with the kinds *left*."""
         if not left:
             return self.end(kernel, way)
@@ -79,7 +112,7 @@ class Smallest:
 
     def end(self, kernel: Kernel, way: tuple[Op, ...]) -> Trace | None:
         """The first trace that has one operation more than *way*."""
-        for op in self.every(kernel, type(self.trace.events[-1])):
+        for op in self.every(kernel, self.kinds[-1]):
             events = (*way, op)
             if self.suspicion.breaks(kernel.snapshot(), op) and self.suspicion.show(
                 self.trace.boot, events
@@ -89,7 +122,8 @@ class Smallest:
 
     def every(self, kernel: Kernel, kind: type[Op]) -> Iterator[Op]:
         """Every operation of a kind; with failing allocations if the trace has one."""
-        return every_op(kernel, (kind,), UNUSUAL, any(e.fail_at for e in self.trace.events))
+        faults = any(event.fail_at for event in self.trace.events)
+        return self.suspicion.drawn.every_op(kernel, (kind,), self.unusual, faults)
 
 
 def simplified(suspicion: Suspicion, trace: Trace) -> Trace:
@@ -147,7 +181,8 @@ def plainer(suspicion: Suspicion, trace: Trace) -> Iterator[tuple[Op, ...]]:
     """*trace* with one operation in the place of which a simpler one can be drawn."""
     kernel = suspicion.booted(trace.boot)
     for at, event in enumerate(trace.events):
-        ops = list(every_op(kernel, (type(event),), UNUSUAL, event.fail_at is not None))
+        faults = event.fail_at is not None
+        ops = suspicion.drawn.every_op(kernel, (type(event),), UNUSUAL, faults)
         for op in sorted(ops, key=lambda op: key((op,))):
             if key((op,)) < key((event,)):
                 yield (*trace.events[:at], op, *trace.events[at + 1 :])

@@ -12,6 +12,7 @@ from hotplug_model.extents import Sees
 from hotplug_model.invariants import INVARIANTS
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
+from hotplug_model.ops.every import Drawn
 from hotplug_model.trace import Trace
 
 DEAR = 5
@@ -39,6 +40,7 @@ class Suspicion:
         """Operations that may still be tried."""
         own = {name for name, _ in bug}
         self._names = {name for name in own if INVARIANTS[name].sees == Sees.ROW} or own
+        self.drawn = Drawn()
         self._trials: dict[BootLayout, Trials] = {}
         self._ask()
 

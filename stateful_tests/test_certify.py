@@ -17,7 +17,6 @@ from hotplug_model.certify import (
     certify,
     elsewhere,
     variants,
-    with_one_for_two,
 )
 from hotplug_model.explore.shorter import Shorter
 from hotplug_model.geometry import GEOMETRIES
@@ -30,28 +29,16 @@ from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifie
 from hotplug_model.ops.memory_hotplug import AddMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
-from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
+from hotplug_model.ops.virtio_mem import VirtioMemProbe
 from hotplug_model.pfn import PfnRange
 from hotplug_model.suspicion import DEAR, WHOLE, OutOfBudget, Suspicion
 from hotplug_model.trace import Trace, replay
 from stateful_tests.kernels import HOLE, C, D, add, device, offline, online
-from stateful_tests.traces import collision, recorded
+from stateful_tests.traces import collision, of_change, recorded, suspicion_of
 
 TINY = GEOMETRIES["tiny"]
 BOOTS = tuple(make(TINY) for make in LAYOUTS)
 SLOW_PATH = "seed001-slow-path"
-
-
-def suspicion_of(trace: Trace) -> Suspicion:
-    return Suspicion(trace, bug_of(replay(trace)[1]))
-
-
-def of_change(change: str, *events: Op, boot: str = "collision") -> Trace:
-    """A counterexample on mainline with a change."""
-    trace = Trace(geometry="tiny", boot=LAYOUTS[boot](TINY), changes=(change,), events=events)
-    trace = recorded(trace)
-    assert trace.says(*replay(trace))
-    return trace
 
 
 def text(trace: Trace) -> str:
@@ -162,8 +149,8 @@ def test_a_variant_of_one_may_do_for_two() -> None:
     mapped = device(HOLE, kind="private")
     one = certify(of_change("seed003-removal-as-posted", mapped, MemunmapPages(0)))
     assert len(one.events) == 1
-    kernel = suspicion_of(one).booted(one.boot)
-    tried = list(variants(kernel, mapped))
+    suspicion = suspicion_of(one)
+    tried = variants(suspicion, suspicion.booted(one.boot), mapped)
     assert len(set(tried)) == len(tried) > 50
     assert all(differing(mapped, op) == 1 for op in tried)
     assert {"ranges", "type", "altmap"} <= {
@@ -332,20 +319,6 @@ def test_fewer_steps_of_the_kinds_that_are_there_are_found_beyond_the_budget() -
     minimal = certify(trace, budget=60)
     assert len(minimal.events) == 2
     assert minimal.found[MINIMAL] == "no shorter found up to depth 0"
-
-
-def test_one_operation_in_the_place_of_two_is_found() -> None:
-    events = (VirtioMemProbe(C, 0, 2, False), VirtioMemRequest(2), online(2, "online"))
-    trace = of_change("7cf209ba8a86", *events)
-    suspicion = suspicion_of(trace)
-    shorter = with_one_for_two(suspicion, trace, 300)
-    assert shorter is not None
-    assert len(shorter.events) == 2
-    assert shorter.events[1] == events[2]
-    assert bug_of(replay(shorter)[1]) == suspicion.bug
-    assert len(certify(trace).events) == 2
-    assert with_one_for_two(suspicion, trace, 1) is None
-    assert with_one_for_two(suspicion, shorter, 300) is None
 
 
 def test_usual_operations_are_tried_first() -> None:

@@ -82,7 +82,7 @@ def inside(names: set[str], *packages: str) -> set[str]:
 
 DRIVERS = (
     "machine", "check", "cli", "commands", "report", "pytest_plugin", "explore", "symmetry",
-    "minimise", "certify", "normal_form", "suspicion", "trace", "trace_json", "trace_file",
+    "minimise", "certify", "fewer", "normal_form", "suspicion", "trace", "trace_json", "trace_file",
     "recorded", "coverage", "verdict", "walk", "bisect", "bug", "fates", "cost", "audit", "scenes",
     "hunt", "floor", "settings", "sightings", "workers", "reachable", "mutants", "affected",
     "families", "kept", "__main__",

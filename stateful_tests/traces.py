@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hotplug_model.boot import LAYOUTS
+from hotplug_model.bug import bug_of
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.ops import Op
 from hotplug_model.ops.memremap import MemremapPages
 from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
 from hotplug_model.pfn import PfnRange
+from hotplug_model.suspicion import Suspicion
 from hotplug_model.trace import Trace, broken, replay
 
 COLLISION = "1f90a3477df3"
@@ -48,3 +50,15 @@ def crowded() -> Trace:
     (collide,) = trace.events
     assert isinstance(collide, MemremapPages)
     return recorded(replace(trace, events=(*pieces, replace(collide, pgmap_id=3))))
+
+
+def suspicion_of(trace: Trace) -> Suspicion:
+    return Suspicion(trace, bug_of(replay(trace)[1]))
+
+
+def of_change(change: str, *events: Op, boot: str = "collision") -> Trace:
+    """A counterexample on mainline with a change."""
+    layout = LAYOUTS[boot](GEOMETRIES["tiny"])
+    trace = recorded(Trace(geometry="tiny", boot=layout, changes=(change,), events=events))
+    assert trace.says(*replay(trace))
+    return trace

@@ -10,7 +10,7 @@ from hotplug_model.boot import BootLayout
 from hotplug_model.explore.space import FULL
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
-from hotplug_model.ops.every import UNUSUAL, every_op
+from hotplug_model.ops.every import UNUSUAL
 from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.trace import Trace
 
@@ -107,6 +107,7 @@ class Shorter:
     def usual_first(self, kernel: Kernel) -> Iterator[Op]:
         """Every operation, those without an unusual choice before all others."""
         usual: set[Op] = set()
+        every_op = self.suspicion.drawn.every_op
         for op in every_op(kernel, self.kinds, 0, self._faults):
             usual.add(op)
             yield op

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count, islice
 
 from hotplug_model.errors import UserError
 from hotplug_model.kernel import Kernel
@@ -60,6 +61,35 @@ def every_op(
                     yield op
                     if faults:
                         yield from every_fault(op, allocations(kernel, op))
+
+
+class Drawn:
+    """What :func:`every_op` gives, remembered for searches that come back to a state."""
+
+    MOST = 200
+    """States and kinds to remember."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[bytes, type[Op], int, bool], tuple[list[Op], Iterator[Op]]] = {}
+
+    def every_op(
+        self, kernel: Kernel, kinds: Sequence[type[Op]], unusual: int, faults: bool = False
+    ) -> Iterator[Op]:
+        """The same, in the same order. Nothing is drawn that nobody asks for."""
+        here = kernel.fingerprint()
+        for kind in kinds:
+            key = here, kind, unusual, faults
+            if key not in self._begun:
+                if len(self._begun) >= self.MOST:
+                    self._begun.clear()
+                self._begun[key] = [], every_op(kernel.snapshot(), (kind,), unusual, faults)
+            drawn, rest = self._begun[key]
+            for at in count():
+                if at == len(drawn):
+                    drawn.extend(islice(rest, 1))
+                if at == len(drawn):
+                    break
+                yield drawn[at]
 
 
 def every_fault(op: Op, made: Counter[Allocation]) -> Iterator[Op]:
