@@ -20,7 +20,7 @@ from hotplug_model.ops.interleave import Interleave
 from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.trace import Trace, replay
 
-BUDGET = 640
+BUDGET = 720
 """Operations to try for a shorter trace, and as many for its form: each about a second."""
 FEW = 4
 """Usual operations of a kind that is cheap to try on every layout."""
@@ -104,7 +104,9 @@ class Search:
                 return found
         if self.complete(trace) >= len(trace.events) - 1:
             return None
-        return None if dear else with_its_kinds(self.suspicion, trace, self.budget // 2)
+        if not dear and (found := with_its_kinds(self.suspicion, trace, self.budget // 2)):
+            return found
+        return with_one_for_two(self.suspicion, trace, self.budget // 2)
 
 
 def machine_of(trace: Trace) -> tuple[BootLayout, bool]:
@@ -155,6 +157,22 @@ def with_its_kinds(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | N
     at depths that a search with all kinds does not reach."""
     own = kinds_of(trace)
     return Shorter(suspicion, trace, own).first(budget) if own else None
+
+
+def with_one_for_two(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | None:
+    """A shorter trace with one usual operation, of any kind, in the place of two neighbours.
+    Each pair has the whole budget."""
+    if len(trace.events) < 3 or any(isinstance(event, Interleave) for event in trace.events):
+        return None
+    for at in range(len(trace.events) - 1):
+        first, last = trace.events[:at], trace.events[at + 2 :]
+        suspicion.budget = budget
+        kernel = suspicion.trials(trace.boot).behind(first)
+        with suppress(OutOfBudget):
+            for op in suspicion.drawn.every_op(kernel, kinds_named(()), 0):
+                if suspicion.may_show(trace.boot, (*first, op, *last)):
+                    return replace(trace, events=(*first, op, *last))
+    return None
 
 
 def with_a_variant_for_others(

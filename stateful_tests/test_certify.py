@@ -17,6 +17,7 @@ from hotplug_model.certify import (
     certify,
     elsewhere,
     variants,
+    with_one_for_two,
 )
 from hotplug_model.explore.shorter import Shorter
 from hotplug_model.geometry import GEOMETRIES
@@ -319,6 +320,23 @@ def test_fewer_steps_of_the_kinds_that_are_there_are_found_beyond_the_budget() -
     minimal = certify(trace, budget=60)
     assert len(minimal.events) == 2
     assert minimal.found[MINIMAL] == "no shorter found up to depth 0"
+
+
+def test_one_operation_in_the_place_of_two_is_found() -> None:
+    """Beside memory that was never online, so that none can be read in the hole between."""
+    split = (DaxKmemProbe((PfnRange(16, 32),), 0), online(3, "online"))
+    vetoed = (VetoMemoryNotifier(True, False), online(2, "online"))
+    trace = of_change("shrink-asks-online", *split, *vetoed, boot="stale")
+    two = (offline(3), online(3, "online"))
+    longer = replace(trace, events=(*split, *two, *vetoed))
+    assert longer.says(*replay(longer))
+    suspicion = suspicion_of(longer)
+    shorter = with_one_for_two(suspicion, longer, 300)
+    assert shorter is not None
+    assert len(shorter.events) == 5
+    assert bug_of(replay(shorter)[1]) == suspicion.bug
+    assert with_one_for_two(suspicion, longer, 1) is None
+    assert with_one_for_two(suspicion, replace(longer, events=longer.events[:2]), 300) is None
 
 
 def test_usual_operations_are_tried_first() -> None:
