@@ -183,8 +183,9 @@ def with_a_variant_for_others(
     tried. Either has the whole budget."""
     if len(trace.events) < 2 or any(isinstance(event, Interleave) for event in trace.events):
         return None
-    pairs = [(at, at + 2) for at in range(len(trace.events) - 1)]
-    for places in ([(0, len(trace.events))], pairs):
+    nr = len(trace.events)
+    pairs = [(at, at + 2) for at in range(nr - 1)] if nr > 2 else []
+    for places in ([(0, nr)], pairs):
         suspicion.budget = budget
         with suppress(OutOfBudget):
             for start, end in places:

@@ -21,14 +21,18 @@ from hotplug_model.ops.interleave import Interleave
 from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.trace import Trace
 
+LONGEST = 12
+"""Operations of a trace that is tried: each one more doubles the kinds to choose."""
+
 
 def with_fewer(
     suspicion: Suspicion, trace: Trace, boots: Iterable[BootLayout], budget: int
 ) -> Trace | None:
     """The first trace shorter than *trace* of some of its kinds: on its own machine, or else on
     one of *boots*, there without unusual choices. Either has the whole budget. For a trace of one
-    operation there are searches with all kinds."""
-    if len(trace.events) < 3 or any(isinstance(event, Interleave) for event in trace.events):
+    operation there are searches with all kinds, and of a long one some kinds are too many."""
+    together = any(isinstance(event, Interleave) for event in trace.events)
+    if together or not 3 <= len(trace.events) <= LONGEST:
         return None
     others = [boot for boot in boots if boot != trace.boot]
     return on_machines(suspicion, trace, [trace.boot], UNUSUAL, budget) or on_machines(
@@ -40,8 +44,8 @@ def on_machines(
     suspicion: Suspicion, trace: Trace, boots: list[BootLayout], unusual: int, budget: int
 ) -> Trace | None:
     """The first on *boots*. Fewer operations are tried before more, of as many those that end as
-    the trace does, then those that can be drawn in fewer ways; none that can be drawn in more
-    ways than is left of the budget."""
+    the trace does, then those that can be drawn in fewer ways; none that could be drawn, where
+    *trace* goes, in more ways than is left of the budget."""
     ways = nr_ways(suspicion, trace, unusual, budget)
     ends = plain(trace.events[-1:]) + kinds_in(trace)[-1:]
 
@@ -75,7 +79,7 @@ def nr_ways(
 ) -> dict[type[Op], int]:
     """In how many ways each kind can be drawn on the way of *trace*, where it can be in most;
     about *most* if in more."""
-    kinds = dict.fromkeys(kind for each in fewer_kinds(trace) for kind in each)
+    kinds = dict.fromkeys((*plain(trace.events), *kinds_in(trace)))
     trials = suspicion.trials(trace.boot)
     machines = [trials.behind(trace.events[:at]) for at in range(len(trace.events))]
     every_op = suspicion.drawn.every_op

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -9,11 +10,13 @@ import pytest
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.bug import bug_of
 from hotplug_model.certify import BUDGET, certify
-from hotplug_model.fewer import fewer_kinds, with_fewer
+from hotplug_model.fewer import LONGEST, fewer_kinds, with_fewer
 from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.kernel import Kernel
 from hotplug_model.normal_form import PLAIN, plain
+from hotplug_model.ops import Op, every
 from hotplug_model.ops.dax_kmem import DaxKmemProbe
-from hotplug_model.ops.every import UNUSUAL, Drawn, every_op, kinds_named
+from hotplug_model.ops.every import UNUSUAL, Drawn, draws, every_op, kinds_named
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
 from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
@@ -68,11 +71,11 @@ def test_every_kind_of_a_driver_stands_for_what_the_core_does() -> None:
 
 def test_what_was_drawn_is_remembered_by_state() -> None:
     kernel = collision().machine().kernel
-    drawn, every = Drawn(), list(every_op(kernel, (AddMemory, MemremapPages), UNUSUAL))
+    drawn, whole = Drawn(), list(every_op(kernel, (AddMemory, MemremapPages), UNUSUAL))
     some = drawn.every_op(kernel, (AddMemory, MemremapPages), UNUSUAL)
-    assert [next(some) for _ in range(20)] == every[:20]
-    assert list(drawn.every_op(kernel, (AddMemory, MemremapPages), UNUSUAL)) == every
-    assert list(some) == every[20:]
+    assert [next(some) for _ in range(20)] == whole[:20]
+    assert list(drawn.every_op(kernel, (AddMemory, MemremapPages), UNUSUAL)) == whole
+    assert list(some) == whole[20:]
     assert list(drawn.every_op(kernel, (AddMemory,), 0)) == list(every_op(kernel, (AddMemory,), 0))
     do(kernel, add(C))
     assert list(drawn.every_op(kernel, (AddMemory, MemremapPages), UNUSUAL)) == list(
@@ -82,9 +85,43 @@ def test_what_was_drawn_is_remembered_by_state() -> None:
     assert faulty == list(every_op(kernel, (AddMemory,), UNUSUAL, faults=True))
 
 
-def test_not_everything_that_was_drawn_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Drawn, "MOST", 1)
+def test_a_machine_that_boots_otherwise_draws_for_itself() -> None:
+    one, other = (
+        replace(collision(), boot=LAYOUTS[name](TINY)).machine().kernel
+        for name in ("collision", "memmap-on-memory")
+    )
+    assert one.fingerprint() == other.fingerprint()
+    drawn = Drawn()
+    assert len(list(drawn.every_op(one, (AddMemory,), UNUSUAL))) == 12
+    assert list(drawn.every_op(other, (AddMemory,), UNUSUAL)) == list(
+        every_op(other, (AddMemory,), UNUSUAL)
+    )
+
+
+def test_what_is_remembered_is_not_drawn_again_and_has_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawings: list[str] = []
+
+    def watched(kernel: Kernel, cls: type[Op], unusual: int = UNUSUAL) -> Iterator[Op]:
+        drawings.append(cls.op_name())
+        return draws(kernel, cls, unusual)
+
+    monkeypatch.setattr(every, "draws", watched)
     kernel = collision().machine().kernel
     drawn, kinds = Drawn(), (AddMemory, OfflineMemoryBlock)
     for _ in range(2):
-        assert list(drawn.every_op(kernel, kinds, 0)) == list(every_op(kernel, kinds, 0))
+        list(drawn.every_op(kernel, kinds, 0))
+    assert drawings == ["add_memory", "offline_memory_block"]
+    monkeypatch.setattr(Drawn, "MOST", 1)
+    for _ in range(2):
+        assert list(drawn.every_op(kernel, kinds, 1)) == list(every_op(kernel, kinds, 1))
+    assert drawings.count("add_memory") == 1 + 2 * 2
+
+
+def test_of_a_long_trace_no_kinds_are_chosen() -> None:
+    gone = (device(HOLE), MemunmapPages(0))
+    trace = of_change("00d6c019b5bc", DaxKmemProbe((C,), 0), *gone, online(2, "online"))
+    long = replace(trace, events=(*[add(C)] * LONGEST, *trace.events))
+    assert with_fewer(suspicion_of(trace), trace, (), BUDGET // 2) is not None
+    assert with_fewer(suspicion_of(trace), long, (), BUDGET // 2) is None

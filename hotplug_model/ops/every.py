@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count, islice
+from typing import TypeAlias
 
+from hotplug_model.boot import BootLayout
 from hotplug_model.errors import UserError
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops.draw import Rare
@@ -21,6 +23,10 @@ from hotplug_model.state.faults import Allocation, spell
 
 UNUSUAL = 1
 """Unusual choices an operation: two at once are left to random search."""
+
+
+Drawing: TypeAlias = tuple[BootLayout, bytes, type[Op], int, bool]
+"""What is drawn depends on the layout, the fingerprint, the kind, and on what is asked for."""
 
 
 class ScriptedChooser:
@@ -70,19 +76,20 @@ class Drawn:
     """States and kinds to remember."""
 
     def __init__(self) -> None:
-        self._begun: dict[tuple[bytes, type[Op], int, bool], tuple[list[Op], Iterator[Op]]] = {}
+        self._begun: dict[Drawing, tuple[list[Op], Iterator[Op]]] = {}
 
     def every_op(
         self, kernel: Kernel, kinds: Sequence[type[Op]], unusual: int, faults: bool = False
     ) -> Iterator[Op]:
         """The same, in the same order. Nothing is drawn that nobody asks for."""
-        here = kernel.fingerprint()
+        # Machines that boot otherwise may have the same fingerprint, and draw something else.
+        here, kernel = kernel.fingerprint(), kernel.snapshot()
         for kind in kinds:
-            key = here, kind, unusual, faults
+            key = kernel.layout, here, kind, unusual, faults
             if key not in self._begun:
                 if len(self._begun) >= self.MOST:
                     self._begun.clear()
-                self._begun[key] = [], every_op(kernel.snapshot(), (kind,), unusual, faults)
+                self._begun[key] = [], every_op(kernel, (kind,), unusual, faults)
             drawn, rest = self._begun[key]
             for at in count():
                 if at == len(drawn):
