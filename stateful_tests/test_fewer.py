@@ -15,13 +15,14 @@ from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
 from hotplug_model.normal_form import PLAIN, plain
 from hotplug_model.ops import Op, every
-from hotplug_model.ops.dax_kmem import DaxKmemProbe
+from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
 from hotplug_model.ops.every import UNUSUAL, Drawn, draws, every_op, kinds_named
+from hotplug_model.ops.hv_balloon import HotAddReq
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, OnlineMemoryBlock
 from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
-from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRequest
+from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.trace import replay
 from stateful_tests.kernels import HOLE, C, add, device, do, online
 from stateful_tests.traces import collision, of_change, suspicion_of
@@ -66,6 +67,10 @@ def test_every_kind_of_a_driver_stands_for_what_the_core_does() -> None:
     trace = replace(collision(), events=(VirtioMemProbe(C, 0, 2, False), VirtioMemRequest(2)))
     assert plain((*trace.events, RemoveMemory(C))) == (AddMemory, OfflineAndRemoveMemory)
     assert list(fewer_kinds(trace)) == [(AddMemory,), (VirtioMemProbe,), (VirtioMemRequest,)]
+    probed = (VirtioMemProbe(C, 0, 2, False), VirtioMemRequest(2), VirtioMemRemove())
+    for events in (probed, (DaxKmemProbe((C,), 0), DaxKmemRemove())):
+        assert plain(events) == (AddMemory, OfflineAndRemoveMemory)
+    assert PLAIN[HotAddReq] == (AddMemory,)
     assert {*PLAIN, *(kind for core in PLAIN.values() for kind in core)} <= set(kinds_named(()))
 
 
