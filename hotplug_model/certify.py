@@ -21,7 +21,7 @@ from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.trace import Trace, replay
 
 BUDGET = 720
-"""Operations to try for a shorter trace, and as many for its form: each about a second."""
+"""Operations to try in the longest of the searches, about a second; others take shares of it."""
 FEW = 4
 """Usual operations of a kind that is cheap to try on every layout."""
 MINIMAL = "minimal"

@@ -1,10 +1,10 @@
 """One form for all traces that differ in numbers or in order only.
 
-Of all traces that show a bug with as many operations of the same kinds, or of those of the core
-that do the same, it is the first, in an order of our own: by boot layout, then by kind and
-arguments of each operation in turn, the simplest first. Where there are too many to try them, it
-is what no exchange of two numbers, no exchange of two neighbours and no simpler argument makes
-any simpler.
+Of all traces that show a bug with as many operations of the same kinds it is the first, in an
+order of our own: by boot layout, then by kind and arguments of each operation in turn, the simplest
+first. If the operations of the core that a driver's stand for show it as well, on any of the
+layouts, it is the first with those. Where there are too many to try them, it is what no exchange of
+two numbers, no exchange of two neighbours and no simpler argument makes any simpler.
 """
 
 from __future__ import annotations

@@ -21,20 +21,21 @@ from hotplug_model.certify import (
 )
 from hotplug_model.explore.shorter import Shorter
 from hotplug_model.geometry import GEOMETRIES
+from hotplug_model.minimise import minimise
 from hotplug_model.normal_form import exchanges, normal_form, simplified, swaps
 from hotplug_model.ops import Op
 from hotplug_model.ops.dax_kmem import DaxKmemProbe
 from hotplug_model.ops.every import UNUSUAL, every_op, kinds_named
 from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_block import OfflineMemoryBlock, VetoMemoryNotifier
-from hotplug_model.ops.memory_hotplug import AddMemory
+from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.ops.resource import ReleaseMemRegion, RequestMemRegion
 from hotplug_model.ops.virtio_mem import VirtioMemProbe
 from hotplug_model.pfn import PfnRange
 from hotplug_model.suspicion import DEAR, WHOLE, OutOfBudget, Suspicion
 from hotplug_model.trace import Trace, replay
-from stateful_tests.kernels import HOLE, C, D, add, device, offline, online
+from stateful_tests.kernels import HOLE, B, C, D, add, device, offline, online
 from stateful_tests.traces import collision, of_change, recorded, suspicion_of
 
 TINY = GEOMETRIES["tiny"]
@@ -323,20 +324,20 @@ def test_fewer_steps_of_the_kinds_that_are_there_are_found_beyond_the_budget() -
 
 
 def test_one_operation_in_the_place_of_two_is_found() -> None:
-    """Beside memory that was never online, so that none can be read in the hole between."""
-    split = (DaxKmemProbe((PfnRange(16, 32),), 0), online(3, "online"))
-    vetoed = (VetoMemoryNotifier(True, False), online(2, "online"))
-    trace = of_change("shrink-asks-online", *split, *vetoed, boot="stale")
-    two = (offline(3), online(3, "online"))
-    longer = replace(trace, events=(*split, *two, *vetoed))
-    assert longer.says(*replay(longer))
-    suspicion = suspicion_of(longer)
-    shorter = with_one_for_two(suspicion, longer, 300)
+    """None of the four can be left out: to offline and to remove takes two, or one of its own."""
+    mapped = device(PfnRange(8, 10), kind="coherent")
+    gone = (offline(1), RemoveMemory(B))
+    trace = of_change(
+        "usage-of-readded-section", *gone, mapped, MemunmapPages(0), boot="two-nodes"
+    )
+    assert minimise(trace).events == trace.events
+    suspicion = suspicion_of(trace)
+    shorter = with_one_for_two(suspicion, trace, 300)
     assert shorter is not None
-    assert len(shorter.events) == 5
-    assert bug_of(replay(shorter)[1]) == suspicion.bug
-    assert with_one_for_two(suspicion, longer, 1) is None
-    assert with_one_for_two(suspicion, replace(longer, events=longer.events[:2]), 300) is None
+    one = OfflineAndRemoveMemory(B, False)
+    assert shorter.events == (one, mapped, MemunmapPages(0))
+    assert with_one_for_two(suspicion, trace, 1) is None
+    assert with_one_for_two(suspicion, replace(trace, events=trace.events[:2]), 300) is None
 
 
 def test_usual_operations_are_tried_first() -> None:
