@@ -3,9 +3,11 @@
 For each change and each seed a walk on mainline with that change goes on for so many steps,
 passing over every operation that would break something, until it may fail; then it fails.
 What is found is minimised as `check` does it. All that break the same, on any boot layout,
-should come out the same.
+should come out the same. Where no budget was large enough to prove the shortest of them to be as
+short as possible, ``--prove`` looks for anything shorter on its boot layout without one.
 
-    python benchmarks/minimal.py [CHANGE ...] [--seeds N] [--steps N] [--seconds S] [--workers N]
+    python benchmarks/minimal.py [CHANGE ...] [--seeds N] [--steps N] [--prove N] [--seconds S]
+        [--workers N]
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ from hotplug_model.boot import LAYOUTS, find_layout
 from hotplug_model.bug import bug_of
 from hotplug_model.certify import MINIMAL, SHORTEST, certify
 from hotplug_model.changes import CHANGES, KernelVariant
+from hotplug_model.explore.shorter import Shorter
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.markdown import Row, Table, code, markdown
 from hotplug_model.ops import Op, drawn_ops, ops_on_request
+from hotplug_model.ops.every import kinds_named
+from hotplug_model.suspicion import Suspicion
 from hotplug_model.together import draw_one
 from hotplug_model.trace import Trace, broken, replay
 from hotplug_model.walk import SeededChooser, WalkRequest
@@ -32,6 +37,8 @@ from hotplug_model.words import counted
 
 PATIENCE = 400
 """Operations to draw beyond the steps at most."""
+ENDLESS = 1 << 62
+"""More operations than any search tries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,22 +113,48 @@ def sampled(job: tuple[str, int, int]) -> Sample | None:
     return found
 
 
-def rows(change: str, samples: list[Sample]) -> Iterator[Row]:
-    """A row for each set of invariants that a change breaks."""
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """What is minimal of one change and violates the same; the shortest first."""
+
+    change: str
+    samples: list[Sample]
+
+
+def alike(change: str, samples: list[Sample]) -> Iterator[Alike]:
+    """What violates the same, for each set of invariants that a change breaks."""
     for violates in sorted({each.violates for each in samples}):
         same = [each for each in samples if each.violates == violates]
-        texts = [each.text for each in same]
-        lengths = sorted(each.events for each in same)
-        proven = [each.events for each in same if each.said == SHORTEST]
-        optimum = str(min(proven)) if proven else f"at most {lengths[0]}"
-        yield (
-            code(change),
-            ", ".join(map(code, violates)),
-            optimum,
-            str(len(same)),
-            str(lengths.count(lengths[0])),
-            str(max(map(texts.count, texts))),
-        )
+        # As long and proven: the proof stands for all.
+        yield Alike(change, sorted(same, key=lambda s: (s.events, s.said != SHORTEST, s.text)))
+
+
+def optimum(row: Alike, deepest: int) -> tuple[int, bool]:
+    """The length of the shortest trace, and whether that is proven: where a shorter one had
+    *deepest* operations or fewer, it is found or ruled out."""
+    shortest = row.samples[0]
+    if shortest.said == SHORTEST or shortest.events - 1 > deepest:
+        return shortest.events, shortest.said == SHORTEST
+    started = time.process_time()
+    trace = Trace.loads(shortest.text)
+    search = Shorter(Suspicion(trace, bug_of(replay(trace)[1])), trace, kinds_named(()))
+    found = search.first(ENDLESS)
+    spent = f"{time.process_time() - started:.0f} s of CPU"
+    print(row.change, *shortest.violates, "searched in", spent, file=sys.stderr, flush=True)
+    return len(found.events) if found else shortest.events, True
+
+
+def cells(row: Alike, length: int, proven: bool) -> Row:
+    """The row of the table, when it is known how long the shortest trace is."""
+    texts = [each.text for each in row.samples]
+    return (
+        code(row.change),
+        ", ".join(map(code, row.samples[0].violates)),
+        f"{length}" if proven else f"at most {length}",
+        str(len(row.samples)),
+        str([each.events for each in row.samples].count(length)),
+        str(max(map(texts.count, texts))),
+    )
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -158,12 +191,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("changes", nargs="*", help="default: all that take no race, on tiny")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--prove", type=int, default=0, help="how many operations deep")
     parser.add_argument("--seconds", type=float, help="begin no change after so many")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     args = parser.parse_args(argv)
     tiny = [c.name for c in CHANGES if c.breaks and not c.races and c.geometry == "tiny"]
     started = time.monotonic()
-    table: list[Row] = []
+    rows: list[Alike] = []
     spent: list[Sample] = []
     skipped: list[str] = []
     in_vain: list[str] = []
@@ -176,7 +210,9 @@ def main(argv: list[str]) -> int:
             samples = [each for each in found if each is not None]
             spent += samples
             in_vain += [] if samples else [change]
-            table += rows(change, samples)
+            rows += alike(change, samples)
+        optima = [*pool.map(optimum, rows, [args.prove] * len(rows))]
+    table = [cells(row, *each) for row, each in zip(rows, optima, strict=True)]
     print(
         f"Counterexamples of {counted(args.steps, 'step')} or a few more, "
         f"{counted(args.seeds, 'seed')} a change, Python {platform.python_version()}.\n"

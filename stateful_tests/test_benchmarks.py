@@ -82,6 +82,12 @@ def test_minimal_traces_are_counted_by_what_they_violate() -> None:
     assert all(0 < int(row[5]) <= int(row[4]) for row in rows[2:])
 
 
+def test_what_the_budget_does_not_prove_is_searched_on_request() -> None:
+    one = ("minimal.py", "poison-counted-in-memmap", "--seeds", "1", "--steps", "1")
+    assert "| at most 2 |" in printed(*one)
+    assert "| 2       |" in printed(*one, "--prove", "1")
+
+
 def test_the_page_of_minimal_traces_knows_the_changes() -> None:
     page = (BENCHMARKS.parent / "docs" / "minimal.md").read_text()
     tiny = {c.name for c in CHANGES if c.breaks and not c.races and c.geometry == "tiny"}
