@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain
 
 from hotplug_model.boot import BootLayout
 from hotplug_model.bug import bug_of
@@ -16,7 +16,6 @@ from hotplug_model.minimise import minimise
 from hotplug_model.normal_form import normal_form
 from hotplug_model.ops import Op, drawn_ops, ops_on_request
 from hotplug_model.ops.every import UNUSUAL, kinds_named
-from hotplug_model.ops.interleave import Interleave
 from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.trace import Trace, replay
 
@@ -111,7 +110,7 @@ class Search:
 
 def machine_of(trace: Trace) -> tuple[BootLayout, bool]:
     """What a search on the machine of *trace* depends on: allocations fail, or none does."""
-    return trace.boot, any(event.fail_at for event in trace.events)
+    return trace.boot, trace.faults
 
 
 def elsewhere(
@@ -134,14 +133,11 @@ def few_anywhere(
 ) -> tuple[type[Op], ...]:
     """Those of *kinds* of which right after boot no machine can draw more than *most*."""
     machines = [suspicion.booted(boot) for boot in boots]
-    every_op = suspicion.drawn.every_op
+    nr_ops = suspicion.drawn.nr_ops
     return tuple(
         kind
         for kind in kinds
-        if all(
-            len(list(islice(every_op(machine, (kind,), unusual), most + 1))) <= most
-            for machine in machines
-        )
+        if all(nr_ops(machine, kind, unusual, most) <= most for machine in machines)
     )
 
 
@@ -162,7 +158,7 @@ def with_its_kinds(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | N
 def with_one_for_two(suspicion: Suspicion, trace: Trace, budget: int) -> Trace | None:
     """A shorter trace with one usual operation, of any kind, in the place of two neighbours.
     Each pair has the whole budget."""
-    if len(trace.events) < 3 or any(isinstance(event, Interleave) for event in trace.events):
+    if len(trace.events) < 3 or trace.together:
         return None
     for at in range(len(trace.events) - 1):
         first, last = trace.events[:at], trace.events[at + 2 :]
@@ -181,7 +177,7 @@ def with_a_variant_for_others(
     """A shorter trace with a variant of one operation in the place of all, or of two neighbours:
     what fails late undoes what it did. It may take one unusual choice more than what else is
     tried. Either has the whole budget."""
-    if len(trace.events) < 2 or any(isinstance(event, Interleave) for event in trace.events):
+    if len(trace.events) < 2 or trace.together:
         return None
     nr = len(trace.events)
     pairs = [(at, at + 2) for at in range(nr - 1)] if nr > 2 else []
@@ -224,8 +220,7 @@ def before(boot: BootLayout, boots: tuple[BootLayout, ...]) -> tuple[BootLayout,
 def said(trace: Trace, complete: int) -> str:
     """What is known of *trace* if no trace of up to *complete* events shows its bug."""
     nr = len(trace.events)
-    together = any(isinstance(event, Interleave) for event in trace.events)
     # Schedules are not tried: one event, and nothing before it, cannot be fewer though.
-    if complete >= nr - 1 and (nr <= 1 or not together):
+    if complete >= nr - 1 and (nr <= 1 or not trace.together):
         return SHORTEST
     return f"no shorter found up to depth {complete}"

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import combinations, islice
+from itertools import combinations
 from math import prod
 
 from hotplug_model.boot import BootLayout
 from hotplug_model.normal_form import Kinds, Smallest, kinds_in, plain, rank
 from hotplug_model.ops import Op
 from hotplug_model.ops.every import UNUSUAL
-from hotplug_model.ops.interleave import Interleave
 from hotplug_model.suspicion import OutOfBudget, Suspicion
 from hotplug_model.trace import Trace
 
@@ -31,8 +30,7 @@ def with_fewer(
     """The first trace shorter than *trace* of some of its kinds: on its own machine, or else on
     one of *boots*, there without unusual choices. Either has the whole budget. For a trace of one
     operation there are searches with all kinds, and of a long one some kinds are too many."""
-    together = any(isinstance(event, Interleave) for event in trace.events)
-    if together or not 3 <= len(trace.events) <= LONGEST:
+    if trace.together or not 3 <= len(trace.events) <= LONGEST:
         return None
     others = [boot for boot in boots if boot != trace.boot]
     return on_machines(suspicion, trace, [trace.boot], UNUSUAL, budget) or on_machines(
@@ -82,9 +80,8 @@ def nr_ways(
     kinds = dict.fromkeys((*plain(trace.events), *kinds_in(trace)))
     trials = suspicion.trials(trace.boot)
     machines = [trials.behind(trace.events[:at]) for at in range(len(trace.events))]
-    every_op = suspicion.drawn.every_op
     return {
-        kind: max(len([*islice(every_op(k, (kind,), unusual), most + 1)]) for k in machines)
+        kind: max(suspicion.drawn.nr_ops(k, kind, unusual, most) for k in machines)
         for kind in kinds
     }
 

@@ -23,7 +23,6 @@ from hotplug_model.ops import OPS, Op
 from hotplug_model.ops.dax_kmem import DaxKmemProbe, DaxKmemRemove
 from hotplug_model.ops.every import UNUSUAL
 from hotplug_model.ops.hv_balloon import HotAddReq
-from hotplug_model.ops.interleave import Interleave
 from hotplug_model.ops.memory_hotplug import AddMemory, OfflineAndRemoveMemory, RemoveMemory
 from hotplug_model.ops.virtio_mem import VirtioMemProbe, VirtioMemRemove, VirtioMemRequest
 from hotplug_model.suspicion import OutOfBudget, Suspicion
@@ -48,7 +47,7 @@ def normal_form(
     suspicion: Suspicion, trace: Trace, boots: Iterable[BootLayout], budget: int
 ) -> Trace:
     """The form of *trace*, on the first of *boots* where there is one, within *budget*."""
-    if any(isinstance(event, Interleave) for event in trace.events) or not trace.events:
+    if trace.together or not trace.events:
         return trace
     own, core, boots = kinds_in(trace), plain(trace.events), (*boots, trace.boot)
     tries = [(core, budget // 4)] if core != own and len(core) == len(own) else []
@@ -122,8 +121,7 @@ class Smallest:
 
     def every(self, kernel: Kernel, kind: type[Op]) -> Iterator[Op]:
         """Every operation of a kind; with failing allocations if the trace has one."""
-        faults = any(event.fail_at for event in self.trace.events)
-        return self.suspicion.drawn.every_op(kernel, (kind,), self.unusual, faults)
+        return self.suspicion.drawn.every_op(kernel, (kind,), self.unusual, self.trace.faults)
 
 
 def simplified(suspicion: Suspicion, trace: Trace) -> Trace:

@@ -15,6 +15,7 @@ from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.invariants import Invariant
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
+from hotplug_model.ops.interleave import Interleave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,16 @@ class Trace:
     """What the code did, and what it should do."""
     found: dict[str, str | int] = field(default_factory=dict)
     """How it was found: versions, seed, command. Never read."""
+
+    @property
+    def faults(self) -> bool:
+        """Whether an allocation fails in it."""
+        return any(event.fail_at for event in self.events)
+
+    @property
+    def together(self) -> bool:
+        """Whether operations are in flight at the same time in it."""
+        return any(isinstance(event, Interleave) for event in self.events)
 
     def variant(self) -> KernelVariant:
         """The kernel that the trace breaks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from hotplug_model.boot import BootLayout
@@ -54,10 +54,6 @@ class Shorter:
     """Events that a trace of interest has at most."""
     complete: int = 0
     """No trace of so many events of these kinds, nor of fewer, shows the bug."""
-    _faults: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._faults = any(event.fail_at for event in self.trace.events)
 
     def first(self, budget: int) -> Trace | None:
         """The first that is found of the shortest; None if there is none within *budget*.
@@ -107,11 +103,11 @@ class Shorter:
     def usual_first(self, kernel: Kernel) -> Iterator[Op]:
         """Every operation, those without an unusual choice before all others."""
         usual: set[Op] = set()
-        every_op = self.suspicion.drawn.every_op
-        for op in every_op(kernel, self.kinds, 0, self._faults):
+        every_op, faults = self.suspicion.drawn.every_op, self.trace.faults
+        for op in every_op(kernel, self.kinds, 0, faults):
             usual.add(op)
             yield op
         if self.unusual == 0:
             return
-        every = every_op(kernel, self.kinds, self.unusual, self._faults)
+        every = every_op(kernel, self.kinds, self.unusual, faults)
         yield from (op for op in every if op not in usual)

@@ -98,6 +98,10 @@ class Drawn:
                     break
                 yield drawn[at]
 
+    def nr_ops(self, kernel: Kernel, kind: type[Op], unusual: int, most: int) -> int:
+        """How many of a kind there are; more than *most* are not counted."""
+        return len([*islice(self.every_op(kernel, (kind,), unusual), most + 1)])
+
 
 def every_fault(op: Op, made: Counter[Allocation]) -> Iterator[Op]:
     """*op* once for each allocation of those that it makes, with that one failing."""
