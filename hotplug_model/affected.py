@@ -22,6 +22,7 @@ INTRODUCED: dict[str, Release] = {
     "d41e2f3bd546": (5, 3),
     "d4234d131b0a": (5, 3),
     "ef69bc9f689d": (5, 3),
+    "46b1ee38b2ba": (5, 4),
     "641fe2e9387a": (4, 13),
     "feee6b298916": (4, 13),
     "f42ce5f087eb": (5, 13),
@@ -53,7 +54,7 @@ commit 1a8c64e11043 ("mm/memory_hotplug: embed vmem_altmap details in memory blo
 with commit bbd6ec605c0f ("arm64/mm: Enable memory hot remove"). cf387d9644d8 names commit
 7cc7867fb061 ("mm/devm_memremap_pages: enable sub-section remap") (in v5.3), 01c8d337d195 commit
 1f90a3477df3 (in v5.12), 6659d0279980 commit 8d400913c231 (in v5.13), af288a426c3e commit
-b15c87263a69 (in v5.0).
+b15c87263a69 (in v5.0), 46b1ee38b2ba commit 6f42193fd86e (in v5.4).
 Of the others only is known which release does not have them any more."""
 
 BEFORE_5_13 = tuple(name for name in ASKED if RELEASES[name] < (5, 13))

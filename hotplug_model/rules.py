@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from hotplug_model.arrays import ExtentMask
     from hotplug_model.extents import Extents
-    from hotplug_model.flags import MemoryClass, PageFlag, ZoneType
+    from hotplug_model.flags import MemoryClass, MemoryType, PageFlag, ZoneType
     from hotplug_model.kernel import Kernel
     from hotplug_model.pfn import PfnRange
     from hotplug_model.state.memblock import UnusedVmemmap
@@ -219,6 +219,8 @@ class KernelRules:
     memunmap_kills_reference: bool
     """Whether memunmap_pages() kills the reference of the map, so that nobody gets another,
     not its caller at some time."""
+    devmap_managed: frozenset[MemoryType]
+    """Types of maps whose driver wants to know of a page's last reference but one."""
     devmap_managed_put_as_got: bool
     """Whether devmap_managed_key is decremented only for maps that incremented it."""
     memmap_freed_before_reset: bool

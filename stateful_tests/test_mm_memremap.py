@@ -259,6 +259,22 @@ def test_a_map_holds_one_reference_a_page_unless_its_pages_count_themselves(
     assert kernel.pgmaps[0].nr_refs == nr_refs
 
 
+def test_a_compound_page_holds_one_reference_on_its_map() -> None:
+    kernel = machine(MemremapPages(0, (C,), "generic", 0, (), vmemmap_shift=2))
+    assert kernel.pgmaps[0].nr_refs == 3
+    assert do(kernel, MemunmapPages(0)) is None
+    assert not kernel.pgmaps
+
+
+@pytest.mark.parametrize("release", ["4.14", "5.3", "5.10", "5.17"])
+def test_private_maps_count_until_27674ef6c73f(release: str) -> None:
+    kernel = boot(rules=KernelVariant.named(release, ()).rules())
+    assert do(kernel, device(D, kind="private")) is None
+    assert kernel.devmap_managed_key == 1
+    assert do(kernel, MemunmapPages(0)) is None
+    assert kernel.devmap_managed_key == 0
+
+
 def test_zone_device_spans_its_pages_and_has_none_present() -> None:
     kernel = machine(device(HOLE, pages(20, 22)))
     zone = kernel.zone(0, ZoneType.ZONE_DEVICE)

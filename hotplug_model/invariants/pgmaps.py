@@ -6,7 +6,7 @@ import numpy as np
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
-from hotplug_model.flags import MemoryType, RefState
+from hotplug_model.flags import RefState
 from hotplug_model.invariants.invariant import always, law
 from hotplug_model.pfn import PfnRange, merge_ranges
 
@@ -74,6 +74,8 @@ def populated_device_pages_are_initialised(x: Extents) -> list[PfnRange]:
 def pgmap_references_count_the_pages(x: Extents) -> list[PfnRange]:
     """A live map does not hold one reference a data page, or one that is dead some.
 
+    A compound page counts as one.
+
     Source: pagemap_range(), memunmap_pages(): percpu_ref_get_many(pfn_len()).
     """
     wrong: list[PfnRange] = []
@@ -94,5 +96,5 @@ def devmap_managed_key_counts_its_maps(x: Extents) -> list[PfnRange]:
     Source: put_devmap_managed_page(), include/linux/mm.h; devmap_managed_enable_get(),
     mm/memremap.c (6.1).
     """
-    wanted = [p for p in x.kernel.pgmaps.values() if p.type == MemoryType.MEMORY_DEVICE_FS_DAX]
+    wanted = [p for p in x.kernel.pgmaps.values() if p.type in x.kernel.rules.devmap_managed]
     return [] if x.kernel.devmap_managed_key == len(wanted) else [x.geometry.all_pfns]

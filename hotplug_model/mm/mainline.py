@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hotplug_model.flags import PageFlag
+from hotplug_model.flags import MemoryType, PageFlag
 from hotplug_model.mm.arch_memory import as_it_is
 from hotplug_model.mm.base_memory import cached_block_zone
 from hotplug_model.mm.pfn_to_online_page import pfn_to_online_page
@@ -91,6 +91,7 @@ MAINLINE = KernelRules(
     pgmap_array_deleted_last=True,
     memunmap_waits_for_references=True,
     device_public=False,
+    devmap_managed=frozenset({MemoryType.MEMORY_DEVICE_FS_DAX}),
     device_page_keeps_its_map="never",
     memory_failure_asks_for_data=True,
     memunmap_kills_reference=True,

@@ -100,9 +100,12 @@ def pad_to_sections(kernel: Kernel, pgmap: DevPagemap) -> None:
 def devmap_managed_enable_get(kernel: Kernel, pgmap: DevPagemap) -> None:
     """From now on whoever drops a page looks whether it is the driver's to free.
 
-    Source: devmap_managed_enable_get() (6.1).
+    # Simplified: before 4.17 that was HMM's alone, and pages of pmem were nobody's to free.
+
+    Source: devmap_managed_enable_get() (6.1); commit 27674ef6c73f ("mm: remove the extra
+    ZONE_DEVICE struct page refcount") (in v5.18).
     """
-    if pgmap.type == MemoryType.MEMORY_DEVICE_FS_DAX:
+    if pgmap.type in kernel.rules.devmap_managed:
         kernel.devmap_managed_key += 1
 
 
@@ -110,9 +113,10 @@ def devmap_managed_enable_put(kernel: Kernel, pgmap: DevPagemap) -> None:
     """With the last map of this kind nobody looks any more.
 
     Source: devmap_managed_enable_put() (6.1); commit 46b1ee38b2ba ("mm/mremap_pages: fix
-    static key devmap_managed_key updates") (in v5.10).
+    static key devmap_managed_key updates") (in v5.10), for commit 6f42193fd86e ("memremap: don't
+    use a separate devm action for devmap_managed_enable_get") (in v5.4).
     """
-    managed = pgmap.type == MemoryType.MEMORY_DEVICE_FS_DAX
+    managed = pgmap.type in kernel.rules.devmap_managed
     if managed or not kernel.rules.devmap_managed_put_as_got:
         kernel.devmap_managed_key -= 1
 

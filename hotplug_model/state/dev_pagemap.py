@@ -51,7 +51,7 @@ class DevPagemap:
     """
     ref: RefState = RefState.LIVE
     nr_refs: int = 1
-    """References held on ``ref``: the initial one and one a data page."""
+    """References held on ``ref``: the initial one and one a data page, compound or not."""
 
     def pfn_first(self, range_id: int) -> int:
         """``pfn_first()``: first pfn behind the altmap."""
@@ -59,8 +59,8 @@ class DevPagemap:
         return start if range_id or self.altmap is None else start + self.altmap.offset
 
     def pfn_len(self, range_id: int) -> int:
-        """``pfn_len()``: data pages of a range."""
-        return self.ranges[range_id].end_pfn - self.pfn_first(range_id)
+        """``pfn_len()``: data pages of a range, a compound one counted once."""
+        return self.ranges[range_id].end_pfn - self.pfn_first(range_id) >> self.vmemmap_shift
 
     def range_with(self, pfn: int) -> int | None:
         """``pgmap_pfn_valid()``: the range whose data *pfn* is. What pagemap_range() is still at
