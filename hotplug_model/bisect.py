@@ -61,8 +61,10 @@ class Bisection:
         return self.replayed[nr_commits]
 
     def on(self, nr_commits: int) -> Trace:
-        """The trace on that kernel; what never shipped stays applied."""
-        lacking = [commit.name for commit in history()[nr_commits:]]
+        """The trace on that kernel; what never shipped stays applied. What would hide all else is
+        undone only if the trace does so."""
+        named = self.trace.changes
+        lacking = [c.name for c in history()[nr_commits:] if not c.hides or c.name in named]
         applied = [c.name for c in self.trace.variant().changes if not c.commit]
         return replace(self.trace, release=None, changes=(*lacking, *applied))
 

@@ -10,6 +10,7 @@ import pytest
 
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.boot import LAYOUTS
+from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT, Checker
 from hotplug_model.errors import KernelRefusal
 from hotplug_model.extents import Extents
@@ -142,6 +143,12 @@ def on_hyper_v() -> Kernel:
     return kernel
 
 
+def with_c_offline_and_readable() -> Kernel:
+    kernel = boot(rules=KernelVariant.named(None, ("0daa322b8ff9",)).rules())
+    assert do(kernel, add(C)) is None
+    return kernel
+
+
 def with_d_added() -> Kernel:
     """Memory that nobody has put online."""
     kernel = boot()
@@ -268,6 +275,9 @@ BREAKS: dict[str, Callable[[], Broken]] = {
     ),
     "walkers_miss_no_online_page": lambda: Broken(
         boot(rules=replace(MAINLINE, pfn_to_online_page=denies_the_first_row)), (FIRST,), set()
+    ),
+    "memory_that_is_offline_is_not_read": lambda: Broken(
+        with_c_offline_and_readable(), (C,), set()
     ),
     "memory_is_read_through_the_linear_map": lambda: corrupt(
         write(FIRST, linear_map=LinearMap.NONE), FIRST, echoes={"addressable_memory_is_mapped"}

@@ -109,11 +109,12 @@ def undoing(
     faults: bool = False,
     needs: tuple[str, ...] = (),
     races: tuple[str, ...] = (),
+    hides: bool = False,
 ) -> Callable[[Rewrite], Rewrite]:
     """Register the decorated function as the way to undo commit *name*."""
     return registering(
-        name=name, subject=subject, since=since, breaks=breaks, commit=True,
-        geometry=geometry, boots=boots, faults=faults, needs=needs, races=races,
+        name=name, subject=subject, since=since, breaks=breaks, commit=True, geometry=geometry,
+        boots=boots, faults=faults, needs=needs, races=races, hides=hides,
     )  # fmt: skip
 
 
@@ -171,12 +172,14 @@ class KernelVariant:
 
     @property
     def undone(self) -> tuple[Change, ...]:
-        """Every commit that this kernel lacks, newest first."""
+        """Every commit that this kernel lacks, newest first; what would hide all else if that
+        was named."""
         at = RELEASES[self.release] if self.release else (999, 0)
         newer = [
             c
             for c in CHANGES
             if c.commit and c.since and c.since > at and c.name not in self.backports
+            if not c.hides
         ]
         named = [c for c in self.changes if c.commit and c not in newer]
         return tuple(sorted([*newer, *named], key=lambda c: c.since or at, reverse=True))

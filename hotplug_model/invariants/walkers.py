@@ -61,8 +61,15 @@ def copied(x: Extents) -> ExtentMask:
 
 def must_not_see(x: Extents) -> ExtentMask:
     """Rows that are wrong to read, to take for System RAM, or to copy."""
-    hidden: ExtentMask = ~(x.initialised & x.mapped & x.kernel_page_present) | x.is_zone_device
+    readable = x.initialised & x.mapped & x.kernel_page_present
+    hidden: ExtentMask = ~readable | x.is_zone_device | offline(x)
     return hidden
+
+
+def offline(x: Extents) -> ExtentMask:
+    """Rows of memory blocks whose sections are offline."""
+    rows: ExtentMask = x.has_block & ~x.section_has_online
+    return rows
 
 
 def in_use(x: Extents) -> ExtentMask:
@@ -169,3 +176,17 @@ def memory_is_read_through_the_linear_map(x: Extents) -> ExtentMask:
     memcmp_pages() in mm/ksm.c; wp_page_copy() in mm/memory.c.
     """
     return copied(x) & ~x.kernel_page_present
+
+
+@always(wrong_to_see=offline)
+def memory_that_is_offline_is_not_read(x: Extents) -> ExtentMask:
+    """The memory of a section that is offline is read.
+
+    What it held is lost, and whoever has it now may not want it to be touched. The dump of a
+    crash is another kernel's, which knows of no sections that were offline.
+
+    Source: read_kcore_iter() in fs/proc/kcore.c, saveable_page() in kernel/power/snapshot.c:
+    pfn_to_online_page(); commit 0daa322b8ff9 ("fs/proc/kcore: don't read offline sections,
+    logically offline pages and hwpoisoned pages") (in v5.14).
+    """
+    return copied(x) & offline(x)
