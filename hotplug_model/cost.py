@@ -72,8 +72,7 @@ class Cost:
     unmapped: int
     """Of what is left at the end, pages that nothing maps any more: lost for good."""
     breaches: Counter[str]
-    """In how many places each law of the ledger was broken; what a law was broken for is
-    counted as freed, whoever got it."""
+    """In how many places each law of the ledger was broken."""
     initialised: Initialised
     """By the first add of a device; System RAM is initialised when it goes online."""
     refused: str
@@ -198,10 +197,11 @@ def merge(kernel: Kernel) -> None:
 
 
 def in_use(kernel: Kernel) -> Pages:
-    """Pages that were allocated for vmemmap and not given back, and pages of PTEs."""
+    """Pages that were allocated for vmemmap and not given back to who had them, and pages of
+    PTEs."""
     pages = Counter({o.name: nr for o, nr in kernel.vmemmap.live_pages().items()})
     for origin in OUT_OF_PAGES:
-        pages[origin.name] = kernel.ledger.outstanding[origin]
+        pages[origin.name] = gone_from(kernel, origin)
     pages[PAGE_TABLES] = nr_page_tables(kernel)
     return pages
 
@@ -220,5 +220,10 @@ def nr_page_tables(kernel: Kernel) -> int:
 
 def nr_unmapped(kernel: Kernel) -> int:
     """Pages that the ledger misses and that no mapping has."""
-    live, outstanding = kernel.vmemmap.live_pages(), kernel.ledger.outstanding
-    return sum(outstanding[origin] - live[origin] for origin in OUT_OF_PAGES)
+    live = kernel.vmemmap.live_pages()
+    return sum(gone_from(kernel, origin) - live[origin] for origin in OUT_OF_PAGES)
+
+
+def gone_from(kernel: Kernel, origin: MemmapOrigin) -> int:
+    """Pages that an allocator gave and never got back."""
+    return kernel.ledger.outstanding[origin] + kernel.ledger.lost[origin]

@@ -55,6 +55,7 @@ NOT_PART = {
 }
 NOT_PART_OF_THE_LEDGER = {
     "operation": "who broke a law is no state",
+    "lost": "what nobody has any more no operation can find",
     "cause": "told afresh by whoever frees something under a circumstance",
 }
 

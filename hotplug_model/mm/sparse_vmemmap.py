@@ -220,6 +220,8 @@ def free_pages(kernel: Kernel, pages: PfnRange, altmap: Altmap | None) -> None:
         # That it went to the wrong one is written down; here it is gone.
         if origin not in OWN_MEMORY:
             kernel.ledger.freed(origin, nr_pages)
+            if altmap is not None:
+                kernel.ledger.lost[origin] += nr_pages
 
 
 def audit(kernel: Kernel, pages: PfnRange, altmap: Altmap | None) -> None:

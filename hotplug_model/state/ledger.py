@@ -120,6 +120,8 @@ class Ledger:
     """``allocated`` pages less freed ones, by allocator, and every breach so far."""
 
     outstanding: Counter[MemmapOrigin] = field(default_factory=Counter)
+    lost: Counter[MemmapOrigin] = field(default_factory=Counter)
+    """Pages that are not outstanding because they were given to an altmap that never had them."""
     breaches: list[Entry] = field(default_factory=list)
     uncounted: Counter[tuple[int, int]] = field(default_factory=Counter)
     """By node and zone, how far managed_pages is too low for what was subtracted twice."""
@@ -145,12 +147,12 @@ class Ledger:
     def copy(self) -> Self:
         """An independent copy."""
         return type(self)(
-            self.outstanding.copy(), list(self.breaches), self.uncounted.copy(), self.operation,
-            self.cause,
+            self.outstanding.copy(), self.lost.copy(), list(self.breaches),
+            self.uncounted.copy(), self.operation, self.cause,
         )  # fmt: skip
 
     def numbers(self) -> list[int]:
-        """What a fingerprint needs; who broke a law is no state."""
+        """What a fingerprint needs: not who broke a law, nor what nobody has any more."""
         balance = [self.outstanding[origin] for origin in MemmapOrigin]
         broken = [(e.law, e.pfns.start_pfn, e.pfns.end_pfn, e.cause) for e in self.breaches]
         missing = [(*zone, nr) for zone, nr in sorted(self.uncounted.items())]
