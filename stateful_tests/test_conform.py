@@ -57,8 +57,8 @@ def test_the_model_agrees_with_a_recorded_kernel(path: Path) -> None:
 def test_every_required_scenario_is_recorded_on_all_four_kernels() -> None:
     names = {path.name for path in RECORDINGS}
     scenarios = (
-        "a_dimm", "a2_dimm_eject", "b_e820_collision", "c_nvdimm_kmem", "f_errors", "h3", "h6",
-        "h7", "h10", "h12",
+        "a_dimm", "a2_dimm_eject", "b_e820_collision", "c_nvdimm_kmem", "e_memmap_on_memory",
+        "f_errors", "h1", "h2", "h3", "h6", "h7", "h10", "h12",
     )  # fmt: skip
     kernels = ("5.10", "6.1", "6.12", "6.1debug")
     assert {f"{s}_{k}.json.gz" for s in scenarios for k in kernels} <= names

@@ -26,6 +26,7 @@ from hotplug_model.ops.every import draws
 from hotplug_model.ops.memory_failure import HardOfflinePage
 from hotplug_model.ops.memremap import MemremapPages, MemunmapPages
 from hotplug_model.pfn import PfnRange
+from hotplug_model.state.ledger import Law
 from hotplug_model.steps import run
 from stateful_tests.kernels import (
     HOLE,
@@ -257,6 +258,15 @@ def test_a_map_holds_one_reference_a_page_unless_its_pages_count_themselves(
 ) -> None:
     kernel = machine(device(HOLE, pages(20, 22), kind=kind))
     assert kernel.pgmaps[0].nr_refs == nr_refs
+
+
+@pytest.mark.parametrize(("start_pfn", "below"), [(12, True), (16, False)])
+def test_a_compound_page_that_begins_in_a_section_of_boots_takes_struct_pages_for_entries(
+    start_pfn: int, below: bool
+) -> None:
+    kernel = machine(MemremapPages(0, (pages(start_pfn, 28),), "generic", 0, (), vmemmap_shift=4))
+    laws = {entry.law for entry in kernel.ledger.breaches}
+    assert (Law.MAPPED_BELOW_A_HUGE_PAGE in laws) == below
 
 
 def test_a_compound_page_holds_one_reference_on_its_map() -> None:

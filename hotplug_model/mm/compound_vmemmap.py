@@ -25,6 +25,7 @@ from hotplug_model.mm.sparse_vmemmap import (
 from hotplug_model.pfn import PfnRange
 from hotplug_model.state.dev_pagemap import DevPagemap
 from hotplug_model.state.faults import Allocation
+from hotplug_model.state.ledger import Law
 from hotplug_model.state.vmemmap import VMEMMAP_RESERVE_NR
 
 
@@ -100,11 +101,21 @@ def populate_without_aliases(kernel: Kernel, pages: PfnRange, period: int) -> No
 
 
 def compound_section_tail_page(kernel: Kernel, pages: PfnRange) -> int:
-    """The page that holds the tail pages in front of *pages*."""
-    _, row = kernel.vmemmap.runs_of(PfnRange(pages.start_pfn - 1, pages.start_pfn))[0]
+    """The page that holds the tail pages in front of *pages*.
+
+    The kernel looks for its entry in a page of PTEs, and takes struct pages for one where a
+    huge page is mapped: a compound page that begins in a section of boot's. No driver has one.
+
+    Source: compound_section_tail_page(), mm/sparse-vmemmap.c (6.1).
+    """
+    last = pages.start_pfn - 1
+    in_front = PfnRange(last, pages.start_pfn)
+    _, row = kernel.vmemmap.runs_of(in_front)[0]
+    if row["level"] == MappingLevel.PMD:
+        described = kernel.geometry.described_by(in_front)
+        kernel.ledger.breach(Law.MAPPED_BELOW_A_HUGE_PAGE, described)
     if row["tail"] >= 0:
         return row["tail"]
-    last = pages.start_pfn - 1
     if row["period"]:
         within = (last - row["phase"]) % row["period"]
         return last - within + min(within, 1)
