@@ -208,8 +208,14 @@ class KernelRules:
     """Whether a map can be looked up until its memory is removed."""
     memunmap_waits_for_references: bool
     """Whether memunmap_pages() unplugs nothing before the last reference is dropped."""
+    device_private: bool
+    """Whether there is MEMORY_DEVICE_PRIVATE (4.14 and later)."""
     device_public: bool
     """Whether there is MEMORY_DEVICE_PUBLIC (4.14 to 5.2)."""
+    device_p2pdma: bool
+    """Whether there is MEMORY_DEVICE_PCI_P2PDMA (4.20 and later)."""
+    device_coherent: bool
+    """Whether there is MEMORY_DEVICE_COHERENT (6.0 and later)."""
     device_page_keeps_its_map: Literal["while_held", "never", "per_look_up"]
     """What holding a page of a device means for its map: it stays ``while_held`` (4.12 to
     5.17), ``never`` (5.18 and later), or as long as some reference that was taken with

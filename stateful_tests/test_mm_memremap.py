@@ -276,6 +276,18 @@ def test_a_compound_page_holds_one_reference_on_its_map() -> None:
     assert not kernel.pgmaps
 
 
+@pytest.mark.parametrize(
+    ("kind", "since", "before"),
+    [("private", "4.14", "4.13"), ("pci_p2pdma", "4.20", "4.19"), ("coherent", "6.0", "5.19")],
+)
+def test_a_type_of_memory_is_refused_before_it_came(kind: str, since: str, before: str) -> None:
+    for release, refusal in ((since, None), (before, errno.EINVAL)):
+        kernel = boot(rules=KernelVariant.named(release, ()).rules())
+        assert do(kernel, device(D, kind=kind)) == refusal
+        drawn = {op.type for op in draws(kernel, MemremapPages) if isinstance(op, MemremapPages)}
+        assert (kind in drawn) == (refusal is None)
+
+
 @pytest.mark.parametrize("release", ["4.14", "5.3", "5.10", "5.17"])
 def test_private_maps_count_until_27674ef6c73f(release: str) -> None:
     kernel = boot(rules=KernelVariant.named(release, ()).rules())

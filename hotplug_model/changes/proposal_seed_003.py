@@ -48,7 +48,9 @@ def ram_as_unaddressable(memory: MemoryClass) -> MemoryClass:
 )
 def posted(rules: KernelRules) -> KernelRules:
     """Private memory comes and goes as MEMORY_DEVICE, and is mapped."""
-    return replace(rules, memory_added_as=as_device, memory_removed_as=as_device)
+    return replace(
+        rules, device_private=True, memory_added_as=as_device, memory_removed_as=as_device
+    )
 
 
 @proposing(

@@ -91,10 +91,15 @@ def lacks_zone_device(kernel: Kernel) -> bool:
 
 def types_unknown(kernel: Kernel) -> Iterator[str]:
     """Types of memory that the kernel does not have."""
-    if not kernel.layout.device_private:
+    rules = kernel.rules
+    if not (rules.device_private and kernel.layout.device_private):
         yield "private"
-    if not kernel.rules.device_public:
+    if not rules.device_public:
         yield "public"
+    if not rules.device_p2pdma:
+        yield "pci_p2pdma"
+    if not rules.device_coherent:
+        yield "coherent"
 
 
 def types_refused(kernel: Kernel) -> Iterator[str]:

@@ -24,7 +24,7 @@ from hotplug_model.mm.zones import move_pfn_range_to_zone, remove_pfn_range_from
 from hotplug_model.pfn import PfnRange
 from hotplug_model.rules import Steps
 from hotplug_model.state.altmap import Altmap
-from hotplug_model.state.dev_pagemap import DevPagemap, references_of
+from hotplug_model.state.dev_pagemap import DevPagemap, has_type, references_of
 from hotplug_model.state.faults import Allocation
 from hotplug_model.state.ledger import Cause
 
@@ -58,7 +58,7 @@ def memremap_pages(
     private = pgmap.type == MemoryType.MEMORY_DEVICE_PRIVATE
     if not pgmap.ranges or (private and not kernel.layout.device_private):
         raise KernelRefusal(errno.EINVAL)
-    if pgmap.type == MemoryType.MEMORY_DEVICE_PUBLIC and not kernel.rules.device_public:
+    if not has_type(kernel.rules, pgmap.type):
         raise KernelRefusal(errno.EINVAL)
     if lacks in REQUIRED.get(pgmap.type, ()):
         raise KernelRefusal(errno.EINVAL)

@@ -15,7 +15,7 @@ from hotplug_model.ops.op import Chooser, Op
 from hotplug_model.pfn import PfnRange
 from hotplug_model.registry import unknown
 from hotplug_model.state.altmap import Altmap
-from hotplug_model.state.dev_pagemap import DevPagemap
+from hotplug_model.state.dev_pagemap import DevPagemap, has_type
 from hotplug_model.steps import Steps
 
 TYPES = {
@@ -91,7 +91,7 @@ class MemremapPages(Op):
         if rarely(choose, 24):
             odd = PfnRange(first.start_pfn + 1, first.end_pfn + 1)
             ranges, lacks = pick(choose, [((odd,), ""), ((), ""), (ranges, pick(choose, LACKS))])
-        kind = "private" if lacks else kind
+        kind = "private" if lacks and "private" in types(kernel) else kind
         return cls(pgmap_id, ranges, kind, nid, altmap, shift, lacks)
 
     def steps(self, kernel: Kernel) -> Steps:
@@ -126,7 +126,7 @@ class MemremapPages(Op):
 
 def types(kernel: Kernel) -> list[str]:
     """Those that the kernel has."""
-    return [name for name in TYPES if name != "public" or kernel.rules.device_public]
+    return [name for name, kind in TYPES.items() if has_type(kernel.rules, kind)]
 
 
 def device_lock(pgmap_id: int) -> str:

@@ -27,6 +27,20 @@ mm/migrate_device.c (6.1).
 """
 
 
+def has_type(rules: KernelRules, kind: MemoryType) -> bool:
+    """Whether a map may be of this type.
+
+    # Simplified: MEMORY_DEVICE_FS_DAX and MEMORY_DEVICE_GENERIC, by these names of 4.17 and
+    5.10, stand for what their drivers mapped before.
+    """
+    return {
+        MemoryType.MEMORY_DEVICE_PRIVATE: rules.device_private,
+        MemoryType.MEMORY_DEVICE_PUBLIC: rules.device_public,
+        MemoryType.MEMORY_DEVICE_PCI_P2PDMA: rules.device_p2pdma,
+        MemoryType.MEMORY_DEVICE_COHERENT: rules.device_coherent,
+    }.get(kind, True)
+
+
 def references_of(pgmap_id: int) -> str:
     """What get_dev_pagemap() takes, as something that several share."""
     return f"pgmap {pgmap_id} references"
