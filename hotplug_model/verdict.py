@@ -44,13 +44,17 @@ class Result:
     flaky: str | None = None
     """In what way a counterexample did not repeat."""
     interrupted: bool = False
+    stopped: str = ""
+    """Why the search could not go on; empty if nobody but the user ended it."""
 
     @property
     def verdict(self) -> str:
-        """``held``, ``violated`` or ``flaky``."""
+        """``held``, ``violated``, ``flaky``, or ``stopped`` before anything was found."""
         if self.flaky:
             return "flaky"
-        return "violated" if self.trace is not None else "held"
+        if self.trace is not None:
+            return "violated"
+        return "stopped" if self.stopped else "held"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,7 +67,7 @@ class Report(Result):
     @property
     def missed(self) -> list[str]:
         """What the floor asks for and a whole run that found nothing did not see."""
-        whole = self.trace is None and not self.flaky and not self.interrupted
+        whole = self.verdict == "held" and not self.interrupted
         return shortfalls(self.coverage, self.request.floor) if whole else []
 
 

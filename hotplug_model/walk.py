@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeAlias
@@ -23,7 +24,7 @@ from hotplug_model.ops import Op
 from hotplug_model.together import draw_next, drawn_layouts, swarm
 from hotplug_model.trace import Trace, broken
 from hotplug_model.verdict import Report, Request, conclude
-from hotplug_model.workers import blocked_interrupts, pool_of, wait_for
+from hotplug_model.workers import blocked_interrupts, pool_of, wait_for, why
 
 STEPS = 100_000
 """Steps of a walk that is given neither steps nor seconds."""
@@ -175,6 +176,8 @@ def walk(
             on_found(found)
     except KeyboardInterrupt:
         report.interrupted = True
+    except BrokenProcessPool as error:
+        report.stopped = why(error)
     if found is not None:
         conclude(report, found, on_found)
     report.seconds = time.monotonic() - started

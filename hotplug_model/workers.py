@@ -9,11 +9,22 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1
+
+STOPS = (OSError, BrokenProcessPool)
+"""What ends a search though nobody asked for it."""
+
+
+def why(error: OSError | BrokenProcessPool) -> str:
+    """What one of :data:`STOPS` means, in a few words."""
+    if isinstance(error, BrokenProcessPool):
+        return "a worker process was killed, perhaps for want of memory"
+    return error.strerror or str(error)
 
 
 def nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +22,7 @@ from hotplug_model.errors import UserError
 from hotplug_model.explore import Expansion, Exploration, Space, Visited
 from hotplug_model.explore import visited as states
 from hotplug_model.explore.explored import Explored, explore
-from hotplug_model.explore.journal import Journal, decoded, digest_of_model, encoded
+from hotplug_model.explore.journal import FRAME, Journal, decoded, digest_of_model, encoded
 from hotplug_model.trace import Trace
 from stateful_tests.kernels import layout
 
@@ -200,6 +202,65 @@ def test_the_digest_of_a_model_depends_on_the_users_own_change(
     Path("patch_of_mine.py").write_text("def change(rules):\n    return rules  # otherwise\n")
     assert digest_of_model(("patch_of_mine:change",)) != first
     assert digest_of_model(("1f90a3477df3",)) == digest_of_model(())
+
+
+def test_an_entry_more_than_there_was_to_try_is_refused() -> None:
+    explore(space(), checkpoint=Path("c"))
+    with Path("c").open("ab") as file:
+        file.write(entry(encoded(Expansion(tried=1, new=()))))
+    with pytest.raises(UserError, match="checkpoint c: holds more than there was to try"):
+        explore(space(), checkpoint=Path("c"))
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (encoded(Expansion(tried=1, new=()))[:-1], "has a damaged entry"),
+        (encoded(Expansion(tried=1, new=())).replace(b"[[], {}]", b"null"), "has a damaged entry"),
+        (encoded(Expansion(tried=1, new=(), violating=9999)), "names operations that are none"),
+    ],
+)
+def test_an_entry_that_makes_no_sense_is_refused(payload: bytes, said: str) -> None:
+    explore(space(), 0, checkpoint=Path("c"))
+    with Path("c").open("ab") as file:
+        file.write(entry(payload))
+    with pytest.raises(UserError, match=f"checkpoint c: {said}"):
+        explore(space(), checkpoint=Path("c"))
+
+
+def entry(payload: bytes) -> bytes:
+    """*payload* as a journal frames it."""
+    return FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def test_how_much_of_a_checkpoint_was_no_use_is_known() -> None:
+    begun()
+    with Path("c").open("ab") as file:
+        file.write(b"half an entry")
+    assert begun(3).cut == len(b"half an entry")
+
+
+def test_what_was_found_outlives_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(journal: Journal, expansion: Expansion) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Journal, "write", full)
+    written: list[Trace] = []
+    found = explore(
+        space(COLLISION, "5.11"), checkpoint=Path("c"), on_found=written.append
+    )
+    assert found.trace is not None
+    assert written[-1] == found.trace
+    assert found.verdict == "violated"
+    held = explore(space(), checkpoint=Path("d"))
+    assert (held.verdict, held.stopped) == ("stopped", "No space left on device")
+    assert held.exploration.expanded > 0
+
+
+def test_a_pipe_is_no_checkpoint() -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(UserError, match="checkpoint pipe: is no file"):
+        explore(space(), checkpoint=Path("pipe"))
 
 
 @pytest.mark.parametrize("content", ["", "x", "{}\n", "[1]\n", "\0" * 99])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
+from hotplug_model import walk
 from hotplug_model.__main__ import main
 from hotplug_model.commands import search
 from hotplug_model.explore import Exploration, explored
@@ -115,6 +117,39 @@ def test_a_counterexample_that_does_not_repeat_is_flaky(
     assert capsys.readouterr().out.startswith("FLAKY: ")
 
 
+def test_a_counterexample_that_does_not_repeat_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(explored, "replay", lambda trace: (None, []))
+    assert main(OLD) == 3
+    (written,) = Path("hotplug-traces").iterdir()
+    assert f"unconfirmed counterexample: {written}" in capsys.readouterr().out
+
+
+def test_what_was_not_tried_is_not_proven(capsys: pytest.CaptureFixture[str]) -> None:
+    change = ["explore", "--change", "7cf209ba8a86", "--boot", "collision", "--unusual", "0"]
+    assert main([*change, "--ops", "add_memory,online_memory_block", "--depth", "2"]) == 1
+    assert "2 steps, shortest of what was tried," in capsys.readouterr().out
+
+
+def test_a_worker_that_is_killed_ends_the_search(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(*args: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(Exploration, "run", killed)
+    assert main(SMALL) == 3
+    out = capsys.readouterr().out
+    assert out.startswith("STOPPED: mainline at tiny: complete to depth 0, ")
+    assert "  stopped: a worker process was killed, perhaps for want of memory" in out
+    monkeypatch.setattr(walk, "explore_in_processes", killed)
+    assert main(["walk", "--steps", "100", "--workers", "2"]) == 3
+    out = capsys.readouterr().out
+    assert out.startswith("STOPPED: mainline at tiny: 0 examples, ")
+    assert "  stopped: a worker process was killed" in out
+
+
 def test_a_counterexample_with_which_fresh_processes_disagree_is_flaky(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +163,7 @@ def test_a_counterexample_with_which_fresh_processes_disagree_is_flaky(
 
 MISTAKES = {
     "--depth -1": "invalid depth, a number or full",
+    "--checkpoint=": "--checkpoint: the name of a file is empty",
     "--depth deep": "invalid depth, a number or full",
     "--ops ad_memory": "did you mean add_memory",
     "--ops add_memory,": "invalid list of names",

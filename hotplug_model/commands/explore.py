@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from hotplug_model.certify import MINIMAL, SHORTEST
+from hotplug_model.certify import MINIMAL
 from hotplug_model.cli import complain
 from hotplug_model.commands.arguments import settle
 from hotplug_model.commands.interrupt import PatientInterrupt
@@ -17,13 +17,15 @@ from hotplug_model.commands.search import (
     command_of,
     confirm,
     draw_page,
+    draw_unconfirmed,
     exit_code,
     layouts,
     refuse_unwritable,
     write_json,
 )
+from hotplug_model.errors import UserError
 from hotplug_model.explore import FULL, Exploration, Space
-from hotplug_model.explore.explored import Explored, explore
+from hotplug_model.explore.explored import Explored, explore, minimal_of
 from hotplug_model.explore.way_back import WaysBack, look_for_ways_back
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.ops.every import kinds_named
@@ -38,6 +40,8 @@ from hotplug_model.trace_file import TraceFile
 
 def run(args: argparse.Namespace) -> int:
     """Search, write the counterexample, then draw the report."""
+    if args.checkpoint == "":
+        raise UserError("--checkpoint: the name of a file is empty")
     space = space_of(args)
     refuse_unwritable(args.json)
     kept = TraceFile(Path(args.traces))
@@ -53,19 +57,20 @@ def run(args: argparse.Namespace) -> int:
         interrupt.poll()
 
     def keep(trace: Trace) -> None:
-        kept.write(replace(trace, found={"command": command, MINIMAL: SHORTEST}))
+        known = minimal_of(trace, space)
+        kept.write(replace(trace, found={"command": command, MINIMAL: known}))
 
     with PatientInterrupt() as interrupt, progress:
         explored = explore(
             space,
             FULL if args.depth is None else args.depth,
             workers=args.workers,
-            checkpoint=Path(args.checkpoint) if args.checkpoint else None,
+            checkpoint=Path(args.checkpoint) if args.checkpoint is not None else None,
             on_step=step,
             on_found=keep,
         )
         confirm(explored)
-        if args.back is not None and explored.trace is None and not explored.interrupted:
+        if args.back is not None and explored.verdict == "held" and not explored.interrupted:
             explored.ways = WaysBack(limit=args.back)
             try:
                 look_for_ways_back(explored.exploration, explored.ways, back)
@@ -125,5 +130,6 @@ def draw(explored: Explored, more: list[Line], kept: TraceFile, stream: IO[str])
     lines = [*report.verdict(explored), *more, *defects, *back]
     if found is None:
         show(lines, stream)
+        draw_unconfirmed(kept, stream)
         return
     draw_page([*lines, line()], found, found.variant(), kept, stream)

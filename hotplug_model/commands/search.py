@@ -85,6 +85,8 @@ def exit_code(report: Result) -> int:
         return 3
     if report.trace is not None:
         return 1
+    if report.stopped:
+        return 3
     return 4 if isinstance(report, Report) and report.missed else 0
 
 
@@ -116,18 +118,21 @@ def command_of(args: argparse.Namespace, *options: str) -> str:
 def draw(report: Report, kept: TraceFile, stream: IO[str]) -> None:
     """Print the result; with a counterexample all of it fits on one page."""
     found = report.trace
-    lines = [summary.verdict(report)]
-    if report.flaky:
-        lines += [line(f"  flaky: {report.flaky}"), line("  please report this as a bug")]
+    lines = [summary.verdict(report), *summary.why_no_verdict(report)]
     lines += summary.known_defects(report.coverage.known, summary.MAX_DEFECTS if found else None)
     if found is None:
         table = summary.coverage_table(report)
         show([*lines, *table, *summary.failed_allocations(report)], stream)
-        if kept.path is not None:
-            print(f"  unconfirmed counterexample: {printable(str(kept.path))}", file=stream)
+        draw_unconfirmed(kept, stream)
         return
     lines += [summary.minimal(found), line("  " + summary.pairs(report.coverage)), line()]
     draw_page(lines, found, report.request.variant, kept, stream)
+
+
+def draw_unconfirmed(kept: TraceFile, stream: IO[str]) -> None:
+    """Say where a counterexample is that did not repeat."""
+    if kept.path is not None:
+        print(f"  unconfirmed counterexample: {printable(str(kept.path))}", file=stream)
 
 
 def draw_page(

@@ -44,8 +44,12 @@ class Journal:
     def __init__(self, path: Path, space: Space) -> None:
         """Begin or open one; :class:`UserError` if *path* cannot be one of *space*."""
         self.path = path
+        self.cut = 0
+        """Bytes behind the last whole entry, once all were read."""
         header = header_of(space)
         try:
+            if path.exists() and not path.is_file():
+                raise UserError(f"checkpoint {path}: is no file")
             if not path.exists():
                 write_atomically(path, header + "\n")
             self._file = os.open(path, os.O_RDWR)
@@ -75,7 +79,12 @@ class Journal:
             file.seek(self._end)
             while (payload := next_payload(file.read(FRAME.size), file.read)) is not None:
                 self._end += FRAME.size + len(payload)
-                yield decoded(payload)
+                try:
+                    expansion = decoded(payload)
+                except (ValueError, TypeError, struct.error):
+                    raise UserError(f"checkpoint {self.path}: has a damaged entry") from None
+                yield expansion
+        self.cut = os.fstat(self._file).st_size - self._end
         os.ftruncate(self._file, self._end)
         os.lseek(self._file, self._end, os.SEEK_SET)
 

@@ -6,24 +6,17 @@ from typing import Any
 
 from rich.text import Text
 
-from hotplug_model.certify import SHORTEST
-from hotplug_model.explore.explored import Explored
+from hotplug_model.explore.explored import Explored, minimal_of
 from hotplug_model.explore.space import Space
 from hotplug_model.report.lines import line, paragraph
-from hotplug_model.report.summary import known_json, violations_json
+from hotplug_model.report.summary import headline, known_json, violations_json, why_no_verdict
 from hotplug_model.report.ways_back import ways_json
 from hotplug_model.words import counted
 
 
 def verdict(explored: Explored) -> list[Text]:
     """The result, and what exactly it holds for."""
-    space, words, style = explored.exploration.space, "HELD", "bold green"
-    if explored.trace is not None:
-        words, style = "VIOLATED", "bold red"
-    elif explored.flaky:
-        words, style = "FLAKY", "bold yellow"
-    if explored.interrupted:
-        words += " (interrupted)"
+    space, (words, style) = explored.exploration.space, headline(explored)
     machine = space.machines[0]
     return [
         line(
@@ -33,7 +26,8 @@ def verdict(explored: Explored) -> list[Text]:
         ),
         line(f"  {counts(explored)}"),
         *paragraph(tried(space), "  ", 6),
-        *([line(f"  flaky: {explored.flaky}")] if explored.flaky else []),
+        *why_no_verdict(explored),
+        *([line(f"  checkpoint: {unusable(explored.cut)}")] if explored.cut else []),
     ]
 
 
@@ -42,10 +36,15 @@ def proven(explored: Explored) -> str:
     exploration = explored.exploration
     if explored.trace is not None:
         nr = len(explored.trace.events)
-        return f"{counted(nr, 'step')}, {SHORTEST}"
+        return f"{counted(nr, 'step')}, {minimal_of(explored.trace, exploration.space)}"
     if exploration.complete:
         return "complete"
     return f"complete to depth {max(0, exploration.depth)}"
+
+
+def unusable(nr_bytes: int) -> str:
+    """What was dropped at the end of a checkpoint."""
+    return f"its last {counted(nr_bytes, 'byte')} were no whole entry, and were cut off"
 
 
 def counts(explored: Explored) -> str:
@@ -91,6 +90,7 @@ def to_json(explored: Explored, path: str | None) -> dict[str, Any]:
         "faults": space.faults,
         "symmetry": space.symmetry,
         "flaky": explored.flaky,
+        "stopped": explored.stopped,
         "interrupted": explored.interrupted,
         "back": ways_json(explored.ways) if explored.ways else None,
     }

@@ -18,7 +18,7 @@ from hotplug_model.ops import drawn_ops
 from hotplug_model.reachable import nr_possible_pairs
 from hotplug_model.report.lines import line, paragraph
 from hotplug_model.trace import Trace
-from hotplug_model.verdict import Report
+from hotplug_model.verdict import Report, Result
 from hotplug_model.words import counted
 
 MAX_DEFECTS = 4
@@ -28,19 +28,26 @@ MAX_DEFECTS = 4
 def verdict(report: Report) -> Text:
     """The result in a line."""
     request, coverage = report.request, report.coverage
-    words, style = "HELD", "bold green"
-    if report.trace is not None:
-        words, style = "VIOLATED", "bold red"
-    elif report.flaky:
-        words, style = "FLAKY", "bold yellow"
-    if report.interrupted:
-        words += " (interrupted)"
+    words, style = headline(report)
     return line(
         f"{words}: {request.variant} at {request.geometry}: "
         f"{counted(coverage.examples, 'example')}, {counted(coverage.steps, 'step')}, "
         f"{report.seconds:.1f} s, seed {request.seed}",
         style,
     )
+
+
+def headline(result: Result) -> tuple[str, str]:
+    """The verdict in capitals, and its style."""
+    style = {"held": "bold green", "violated": "bold red"}.get(result.verdict, "bold yellow")
+    return result.verdict.upper() + (" (interrupted)" if result.interrupted else ""), style
+
+
+def why_no_verdict(result: Result) -> list[Text]:
+    """What was in the way of one."""
+    if result.flaky:
+        return [line(f"  flaky: {result.flaky}"), line("  please report this as a bug")]
+    return [line(f"  stopped: {result.stopped}")] if result.stopped else []
 
 
 def minimal(trace: Trace) -> Text:
@@ -145,6 +152,7 @@ def to_json(report: Report, path: str | None) -> dict[str, Any]:
         "geometry": request.geometry,
         "seed": request.seed,
         "flaky": report.flaky,
+        "stopped": report.stopped,
         "interrupted": report.interrupted,
     }
 
