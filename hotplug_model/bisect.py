@@ -6,7 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from hotplug_model.changes import CHANGES, RELEASES, Change, KernelVariant
+from hotplug_model.changes import (
+    CHANGES,
+    RELEASES,
+    Change,
+    KernelVariant,
+    change_called,
+    release_called,
+)
 from hotplug_model.errors import UserError
 from hotplug_model.invariants import INVARIANTS
 from hotplug_model.registry import unknown
@@ -37,10 +44,11 @@ def position(name: str) -> int:
     commits = history()
     if name == MAINLINE:
         return len(commits)
-    if name in RELEASES:
-        return sum(c.since is not None and c.since <= RELEASES[name] for c in commits)
+    if (release := release_called(name)) in RELEASES:
+        return sum(c.since is not None and c.since <= RELEASES[release] for c in commits)
+    called = change_called(name)
     for index, commit in enumerate(commits):
-        if commit.name == name:
+        if commit.name == called:
             return index + 1
     known = [MAINLINE, *RELEASES, *(commit.name for commit in commits)]
     raise UserError(unknown("release or commit", name, known))

@@ -11,6 +11,10 @@ from typing import Generic, TypeVar
 from hotplug_model.errors import ModelError, UserError
 
 T = TypeVar("T")
+NEAR = 3
+"""Names that may have been meant, at the most."""
+MANY = 30
+"""More names than these do not fit in a line."""
 
 
 class Registry(Generic[T]):
@@ -58,10 +62,13 @@ class Registry(Generic[T]):
 def unknown(noun: str, name: str, known: object) -> str:
     """One line that says *name* is no *noun* and what was probably meant."""
     names = sorted(map(str, known))  # type: ignore[call-overload]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    choices = ", ".join(near or names)
-    word = "did you mean" if near else "known:"
-    return f"no {noun} {name[:60]!r}; {word} {choices}{'?' if near else ''}"
+    said = f"no {noun} {name[:60]!r}"
+    if near := difflib.get_close_matches(name, names, n=NEAR, cutoff=0.5):
+        return f"{said}; did you mean {', '.join(near)}?"
+    if len(names) <= MANY:
+        return f"{said}; known: {', '.join(names)}"
+    near = difflib.get_close_matches(name, names, n=NEAR, cutoff=0)
+    return f"{said}; nearest of {len(names)}: {', '.join(near)}"
 
 
 def import_all(package: str, path: list[str]) -> None:

@@ -34,6 +34,21 @@ def test_a_release_is_where_its_commits_end(release: str) -> None:
     assert lacking == {c.name for c in KernelVariant.named(release, ()).undone}
 
 
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [("v5.12", "5.12"), (COLLISION[:7], COLLISION), (COLLISION.upper() + "0" * 28, COLLISION)],
+)
+def test_a_release_may_be_its_tag_and_a_commit_any_part_of_its_id(called: str, name: str) -> None:
+    assert position(called) == position(name)
+
+
+@pytest.mark.parametrize("name", [COLLISION[:6], "v5", "v" + COLLISION, "0" * 40, COLLISION + "g"])
+def test_what_is_neither_is_refused_with_the_nearest_few(name: str) -> None:
+    with pytest.raises(UserError, match=f"no release or commit '{name}'; ") as refused:
+        position(name)
+    assert 1 <= len(str(refused.value).split(", ")) <= 3
+
+
 @pytest.mark.parametrize("trace", FIXES, ids=lambda trace: trace.changes[0])
 def test_the_commit_whose_absence_a_trace_shows_is_found_in_few_replays(trace: Trace) -> None:
     (name,) = trace.changes

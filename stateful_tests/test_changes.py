@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from hotplug_model.boot import LAYOUTS
-from hotplug_model.changes import CHANGES, RELEASES, KernelVariant, VariantConflict, find_change
+from hotplug_model.changes import (
+    CHANGES,
+    RELEASES,
+    KernelVariant,
+    VariantConflict,
+    change_called,
+    find_change,
+)
 from hotplug_model.changes.change import Change
 from hotplug_model.cli import make_parser
 from hotplug_model.commands.arguments import settle
@@ -126,6 +133,19 @@ def test_an_unusable_change_is_one_line(name: str) -> None:
     with pytest.raises(UserError) as refused:
         find_change(name)
     assert "\n" not in str(refused.value)
+
+
+def test_an_id_that_begins_two_changes_is_refused() -> None:
+    names = ["abcdef012345", "abcdef099999"]
+    for name in names:
+        CHANGES.add(name, find_change(f"{__name__}:without_taint"))
+    try:
+        assert change_called(f"{names[0]}678") == names[0]
+        with pytest.raises(UserError, match="'abcdef0' may be any of abcdef012345, abcdef099999"):
+            change_called("abcdef0")
+    finally:
+        for name in names:
+            CHANGES.discard(name)
 
 
 def test_an_unknown_release_names_the_nearest() -> None:

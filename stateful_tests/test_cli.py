@@ -94,6 +94,15 @@ def test_the_command_in_a_trace_repeats_the_search(capsys: pytest.CaptureFixture
     assert written.exists()
 
 
+@pytest.mark.parametrize("called", [COLLISION[:8], COLLISION + "0" * 28])
+def test_a_trace_has_the_registered_names_whatever_they_were_called(called: str) -> None:
+    assert main(["explore", "--boot", "collision", "--change", called, "--release", "v6.1"]) == 1
+    (written,) = Path("hotplug-traces").iterdir()
+    trace = Trace.loads(written.read_text())
+    assert (trace.release, trace.changes) == ("6.1", (COLLISION,))
+    assert f" --change {COLLISION} --release 6.1 " in str(trace.found["command"])
+
+
 def test_json_on_stdout_is_all_there_is_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*CHECK, "--json", "-"]) == 1
     captured = capsys.readouterr()
@@ -150,7 +159,7 @@ MISTAKES = {
     "chekc": "did you mean check?",
     "check --profile cii": "did you mean ci?",
     "check --release 5.1l": "no release '5.1l'",
-    "check --change 1f90a3477df": "did you mean 1f90a3477df3",
+    "check --change 1f90a3": "did you mean 1f90a3477df3",
     "check --change no_such_module:f": "No module named",
     "check --change own:nothing": "has no attribute",
     "check --change own:fails": "two lines",

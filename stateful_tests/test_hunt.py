@@ -57,7 +57,7 @@ def test_processes_do_not_change_what_is_found() -> None:
 
 
 def test_zoo_prints_a_row_and_a_verdict(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["zoo", "--change", EASY, "--workers", "1"]) == 0
+    assert main(["zoo", "--change", EASY[:7], "--workers", "1"]) == 0
     heading, row, verdict = capsys.readouterr().out.splitlines()
     assert heading.split() == [
         "change", "row", "in", "found", "steps", "events", "seconds", "violates",
@@ -98,7 +98,7 @@ def test_zoo_as_markdown_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--change", "1f90a3477df"], ["--change", "cf387"], ["--seeds", "0"], ["--seeds", "x"]],
+    [["--change", "1f90a3"], ["--change", "cf387"], ["--seeds", "0"], ["--seeds", "x"]],
 )
 def test_zoo_refuses_in_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["zoo", *words]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hotplug_model.changes.called import change_called, release_called
 from hotplug_model.changes.change import (
     CHANGES,
     RELEASES,
@@ -12,6 +13,9 @@ from hotplug_model.changes.change import (
 )
 from hotplug_model.registry import import_all
 
-__all__ = ["CHANGES", "RELEASES", "Change", "KernelVariant", "VariantConflict", "find_change"]
+__all__ = [
+    "CHANGES", "RELEASES", "Change", "KernelVariant", "VariantConflict", "change_called",
+    "find_change", "release_called",
+]  # fmt: skip
 
 import_all(__name__, list(__path__))

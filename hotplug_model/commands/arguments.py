@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hotplug_model.architectures import ARCHITECTURES
-from hotplug_model.changes import KernelVariant
+from hotplug_model.changes import KernelVariant, change_called, release_called
 from hotplug_model.errors import UserError
 from hotplug_model.mm.mainline import MAINLINE
 from hotplug_model.trace import Trace
@@ -20,7 +20,12 @@ STDIN = "-"
 
 
 def named_variant(args: argparse.Namespace) -> KernelVariant:
-    """The kernel that ``--change`` and ``--release`` describe; mainline without them."""
+    """The kernel that ``--change`` and ``--release`` describe; mainline without them.
+
+    What they are called otherwise is put in *args* as it is registered.
+    """
+    args.change = [change_called(name) for name in args.change]
+    args.release = args.release and release_called(args.release)
     code = [name for name in args.change if ":" in name]
     if code:
         look_here_too()

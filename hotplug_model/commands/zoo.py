@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from hotplug_model.catalogue import since
-from hotplug_model.changes import CHANGES
+from hotplug_model.changes import CHANGES, change_called
 from hotplug_model.errors import UserError
 from hotplug_model.hunt import BUDGET, Hunt, Hunted, hunts, quarry
 from hotplug_model.markdown import Row, Table, code, markdown
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
     Where the result is for a machine, or a document, the rows go to stderr.
     """
-    names = chosen(args.change)
+    names = chosen([change_called(name) for name in args.change])
     results = hunts(names, args.seeds, args.workers or os.cpu_count() or 1)
     done = list(shown(results, sys.stderr if args.json or args.markdown else sys.stdout))
     if args.json:
