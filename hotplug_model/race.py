@@ -72,11 +72,15 @@ class Pair:
     the walker of the pair meets in the middle of the other."""
     trace: Trace | None = None
     """The shortest schedule that breaks something else."""
+    flaky: str | None = None
+    """Why there was such a schedule and no counterexample."""
 
     @property
     def verdict(self) -> str:
-        """``unsafe``, ``known``, ``accepted``, ``alone``, ``safe``, or ``never`` if both
-        cannot be asked for."""
+        """``flaky``, ``unsafe``, ``known``, ``accepted``, ``alone``, ``safe``, or ``never`` if
+        both cannot be asked for."""
+        if self.flaky:
+            return "flaky"
         if self.trace is not None:
             return "unsafe"
         if any(not DEFECTS[name].accepted for name in self.defects):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,41 @@ def test_an_unsafe_pair_is_exit_1_with_a_trace_that_replays(
     assert "unsafe: add_memory with online_memory_block: nobody_waits_for_ever" in out
     (path,) = Path("hotplug-traces").glob("*.json")
     assert main(["replay", str(path)]) == 0
+
+
+MOODY = """
+import os
+from hotplug_model.changes import CHANGES
+
+def moody(rules):
+    \"\"\"No lock is taken, in one process.\"\"\"
+    return CHANGES["{change}"].rewrite(rules) if os.getpid() == {pid} else rules
+"""
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_pair_that_is_unsafe_in_one_process_only_is_flaky_and_exit_3(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("moods.py").write_text(MOODY.format(change=LOCK, pid=os.getpid()))
+    monkeypatch.syspath_prepend(".")
+    assert main([*RACE, "--change", "moods:moody"]) == 3
+    (path,) = Path("hotplug-traces").glob("*.json")
+    first, *_, last = capsys.readouterr().out.splitlines()[1:]
+    assert first.startswith("  flaky: add_memory with online_memory_block: 3 of 3 fresh processes")
+    assert last == f"  unconfirmed: {path}"
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_flaky_pair_violates_nothing_in_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotplug_model.commands.race.disagreement", lambda *args: "1 of 3")
+    assert main([*RACE, "--change", LOCK, "--json"]) == 3
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert (pair["verdict"], pair["flaky"]) == ("flaky", "1 of 3")
+    assert (pair["violates"], pair["trace"]) == ([], None)
+    assert list(Path("hotplug-traces").iterdir()) != []
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from hotplug_model.trace import Trace
 from hotplug_model.trace_file import replay_options
@@ -13,9 +14,12 @@ TIMES = 3
 """Processes, each with hash functions of its own."""
 
 
-def disagreement(trace: Trace) -> str | None:
-    """What a fresh process says of *trace* if it is not what the trace says; else None."""
-    processes = [start(trace, hash_seed) for hash_seed in range(1, TIMES + 1)]
+def disagreement(trace: Trace, walkers: Sequence[str] = ()) -> str | None:
+    """What a fresh process says of *trace* if it is not what the trace says; else None.
+
+    It knows the user's *walkers*: what they alone break needs no event that names them.
+    """
+    processes = [start(trace, walkers, hash_seed) for hash_seed in range(1, TIMES + 1)]
     verdicts = [process.communicate(trace.dumps()) for process in processes]
     codes = [process.returncode for process in processes]
     for code, (out, err) in zip(codes, verdicts, strict=True):
@@ -26,11 +30,12 @@ def disagreement(trace: Trace) -> str | None:
     return None
 
 
-def start(trace: Trace, hash_seed: int) -> subprocess.Popen[str]:
+def start(trace: Trace, walkers: Sequence[str], hash_seed: int) -> subprocess.Popen[str]:
     """A process that reads *trace* and says whether it does what it says."""
+    own = [word for name in walkers for word in ("--walker", name)]
     code = "import sys; from hotplug_model.__main__ import main; sys.exit(main())"
     return subprocess.Popen(
-        [sys.executable, "-c", code, "replay", "-", *replay_options(trace)],
+        [sys.executable, "-c", code, "replay", "-", *replay_options(trace), *own],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

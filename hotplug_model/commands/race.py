@@ -13,6 +13,7 @@ from typing import Any
 
 from hotplug_model.cli import complain
 from hotplug_model.commands.arguments import named_walkers, settle
+from hotplug_model.commands.fresh import disagreement
 from hotplug_model.commands.search import layouts
 from hotplug_model.contenders import REQUESTS, REQUESTS_IN_A_MATRIX, Kinds, every_pair
 from hotplug_model.defects import DEFECTS
@@ -25,7 +26,7 @@ from hotplug_model.words import counted
 
 
 def run(args: argparse.Namespace) -> int:
-    """Race, write a trace for each unsafe pair, draw; 1 if there is one."""
+    """Race, write a trace for each unsafe pair, draw; 1 if there is one, 3 if one is flaky."""
     own = named_walkers(name for name in args.ops if ":" in name)
     pairs = every_pair(args.ops)
     request = replace(request_of(args), walkers=own)
@@ -33,10 +34,14 @@ def run(args: argparse.Namespace) -> int:
     racing = race_all(request, pairs, args.workers or os.cpu_count() or 1)
     done = list(racing if args.json else watched(racing, len(pairs)))
     paths = {pair.kinds: keep(args, pair) for pair in done if pair.trace is not None}
+    for pair in done:
+        confirm(pair, own)
     if args.json:
         print(json.dumps(to_json(args, request, done, paths), indent=2))
     else:
         draw(args, request, done, paths)
+    if any(pair.flaky for pair in done):
+        return 3
     return 1 if paths else 0
 
 
@@ -68,6 +73,12 @@ def keep(args: argparse.Namespace, pair: Pair) -> str:
     if kept.problem:
         complain(kept.problem)
     return str(kept.path or "-")
+
+
+def confirm(pair: Pair, own: Sequence[str]) -> None:
+    """A pair is unsafe if fresh processes say so; else the verdict is flaky."""
+    if pair.trace is not None and (reason := disagreement(pair.trace, own)):
+        pair.flaky, pair.trace = reason, None
 
 
 def draw(
@@ -110,7 +121,8 @@ def to_json(
                 "defects": sorted(n for n in pair.defects if not DEFECTS[n].accepted),
                 "accepted": sorted(n for n in pair.defects if DEFECTS[n].accepted),
                 "violates": list(pair.trace.violates) if pair.trace else [],
-                "trace": paths.get(pair.kinds),
+                "trace": paths.get(pair.kinds) if pair.trace else None,
+                "flaky": pair.flaky,
             }
             for pair in done
         ],

@@ -18,10 +18,11 @@ from hotplug_model.walkers import READERS
 
 GLYPHS = {
     "safe": ".", "known": "k", "accepted": "r", "alone": "a", "unsafe": "X", "never": "-",
+    "flaky": "?",
 }  # fmt: skip
 MEANINGS = (
     ". safe  X unsafe  k known defect of mainline  r race that the kernel accepts",
-    "a breaks even one after the other  - never possible at once",
+    "a breaks even one after the other  - never possible at once  ? flaky, it did not repeat",
 )
 
 
@@ -61,6 +62,12 @@ def told(pair: Pair, path: str, own: Sequence[str] = ()) -> list[Text]:
     """What became of one pair; of an unsafe one its shortest schedule, and how to draw it with
     what is the user's *own*."""
     both = f"{pair.kinds[0]} with {pair.kinds[1]}"
+    if pair.flaky:
+        return [
+            *paragraph(f"flaky: {both}: {pair.flaky}", "  ", 4),
+            line("  please report this as a bug"),
+            line(f"  unconfirmed: {path}"),
+        ]
     if pair.trace is None:
         why = f": {', '.join(sorted(pair.defects))}" if pair.defects else ""
         return paragraph(f"{pair.verdict}: {both}{why}", "  ", 4)
