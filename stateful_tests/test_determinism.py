@@ -13,12 +13,15 @@ import pytest
 
 from hotplug_model.__main__ import main
 from hotplug_model.commands.fresh import TIMES, disagreement
+from hotplug_model.walk import CHUNK
 from stateful_tests.traces import COLLISION, collision
 
 pytestmark = pytest.mark.unmeasured
 ROOT = Path(__file__).parent.parent
 WALK = ("walk", "--steps", "100", "--seed", "0")
 CHECK = ("check", "--boot", "collision", "--profile", "tried", "--seed", "3")
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""Without the latter two Python takes C for C.UTF-8."""
 PROFILE = "[tool.hotplug-model.profiles.tried]\nexamples = 15\nsteps = 20\n"
 
 
@@ -47,7 +50,7 @@ def steps_of(
 
 @pytest.mark.parametrize("command", [WALK, CHECK], ids=["walk", "check"])
 def test_a_seed_takes_the_same_steps_everywhere(command: tuple[str, ...]) -> None:
-    here = steps_of(*command, PYTHONHASHSEED="1", LC_ALL="C")
+    here = steps_of(*command, PYTHONHASHSEED="1", **ASCII)
     there = steps_of(
         *command, directory="sub dir", PYTHONHASHSEED="77", LC_ALL="C.UTF-8", TZ="Asia/Tokyo"
     )
@@ -55,14 +58,19 @@ def test_a_seed_takes_the_same_steps_everywhere(command: tuple[str, ...]) -> Non
 
 
 def test_the_number_of_workers_makes_no_difference() -> None:
-    assert steps_of(*WALK, "--workers", "2") == steps_of(*WALK)
+    walk = ("walk", "--steps", "900", "--seed", "0")
+    alone = steps_of(*walk)
+    assert steps_of(*walk, "--workers", "2") == alone
+    examples = alone[1]["examples"]
+    assert isinstance(examples, int)
+    assert examples > 2 * CHUNK, "each worker has some, and one of them more"
 
 
 @pytest.mark.parametrize("command", [WALK, CHECK], ids=["walk", "check"])
 def test_a_seed_finds_the_same_trace_everywhere(command: tuple[str, ...]) -> None:
     command = (*command, "--change", COLLISION)
     here = steps_of(*command, PYTHONHASHSEED="1")
-    there = steps_of(*command, directory="other", PYTHONHASHSEED="2", LC_ALL="C")
+    there = steps_of(*command, directory="other", PYTHONHASHSEED="2", **ASCII)
     assert len(here[0]) == 1
     assert here[0] == there[0]
 
