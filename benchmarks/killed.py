@@ -3,7 +3,7 @@
 Half of the processes check a kernel with a bug: once a trace was there, there is one after
 the kill, and all that there are replay. Half explore with a checkpoint: what the kill leaves
 is how the file of a search that nobody kills begins, and the search that goes on from it
-ends with the same file.
+ends with the same file. Every second one is let live until there is something to lose.
 
     python benchmarks/killed.py [--times N] [--seed N]
 """
@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hotplug_model.__main__ import main as hotplug_model
@@ -58,16 +59,26 @@ def run(args: list[str], directory: Path) -> float:
     return time.monotonic() - began
 
 
-def run_and_kill(args: list[str], directory: Path, seconds: float) -> bool:
-    """Kill a command after so many seconds: whether a trace was there before."""
+def run_and_kill(
+    args: list[str], directory: Path, late: bool, seconds: float, there: Callable[[], bool]
+) -> tuple[bool, bool]:
+    """Kill a command after so many seconds, counted from when something is *there* if *late*:
+    whether it was there before, and whether the command was still at work."""
     child = started(args, directory)
-    deadline, seen = time.monotonic() + seconds, False
+    while late and not there() and at_work(child):
+        time.sleep(0.001)
+    deadline, seen = time.monotonic() + seconds, there()
     while time.monotonic() < deadline:
-        seen = seen or bool(traces(directory))
+        seen = seen or there()
         time.sleep(0.001)
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return seen
+    _, status = os.waitpid(child, 0)
+    return seen, os.WIFSIGNALED(status)
+
+
+def at_work(child: int) -> bool:
+    """Whether a process goes on; it is still to be waited for if not."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def traces(directory: Path) -> list[Path]:
@@ -75,32 +86,37 @@ def traces(directory: Path) -> list[Path]:
     return list(directory.glob("hotplug-traces/*.json"))
 
 
-def kill_check(seed: int, seconds: float) -> bool:
+def kill_check(seed: int, late: bool, seconds: float) -> bool:
     """Whether a trace was there before the kill; an error unless one is there after it."""
     with tempfile.TemporaryDirectory() as name:
-        seen = run_and_kill([*CHECK, str(seed)], Path(name), seconds)
-        left = traces(Path(name))
+        here = Path(name)
+        seen, hit = run_and_kill(
+            [*CHECK, str(seed)], here, late, seconds, lambda: bool(traces(here))
+        )
+        left = traces(here)
         if seen and not left:
             raise SystemExit(f"check, seed {seed}, killed after {seconds:.3f} s: no trace is left")
         for path in left:
             trace = Trace.loads(path.read_text(encoding="utf-8"))
             if not trace.says(*replay(trace)):
                 raise SystemExit(f"check, seed {seed}: {path.name} does not do what it says")
-    return seen
+    return seen and hit
 
 
-def kill_explore(whole: bytes, seconds: float) -> bool:
+def kill_explore(whole: bytes, late: bool, seconds: float) -> bool:
     """Whether some of the search was on disk at the kill; an error if it is not as it was."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "search"
-        run_and_kill(EXPLORE, Path(name), seconds)
+        _, hit = run_and_kill(
+            EXPLORE, Path(name), late, seconds, lambda: path.exists() and path.stat().st_size > 0
+        )
         left = path.read_bytes() if path.exists() else b""
         if not whole.startswith(left):
             raise SystemExit(f"explore, killed after {seconds:.3f} s: the checkpoint is damaged")
         run(EXPLORE, Path(name))
         if path.read_bytes() != whole:
             raise SystemExit(f"explore, killed after {seconds:.3f} s: it went on otherwise")
-    return bool(left)
+    return bool(left) and hit
 
 
 def main(argv: list[str]) -> int:
@@ -115,8 +131,16 @@ def main(argv: list[str]) -> int:
         explore_seconds = run(EXPLORE, Path(name))
         whole = (Path(name) / "search").read_bytes()
     half = args.times // 2
-    found = [kill_check(seed, choose.uniform(0, check_seconds)) for seed in range(half)]
-    begun = [kill_explore(whole, choose.uniform(0, explore_seconds)) for _ in range(half)]
+
+    def when(nr: int, whole_seconds: float) -> tuple[bool, float]:
+        """Whether to wait for something to lose, and how long then."""
+        late = nr % 2 == 0
+        return late, choose.uniform(0, whole_seconds / 2 if late else whole_seconds)
+
+    found = [kill_check(nr, *when(nr, check_seconds)) for nr in range(half)]
+    begun = [kill_explore(whole, *when(nr, explore_seconds)) for nr in range(half)]
+    if not any(found) or not any(begun):
+        raise SystemExit("nothing was there to lose: ask for more --times")
     print(f"check: killed {half} times, {sum(found)} times with a trace on disk; none was lost")
     print(f"explore: killed {half} times, {sum(begun)} times with a checkpoint; each went on")
     return 0
