@@ -9,6 +9,7 @@ import pytest
 from hotplug_model.__main__ import main
 from hotplug_model.boot import LAYOUTS
 from hotplug_model.checker import carry_out
+from hotplug_model.defects import DEFECTS
 from hotplug_model.explore import Expander, Exploration, Space, residues
 from hotplug_model.explore import way_back as ways
 from hotplug_model.explore.residues import (
@@ -21,7 +22,7 @@ from hotplug_model.explore.residues import (
     RESIDUES,
     TAINT,
 )
-from hotplug_model.explore.way_back import WaysBack, look_for_ways_back, way_back
+from hotplug_model.explore.way_back import LEAVES, Way, WaysBack, look_for_ways_back, way_back
 from hotplug_model.flags import SectionFlag
 from hotplug_model.geometry import GEOMETRIES
 from hotplug_model.kernel import Kernel
@@ -125,6 +126,33 @@ def test_a_flag_that_nobody_takes_back_has_no_way_and_no_excuse() -> None:
     assert not way.whole
     assert {"section_flags MARKED_PRESENT", "section_flags without IS_ONLINE"} <= set(way.left)
     assert way.defects == ()
+
+
+def test_a_known_defect_accounts_for_its_own_and_no_more() -> None:
+    kernel, booted = after()
+    carry_out(kernel, DaxKmemProbe((C,), 0, fail_at="usage"))
+    way = way_back(kernel, booted)
+    assert (way.defects, way.left) == (("an-add-that-failed-stays-mapped",), ("linear_map STRAY",))
+    assert (way.lost, way.explained) == ((), True)
+    kernel.pfns.clear_bits(B, "section_flags", SectionFlag.IS_ONLINE)
+    way = way_back(kernel, booted)
+    assert way.defects == ("an-add-that-failed-stays-mapped",)
+    assert (way.lost, way.explained) == (("section_flags without IS_ONLINE",), False)
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_no_known_defect_accounts_for_anything(name: str) -> None:
+    own = sorted(LEAVES[name])
+    assert name in DEFECTS.names()
+    assert Way((), (*own, DEVICE_SPAN), (name,)).explained
+    for leak in ("iomem", "blocks", "lender", "managed_pages of ZONE_NORMAL", "pgmap_array"):
+        assert Way((), (*own, leak), (name,)).lost == (leak,)
+    assert not Way((), (DEVICE_SPAN,), (name,)).explained
+
+
+def test_memory_that_was_added_and_broke_is_not_there_at_boot() -> None:
+    kernel, booted = after(add(C), online(2), HardOfflinePage(16), offline(2), of="two-nodes")
+    assert BROKEN not in way_back(kernel, booted).left
 
 
 def test_a_number_of_a_zone_that_is_off_is_named() -> None:

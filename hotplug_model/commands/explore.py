@@ -117,6 +117,8 @@ def conclude(args: argparse.Namespace, explored: Explored, kept: TraceFile) -> i
     lines: list[Line] = []
     if explored.interrupted and args.checkpoint:
         lines = [line(f"  the same command goes on from {args.checkpoint}")]
+    if args.back is not None and explored.ways is None:
+        lines.append(line("  way back: not looked for, as the search found this, or ended early"))
     draw(explored, lines, kept, sys.stderr if args.json == STDOUT else sys.stdout)
     lost = explored.ways is not None and bool(explored.ways.unexplained)
     return exit_code(explored) or int(lost) or (0 if written else 3)

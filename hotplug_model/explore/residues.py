@@ -112,7 +112,7 @@ def aligned(now: RunTable, then: RunTable) -> tuple[NDArray[np.int64], ...]:
 def of_pfns(kernel: Kernel, booted: Kernel) -> list[str]:
     """Columns of the pfn table; of a struct page that is worth something else now, only that."""
     starts, now, then = aligned(kernel.pfns, booted.pfns)
-    offline = broken_blocks(kernel)
+    offline = broken_blocks(kernel, booted)
     differs = now != then
     differs[np.ix_(differs[:, CONTENT], IN_STRUCT_PAGE)] = False
     found: list[str] = []
@@ -172,7 +172,7 @@ def of_nodes(kernel: Kernel, booted: Kernel) -> list[str]:
     for cells in (now, then):
         empty = cells[:, :, SPANNED] == 0
         cells[empty, START] = cells[empty, CONTIGUOUS] = 0
-    found = [BROKEN] if broken_blocks(kernel) else []
+    found = [BROKEN] if broken_blocks(kernel, booted) else []
     lost = (now < then)[:, :, CONTIGUOUS] & (now[:, :, SPANNED] > 0)
     for nid, zone in np.argwhere(lost).tolist():
         if has_no_hole(kernel.extents(), nid, ZoneType(zone)):
@@ -181,13 +181,13 @@ def of_nodes(kernel: Kernel, booted: Kernel) -> list[str]:
     for zone, number in np.argwhere((now != then).any(axis=0)).tolist():
         span = zone == ZoneType.ZONE_DEVICE and number in (START, SPANNED)
         name = f"{ZONE_NUMBERS[number]} of {ZoneType(zone).name}"
-        found += [DEVICE_SPAN] if span else [name] if not broken_blocks(kernel) else []
+        found += [DEVICE_SPAN] if span else [name] if not broken_blocks(kernel, booted) else []
     return found
 
 
 def of_blocks(kernel: Kernel, booted: Kernel) -> list[str]:
     """Whether memory blocks differ, and whether only by the pages that broke."""
-    offline = broken_blocks(kernel)
+    offline = broken_blocks(kernel, booted)
     now = {
         block_id: booted.blocks[block_id] if block_id in offline else replace(block, broken=())
         for block_id, block in kernel.blocks.items()
@@ -195,12 +195,12 @@ def of_blocks(kernel: Kernel, booted: Kernel) -> list[str]:
     return [BROKEN if now == booted.blocks else "blocks"]
 
 
-def broken_blocks(kernel: Kernel) -> set[int]:
+def broken_blocks(kernel: Kernel, booted: Kernel) -> set[int]:
     """Blocks of boot memory that may not go online again: a page of theirs broke."""
     return {
         block_id
         for block_id, block in kernel.blocks.items()
-        if block.broken and block.state != BlockState.MEM_ONLINE
+        if block.broken and block.state != BlockState.MEM_ONLINE and block_id in booted.blocks
     }
 
 

@@ -16,7 +16,7 @@ from hotplug_model.checker import QUIESCENT, Checker, carry_out
 from hotplug_model.explore.expander import Expander
 from hotplug_model.explore.exploration import Exploration
 from hotplug_model.explore.residues import RESIDUES, differences
-from hotplug_model.flags import BlockState
+from hotplug_model.flags import BlockState, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.ops import Op
 from hotplug_model.ops.dax_kmem import DaxKmemRemove
@@ -42,6 +42,21 @@ GIVES_BACK = (
     ReleaseMemRegion,
 )  # fmt: skip
 """Operations that only ever take away what another has brought."""
+OF_A_FAILED_ADD = frozenset({
+    "section_flags MARKED_PRESENT", "section_flags HAS_MEM_MAP", "section_flags USAGE",
+    "section_flags MEMMAP", "subsection", "memmap BUDDY", "memmap ALTMAP", "content POISONED",
+    "content ZEROED", "content GARBAGE", "memory SYSTEM_RAM", "memory ADDRESSABLE",
+    "memory MOVABLE", "memory UNADDRESSABLE", "linear_map MAPPED", "linear_map STRAY", "vmemmap",
+})  # fmt: skip
+"""Sections of an add that failed behind them, in the words of differences()."""
+LEAVES: dict[str, frozenset[str]] = {
+    "an-add-that-failed-stays-mapped": OF_A_FAILED_ADD,
+    "add-pages-does-not-unwind": OF_A_FAILED_ADD,
+    "shrinking-samples-one-pfn-a-subsection": frozenset({
+        f"{number} of {zone.name}" for number in ("start_pfn", "spanned_pages") for zone in ZoneType
+    }),
+}  # fmt: skip
+"""What a known defect of mainline leaves behind; it accounts for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,17 @@ class Way:
     def whole(self) -> bool:
         """Whether only that is left which the kernel never takes back."""
         return all(name in RESIDUES for name in self.left)
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What is left that neither the kernel nor a known defect leaves."""
+        known = RESIDUES.keys() | {each for name in self.defects for each in LEAVES.get(name, ())}
+        return tuple(name for name in self.left if name not in known)
+
+    @property
+    def explained(self) -> bool:
+        """Whether known defects account for there being no way back, and not for a long one."""
+        return not self.whole and not self.lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +113,7 @@ class WaysBack:
     @property
     def unexplained(self) -> list[Stuck]:
         """Those that no known defect of mainline accounts for."""
-        return [each for each in self.stuck.values() if not each.way.defects]
+        return [each for each in self.stuck.values() if not each.way.explained]
 
     def count(self, way: Way, reached_by: Callable[[], Trace]) -> None:
         """Take in the way back from one more state."""
@@ -96,7 +122,7 @@ class WaysBack:
             self.longest = max(self.longest, len(way.ops))
             self.residues.update(way.left)
             return
-        kind = (way.defects or way.left, way.whole)
+        kind = (way.defects if way.explained else way.left, way.whole)
         first = self.stuck.get(kind) or Stuck(machine=reached_by(), way=way)
         more = first.nr_states + 1
         self.stuck[kind] = Stuck(machine=first.machine, way=first.way, nr_states=more)

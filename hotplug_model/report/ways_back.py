@@ -16,7 +16,7 @@ MAX_STUCK = 8
 
 def ways_back(ways: WaysBack) -> list[Text]:
     """From how many states there is a way, what it leaves, and what has none."""
-    stuck = sorted(ways.stuck.values(), key=lambda each: (bool(each.way.defects), -each.nr_states))
+    stuck = sorted(ways.stuck.values(), key=lambda each: (each.way.explained, -each.nr_states))
     back = ways.nr_states - sum(each.nr_states for each in stuck)
     lines = [
         line(
@@ -38,7 +38,9 @@ def ways_back(ways: WaysBack) -> list[Text]:
 def why(stuck: Stuck) -> str:
     """What is left and whose fault that is; e.g. after which operations."""
     way = stuck.way
-    fault = ", ".join(way.defects) or "no known defect of mainline accounts for it"
+    lost = ", ".join(way.lost) if way.defects and way.lost else "it"
+    fault = f"no known defect of mainline accounts for {lost}"
+    fault = ", ".join(way.defects) if way.explained else fault
     left = ", ".join(way.left) or "nothing is left, but it takes too long"
     back = f", {len(way.ops)} operations back" if way.ops else ""
     after = "; ".join(map(str, stuck.machine.events)) or "boot"
@@ -57,6 +59,8 @@ def ways_json(ways: WaysBack) -> dict[str, Any]:
                 "states": each.nr_states,
                 "left": list(each.way.left),
                 "known_defects": list(each.way.defects),
+                "explained": each.way.explained,
+                "unexplained": list(each.way.lost),
                 "events": list(map(str, each.machine.events)),
                 "back": list(map(str, each.way.ops)),
             }
