@@ -93,9 +93,7 @@ def test_the_page_of_minimal_traces_knows_the_changes() -> None:
     tiny = {c.name for c in CHANGES if c.breaks and not c.races and c.geometry == "tiny"}
     _, _, measured = page.partition("## By change")
     named = {each for each in re.findall("`([^`]+)`", measured) if each not in INVARIANTS}
-    assert named <= set(CHANGES.names())
-    # One that was added since is measured when all are measured again.
-    assert len(tiny - named) <= len(tiny) // 10
+    assert named == tiny
 
 
 def test_what_is_killed_has_left_what_it_had_found() -> None:
