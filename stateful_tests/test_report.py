@@ -174,6 +174,14 @@ def test_what_backed_the_memmap_is_said_where_that_changed() -> None:
     assert "  memmap of [0x10-0x18): huge pages from the buddy allocator, shared  ->  none" in lines
 
 
+def test_marks_in_memblock_are_shown_where_they_change() -> None:
+    trace = regression("seed004-reuse-keeps-marks")
+    marked = "  memblock bytes [0x1480-0x1600): MEMBLOCK_UNUSED_VMEMMAP"
+    assert f"{marked}  ->  none" in drawn(trace)
+    unmarked = replace(trace, changes=("seed004-section-map",))
+    assert not any("memblock bytes" in each for each in drawn(unmarked))
+
+
 def test_what_backs_the_memmap_is_said_where_it_stays_and_should_not() -> None:
     pfns = PfnRange(128, 192)
     whole = replace(regression("unpopulated-part-never-marked"), events=(add(pfns), remove(pfns)))

@@ -11,6 +11,7 @@ from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.report.lines import line
 from hotplug_model.state.altmap import Altmap
+from hotplug_model.state.memblock import MemblockFlag
 
 
 def joined_ram(boot: BootLayout) -> list[tuple[PfnRange, int]]:
@@ -70,7 +71,15 @@ def entries(kernel: Kernel) -> dict[str, str]:
         found |= altmap_entry(f"altmap of pgmap {pgmap_id}", pgmap.altmap)
     for block_id, block in sorted(kernel.blocks.items()):
         found |= altmap_entry(f"altmap of block {block_id}", block.altmap)
+    if kernel.rules.unused_vmemmap is not None and kernel.rules.unused_vmemmap.uses_marks:
+        found |= marks(kernel)
     return found | {memmap_key(pfns): words for pfns, words in mappings(kernel)}
+
+
+def marks(kernel: Kernel) -> dict[str, str]:
+    """Which physical memory memblock knows as parts of vmemmap that nothing lives in."""
+    unused = (r for r in kernel.memblock.known() if r.flags & MemblockFlag.MEMBLOCK_UNUSED_VMEMMAP)
+    return {f"memblock bytes [{r.base:#x}-{r.end:#x})": "MEMBLOCK_UNUSED_VMEMMAP" for r in unused}
 
 
 def altmap_entry(key: str, altmap: Altmap | None) -> dict[str, str]:
