@@ -174,6 +174,29 @@ def test_what_backed_the_memmap_is_said_where_that_changed() -> None:
     assert "  memmap of [0x10-0x18): huge pages from the buddy allocator, shared  ->  none" in lines
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "defect-unwinding-unmaps-the-neighbour",
+            "linear map of [0x12-0x14): device memory, mapped  ->  device memory, unmapped by a "
+            "failed add",
+        ),
+        (
+            "seed003-removal-as-posted",
+            "linear map of [0x10-0x18): private device memory, not mapped  ->  none",
+        ),
+        (
+            "seed003-removal-of-another",
+            "linear map of [0xc-0xe): none  ->  nobody's memory, mapped",
+        ),
+    ],
+)
+def test_the_linear_map_is_shown_where_the_violation_is_about_it(name: str, said: str) -> None:
+    assert f"  {said}" in drawn(regression(name))
+    assert not any("linear map of" in each for each in drawn(collision()))
+
+
 def test_marks_in_memblock_are_shown_where_they_change() -> None:
     trace = regression("seed004-reuse-keeps-marks")
     marked = "  memblock bytes [0x1480-0x1600): MEMBLOCK_UNUSED_VMEMMAP"

@@ -15,7 +15,7 @@ from hotplug_model.changes import KernelVariant
 from hotplug_model.checker import QUIESCENT
 from hotplug_model.flags import OnlineType
 from hotplug_model.geometry import GEOMETRIES, Geometry
-from hotplug_model.invariants import INVARIANTS, vmemmap
+from hotplug_model.invariants import INVARIANTS, linear_map, vmemmap
 from hotplug_model.invariants.walkers import walkers_now
 from hotplug_model.ops import Op
 from hotplug_model.ops.interleave import Interleave
@@ -204,7 +204,8 @@ def state(story: Story, room: int) -> list[Text]:
     for most in range(MAX_ROWS, 0, -1):
         drawn = views(story, marked, most)
         if len(drawn) + 2 <= room:
-            extra = tables.changed(before, story.after[last], marked, about_memmap(story))
+            about = about_memmap(story), about_linear_map(story)
+            extra = tables.changed(before, story.after[last], marked, *about)
             return [header, *drawn, *extra[: room - len(drawn) - 2], legend]
     return []
 
@@ -213,6 +214,13 @@ def about_memmap(story: Story) -> bool:
     """Whether the violation is about the memory behind the memmap."""
     checks = [INVARIANTS[violation.invariant].law for violation in story.violations]
     return any(check is not None and check.__module__ == vmemmap.__name__ for check in checks)
+
+
+def about_linear_map(story: Story) -> bool:
+    """Whether the violation is about what the linear map covers, or whose that was."""
+    invariants = [INVARIANTS[violation.invariant] for violation in story.violations]
+    where = [getattr(each.always or each.law, "__module__", "") for each in invariants]
+    return linear_map.__name__ in where or any("linear_map" in each.name for each in invariants)
 
 
 def views(story: Story, marked: tuple[PfnRange, ...], most: int) -> list[Text]:

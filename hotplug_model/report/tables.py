@@ -6,7 +6,7 @@ from rich.text import Text
 
 from hotplug_model.boot import BootLayout
 from hotplug_model.contiguous import contiguous_zones
-from hotplug_model.flags import MappingLevel, MemmapOrigin, ZoneType
+from hotplug_model.flags import LinearMap, MappingLevel, MemmapOrigin, MemoryClass, ZoneType
 from hotplug_model.kernel import Kernel
 from hotplug_model.pfn import PfnRange, merge_ranges
 from hotplug_model.report.lines import line
@@ -24,14 +24,21 @@ def joined_ram(boot: BootLayout) -> list[tuple[PfnRange, int]]:
 
 
 def changed(
-    before: Kernel | None, after: Kernel, marked: tuple[PfnRange, ...], memmap: bool
+    before: Kernel | None,
+    after: Kernel,
+    marked: tuple[PfnRange, ...],
+    memmap: bool,
+    linear_map: bool = False,
 ) -> list[Text]:
     """Zones, maps and vmemmap that the last step changed, and zones where it broke.
 
-    With *memmap* vmemmap where it broke as well.
+    With *memmap* vmemmap where it broke as well, with *linear_map* what the linear map covers.
     """
-    old = {} if before is None else entries(before)
-    new = entries(after)
+    told = [entries, linear_map_entries] if linear_map else [entries]
+    old, new = (
+        {key: words for tell in told for key, words in tell(kernel).items()} if kernel else {}
+        for kernel in (before, after)
+    )
     spans = {
         key: zone.span
         for nid, node in after.nodes.items()
@@ -40,6 +47,8 @@ def changed(
     }
     if memmap:
         spans |= {memmap_key(pfns): pfns for pfns, _ in mappings(after)}
+    if linear_map:
+        spans |= {linear_map_key(pfns): pfns for pfns, _ in covered(after)}
     lines, same = [], []
     for key in dict.fromkeys([*old, *new]):
         was, now = old.get(key, "none"), new.get(key, "none")
@@ -103,6 +112,44 @@ def mappings(kernel: Kernel) -> list[tuple[PfnRange, str]]:
         (kernel.geometry.described_by(pages), backing(row))
         for pages, row in table.runs_of(everything)
     ]
+
+
+def linear_map_entries(kernel: Kernel) -> dict[str, str]:
+    """What each part of memory is, and whether the linear map covers it."""
+    return {linear_map_key(pfns): words for pfns, words in covered(kernel)}
+
+
+def linear_map_key(pfns: PfnRange) -> str:
+    """How a part of the linear map is called here."""
+    return f"linear map of {pfns}"
+
+
+def covered(kernel: Kernel) -> list[tuple[PfnRange, str]]:
+    """Runs of memory of one class that the linear map covers, or does not, alike."""
+    x = kernel.extents()
+    return [
+        (pfns, f"{owner}, {cover}")
+        for memory, owner in OWNERS.items()
+        for linear_map, cover in COVERED.items()
+        if memory != MemoryClass.NONE or linear_map != LinearMap.NONE
+        for pfns in x.where((x.memory == memory) & (x.linear_map == linear_map))
+    ]
+
+
+OWNERS = {
+    MemoryClass.NONE: "nobody's memory",
+    MemoryClass.SYSTEM_RAM: "System RAM",
+    MemoryClass.ADDRESSABLE: "device memory",
+    MemoryClass.UNADDRESSABLE: "private device memory",
+    MemoryClass.MOVABLE: "coherent device memory",
+}
+COVERED = {
+    LinearMap.NONE: "not mapped",
+    LinearMap.MAPPED: "mapped",
+    LinearMap.STRAY: "left mapped by a failed add",
+    LinearMap.TORN: "unmapped by a failed add",
+    LinearMap.HIGHMEM: "mapped by kmap() only",
+}
 
 
 def backing(row: dict[str, int]) -> str:
