@@ -472,3 +472,21 @@ def test_memmap_of_a_device_that_lives_excuses_nothing() -> None:
     checker = Checker(boot("holes-in-zone", "tiny_arm64"))
     checker.apply(device(pages(22, 24), altmap=(1, 1)))
     assert not DEFECTS["add-pages-does-not-unwind"].rows(checker.kernel.extents()).any()
+
+
+def test_two_defects_on_neighbouring_pages_are_told_apart() -> None:
+    checker = Checker(boot("collision"))
+    for op in (
+        device(pages(14, 16)),
+        add(C),
+        PinUserPages("vfio", pages(16, 17), pfnmap=True),
+        online(2),
+        PinUserPages("vfio", pages(15, 16)),
+    ):
+        assert checker.apply(op).violations == []
+    outcome = checker.apply(UnpinUserPages("vfio", pages(15, 17)))
+    assert outcome.violations == []
+    assert {(each.defect, each.pfns) for each in outcome.known} == {
+        ("device-dax-keeps-its-pins", (pages(15, 16),)),
+        ("a-pfn-becomes-a-page", (pages(16, 17),)),
+    }

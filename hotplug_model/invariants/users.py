@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import starmap
+
 from hotplug_model.arrays import ExtentMask
 from hotplug_model.extents import Extents
 from hotplug_model.flags import PageFlag
 from hotplug_model.invariants.invariant import always, broken, law
 from hotplug_model.page_state import page_states
-from hotplug_model.pfn import PfnRange, merge_ranges
+from hotplug_model.pfn import PfnRange
 from hotplug_model.state.ledger import Law
 from hotplug_model.users.wrong_before import worse_than_before
 
@@ -38,12 +40,14 @@ def pages_count_the_references_on_them(x: Extents) -> list[PfnRange]:
     """
     kept = PageFlag.PG_hwpoison | PageFlag.PG_offline
     ram = x.is_online_ram & x.is_managed & ~x.page_has(kept)
-    wrong = x.where(ram & (x.refcount != x.nr_references))
+    rows = ram & (x.refcount != x.nr_references)
     for pgmap_id, pgmap in x.kernel.pgmaps.items():
         mine = x.is_zone_device & (x.page_pgmap == pgmap_id)
         idle = pgmap.idle_ref(x.kernel.rules)
-        wrong += x.where(mine & (x.refcount != idle + x.nr_references))
-    return sorted({*merge_ranges(sorted(wrong)), *broken(x, Law.MISCOUNTED)})
+        rows |= mine & (x.refcount != idle + x.nr_references)
+    # Neighbours may be wrong for reasons of their own.
+    each = zip(x.start_pfn[rows].tolist(), x.end_pfn[rows].tolist(), strict=True)
+    return sorted({*starmap(PfnRange, each), *broken(x, Law.MISCOUNTED)})
 
 
 @always(quiescent=True)
