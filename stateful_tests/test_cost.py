@@ -209,7 +209,7 @@ MISTAKES = {
     "--add 1G --struct-page big": "invalid int value",
     "--add 1G --cycles 0": "invalid number of cycles",
     "--add 1G --cycles many": "invalid number of cycles",
-    "--add 1G --change bbd6ec605c0": "did you mean bbd6ec605c0f?",
+    "--add 1G --change bbd6ec": "did you mean bbd6ec605c0f?",
     "--add 1G --release 3.10": "no release '3.10'",
 }
 

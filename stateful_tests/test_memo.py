@@ -186,6 +186,7 @@ def test_where_nothing_is_wrong_to_see_no_row_is_judged_and_nothing_missed() -> 
         checker.look(QUIESCENT)
         checker.kernel.pfns.write(pages(2, 4), content=PageContent.STALE)
         checker.kernel.pfns.write(pages(4, 6), memmap=MemmapOrigin.NONE)
+        checker.kernel.pfns.write(pages(6, 8), content=PageContent.ZEROED)
         checker.look(QUIESCENT)
     assert judged == {False, True}
     assert AskedLittle.seen == {each.name for each in asking}
